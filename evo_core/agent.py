@@ -1,0 +1,100 @@
+"""An agent: a network, and Adam over one flat vector that all of the network's parameters are views of.
+
+The flat vector makes gradient clipping and the optimizer step one operation each instead of one per tensor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evo_core.genome import Genome
+from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.stack import initialise
+
+ADAM_EPSILON = 1e-5
+"""As in Huang et al. 2022, "The 37 implementation details of PPO", detail 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """Everything that an agent is, as named tensors on the CPU: weights, Adam's moments and its step count."""
+
+    genome: Genome
+    weights: Mapping[str, Tensor]
+    exp_avg: Mapping[str, Tensor]
+    exp_avg_sq: Mapping[str, Tensor]
+    optimizer_steps: int
+
+
+class Agent:
+    """A network that acts and learns on one device. Learning changes it in place; `state` takes a copy."""
+
+    def __init__(self, state: AgentState, spaces: Spaces, device: torch.device | str = "cpu") -> None:
+        self.genome = state.genome
+        self.device = torch.device(device)
+        self.network = ActorCritic(state.genome, spaces)
+        self.network.load_state_dict(dict(state.weights))
+        self.network.to(self.device)
+        self.parameters, self.gradients = _flatten(self.network)
+        self.optimizer = torch.optim.Adam([self.parameters], eps=ADAM_EPSILON, fused=True)
+        self.optimizer.state[self.parameters] = {
+            "step": torch.tensor(float(state.optimizer_steps), device=self.device),
+            "exp_avg": self._gather(state.exp_avg),
+            "exp_avg_sq": self._gather(state.exp_avg_sq),
+        }
+
+    def state(self) -> AgentState:
+        """Copy weights and optimizer to the CPU."""
+        adam = self.optimizer.state[self.parameters]
+        return AgentState(
+            genome=self.genome,
+            weights=self._scatter(self.parameters),
+            exp_avg=self._scatter(adam["exp_avg"]),
+            exp_avg_sq=self._scatter(adam["exp_avg_sq"]),
+            optimizer_steps=int(adam["step"]),
+        )
+
+    def observe(self, observations: np.ndarray) -> Tensor:
+        """Move a batch of observations to the device."""
+        return torch.from_numpy(observations).to(self.device)
+
+    def _gather(self, named: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([named[name].reshape(-1) for name, _ in self.network.named_parameters()]).to(self.device)
+
+    def _scatter(self, flat: Tensor) -> dict[str, Tensor]:
+        named = list(self.network.named_parameters())
+        pieces = flat.detach().cpu().split([parameter.numel() for _, parameter in named])
+        return {name: piece.clone().view(p.shape) for (name, p), piece in zip(named, pieces, strict=True)}
+
+
+def initial_state(genome: Genome, spaces: Spaces, action_std_init: float, rng: np.random.Generator) -> AgentState:
+    """Draw the weights of a founder; its optimizer starts from zero."""
+    network = ActorCritic(genome, spaces, action_std_init)
+    with torch.no_grad():
+        initialise(network, torch_generator(rng))
+    weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    return AgentState(genome, weights, zeros, zeros, optimizer_steps=0)
+
+
+def torch_generator(rng: np.random.Generator) -> torch.Generator:
+    """Derive a torch generator (on the CPU) from a NumPy one."""
+    return torch.Generator().manual_seed(int(rng.integers(2**63)))
+
+
+def _flatten(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Make all parameters, and all gradients, views of one vector each: both [P]."""
+    parameters = list(network.parameters())
+    flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    gradients = torch.zeros_like(flat)
+    flat.grad = gradients
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter.numel()
+        parameter.data = flat[start:stop].view(parameter.shape)
+        parameter.grad = gradients[start:stop].view(parameter.shape)
+        start = stop
+    return flat, gradients

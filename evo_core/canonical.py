@@ -1,0 +1,31 @@
+"""Canonical JSON and hashes: the same value gives the same bytes in every process."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, JsonValue
+
+
+def canonical_json(value: BaseModel | JsonValue) -> bytes:
+    """Serialise with sorted keys, no spaces and shortest floats; NaN and infinities become null."""
+    plain = value.model_dump(mode="python") if isinstance(value, BaseModel) else value
+    return json.dumps(
+        _plain(plain), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    ).encode()
+
+
+def sha256(content: bytes) -> str:
+    """Hash bytes to 64 lowercase hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

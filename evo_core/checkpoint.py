@@ -1,0 +1,70 @@
+"""Checkpoint bytes: safetensors with one metadata entry of canonical JSON. Nothing is pickled, ever.
+
+One entry only: safetensors writes several in an order that differs from process to process.
+"""
+
+import json
+from collections.abc import Mapping
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from evo_core.agent import AgentState
+from evo_core.canonical import canonical_json
+from evo_core.genome import Genome
+
+METADATA = "evolve"
+FORMAT = 1
+_PARTS = ("weights", "exp_avg", "exp_avg_sq")
+
+
+class CheckpointError(ValueError):
+    """Bytes that are not a whole, finite checkpoint of this format."""
+
+
+def to_bytes(state: AgentState) -> bytes:
+    """Serialise an agent; the same state gives the same bytes in every process."""
+    tensors = {
+        f"{part}/{name}": tensor.contiguous() for part in _PARTS for name, tensor in getattr(state, part).items()
+    }
+    header = {
+        "format": FORMAT,
+        "genome": state.genome.model_dump(mode="json"),
+        "optimizer_steps": state.optimizer_steps,
+    }
+    return save(tensors, {METADATA: canonical_json(header).decode()})
+
+
+def from_bytes(content: bytes) -> AgentState:
+    """Parse checkpoint bytes; CheckpointError says what is wrong with them."""
+    try:
+        tensors = load(content)
+        header = json.loads(_metadata(content)[METADATA])
+        genome = Genome.model_validate(header["genome"])
+        steps = int(header["optimizer_steps"])
+        if header["format"] != FORMAT:
+            raise CheckpointError(f"expected checkpoint format {FORMAT}, got {header['format']!r}")
+    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"not a checkpoint of this program: {error}") from error
+    parts = {part: _named(tensors, part) for part in _PARTS}
+    if len(tensors) != sum(map(len, parts.values())) or len({frozenset(part) for part in parts.values()}) != 1:
+        raise CheckpointError("expected weights and two moments of the same names, got others")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise CheckpointError("expected finite weights and moments, got NaN or infinity")
+    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps)
+
+
+def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{part}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{part}/")}
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Read the metadata of a safetensors file: an eight-byte length, then a JSON header."""
+    size = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return metadata

@@ -1,0 +1,116 @@
+"""Mutations: pure functions from a genome and a generator to a genome and a record of what changed.
+
+How weights follow from parent to child is decided by the two genomes alone (`evo_core.networks.transfer`), but for
+the noise of a `parameters` mutation.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+
+from evo_core.architecture import Change, layer_changes, sizes_within
+from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.genome import Architecture, Genome
+from evo_core.networks.encoders import ENCODERS
+from evo_core.networks.stack import ACTIVATIONS
+from evo_core.records import Mutation
+from evo_core.sections import Activation, BoundsConfig
+
+Mutated = tuple[Genome, Mutation]
+NONE = Mutation(kind="none")
+
+
+def mutate(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Draw a kind of mutation by the configured weights and apply it.
+
+    A kind that cannot apply to this genome (no gene, no room within the bounds) is recorded as none.
+    """
+    weights = np.array([getattr(config.mutation, kind) for kind in OPERATORS], np.float64)
+    kind = list(OPERATORS)[rng.choice(len(weights), p=weights / weights.sum())]
+    return OPERATORS[kind](genome, config, rng)
+
+
+def no_mutation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Pass a genome on unchanged."""
+    return genome, NONE
+
+
+def mutate_architecture(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Add or remove a layer (with probability `new_layer_prob`), or nodes of one layer, or latent units."""
+    changes = architecture_changes(genome.architecture, config.network.bounds)
+    layer = bool(rng.random() < config.mutation.new_layer_prob)
+    wanted = [change for change in changes if change.is_layer == layer]
+    if not wanted:
+        return genome, NONE
+    change = _draw_change(wanted, rng)
+    mutation = Mutation(kind="architecture", what=change.what, before=change.before, after=change.after)
+    return genome.model_copy(update={"architecture": change.result}), mutation
+
+
+def mutate_parameters(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Mark a genome's weights for noise, which is added when they are inherited."""
+    return genome, Mutation(kind="parameters", what="weights", after=config.mutation.mutation_sd)
+
+
+def mutate_activation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Exchange the activation function for another."""
+    others = [name for name in ACTIVATIONS if name != genome.activation]
+    chosen = cast(Activation, others[rng.integers(len(others))])
+    mutation = Mutation(kind="activation", what="activation", before=genome.activation, after=chosen)
+    return genome.model_copy(update={"activation": chosen}), mutation
+
+
+def mutate_rl_hp(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
+    """Move one gene on its own scale."""
+    if not config.search:
+        return genome, NONE
+    name = sorted(config.search)[rng.integers(len(config.search))]
+    before = genome.hyperparameters[name]
+    integer = evolvable_hyperparameters()[name] is int
+    after = config.search[name].mutate(before, rng, integer=integer)
+    genes = {**genome.hyperparameters, name: after}
+    return genome.model_copy(update={"hyperparameters": genes}), Mutation(
+        kind="rl_hp", what=name, before=before, after=after
+    )
+
+
+Operator = Callable[[Genome, RunConfig, np.random.Generator], Mutated]
+
+OPERATORS: dict[str, Operator] = {
+    "no_mutation": no_mutation,
+    "architecture": mutate_architecture,
+    "parameters": mutate_parameters,
+    "activation": mutate_activation,
+    "rl_hp": mutate_rl_hp,
+}
+
+
+def architecture_changes(architecture: Architecture, bounds: BoundsConfig) -> list[Change[Architecture]]:
+    """List every change that one mutation may make to an architecture."""
+    encoder = ENCODERS[architecture.encoder.kind]
+    parts: dict[str, list[Change]] = {  # type: ignore[type-arg]
+        "encoder": encoder.changes(architecture.encoder, bounds),
+        "actor_head": layer_changes("actor_head", architecture.actor_head, bounds.layers, bounds.nodes),
+        "critic_head": layer_changes("critic_head", architecture.critic_head, bounds.layers, bounds.nodes),
+        "latent_dim": [
+            Change("latent_dim", architecture.latent_dim, size, size)
+            for size in sizes_within(architecture.latent_dim, bounds.latent_dim)
+        ],
+    }
+    return [
+        Change(c.what, c.before, c.after, architecture.model_copy(update={part: c.result}), c.is_layer)
+        for part, changes in parts.items()
+        for c in changes
+    ]
+
+
+def _draw_change(changes: list[Change[Architecture]], rng: np.random.Generator) -> Change[Architecture]:
+    """Draw a part, then a direction, then a size, so that growing and shrinking are equally likely."""
+    parts = sorted({change.what for change in changes})
+    part = parts[rng.integers(len(parts))]
+    here = [change for change in changes if change.what == part]
+    directions = sorted({change.after > change.before for change in here})
+    grow = directions[rng.integers(len(directions))]
+    sizes = [change for change in here if (change.after > change.before) == grow]
+    return sizes[rng.integers(len(sizes))]

@@ -1,0 +1,137 @@
+"""Populations: the founders, and the step from one generation to the next."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import Space
+
+from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.evolution.mutation import NONE, mutate
+from evo_core.evolution.selection import select, selection_score
+from evo_core.genome import Genome, initial_genome
+from evo_core.records import (
+    EliteRef,
+    Generation,
+    Member,
+    Offspring,
+    config_hash,
+    record_hash,
+    uid,
+)
+from evo_core.seeding import POPULATION, Purpose, stream
+
+
+class GenerationFailed(RuntimeError):
+    """Too few members finished for a generation to count; the one before it stands."""
+
+
+def create_population(config: RunConfig, observation_space: Space) -> Generation:
+    """Make COMMIT 0, the founders.
+
+    The first founder is the configuration as given. `identical`: the others are one mutation away from it.
+    `diverse`: the others' genes are drawn from their ranges.
+    """
+    founders = []
+    base = initial_genome(config, observation_space)
+    for index in range(config.population.size):
+        rng = stream(config.seed, 0, index, Purpose.MUTATE)
+        genome, mutation = base, NONE
+        if index and config.population.init == "diverse":
+            genome = _draw_genes(base, config, rng)
+        elif index:
+            genome, mutation = mutate(base, config, rng)
+        founders.append(
+            Offspring(
+                uid=uid(1, index),
+                generation=1,
+                index=index,
+                parent=None,
+                parent_blob=None,
+                genome=genome,
+                mutation=mutation,
+            )
+        )
+    return Generation(generation=0, previous=config_hash(config), offspring=tuple(founders))
+
+
+def next_generation(config: RunConfig, previous: Generation, members: Sequence[Member]) -> Generation:
+    """Make COMMIT g from COMMIT g - 1 and the members of generation g: select parents, mutate their offspring.
+
+    Raises GenerationFailed when fewer than the required survivors finished.
+    """
+    generation = previous.generation + 1
+    _require_survivors(config, generation, members)
+    window = config.selection.fitness_window
+    scores = [selection_score(member, window) for member in members]
+    draw = select(
+        scores, config.population.size, config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
+    )
+    offspring = tuple(
+        _offspring(config, generation + 1, index, members[parent], keep=config.selection.elitism and index == 0)
+        for index, parent in enumerate(draw.parents)
+    )
+    elite = elite_ref(members[draw.elite])
+    best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best
+    return Generation(
+        generation=generation,
+        previous=record_hash(previous),
+        members=tuple(members),
+        draw=draw,
+        elite=elite,
+        best=best,
+        offspring=offspring,
+        train_steps=previous.train_steps + sum(member.training.steps for member in members),
+        eval_steps=previous.eval_steps + sum(member.evaluation.steps for member in members if member.evaluation),
+    )
+
+
+def elite_ref(member: Member) -> EliteRef:
+    """Refer to a member that finished."""
+    assert member.evaluation is not None and member.training.blob is not None
+    return EliteRef(
+        uid=member.uid,
+        generation=member.offspring.generation,
+        fitness=member.evaluation.fitness,
+        fitness_sem=member.evaluation.fitness_sem,
+        episodes=member.evaluation.episodes,
+        blob=member.training.blob,
+    )
+
+
+def _require_survivors(config: RunConfig, generation: int, members: Sequence[Member]) -> None:
+    failed = [member for member in members if member.failure is not None]
+    finished, needed = len(members) - len(failed), config.population.required_survivors
+    if finished < needed:
+        reasons = ", ".join(
+            f"{m.uid}: {m.failure.reason} at step {m.failure.step}" for m in failed if m.failure is not None
+        )
+        raise GenerationFailed(
+            f"generation {generation}: {finished} of {len(members)} members finished, population.min_survivors asks "
+            f"for {needed}; generation {generation - 1} stands. Failed: {reasons}"
+        )
+
+
+def _offspring(config: RunConfig, generation: int, index: int, parent: Member, *, keep: bool) -> Offspring:
+    genome, mutation = parent.offspring.genome, NONE
+    if not keep:
+        genome, mutation = mutate(genome, config, stream(config.seed, generation - 1, index, Purpose.MUTATE))
+    assert parent.fitness is not None
+    history = (*parent.offspring.ancestor_fitness, parent.fitness)
+    window = config.selection.fitness_window - 1
+    return Offspring(
+        uid=uid(generation, index),
+        generation=generation,
+        index=index,
+        parent=parent.uid,
+        parent_blob=parent.training.blob,
+        genome=genome,
+        mutation=mutation,
+        ancestor_fitness=history[-window:] if window else (),
+        lineage_steps=parent.offspring.lineage_steps + parent.training.steps,
+    )
+
+
+def _draw_genes(base: Genome, config: RunConfig, rng: np.random.Generator) -> Genome:
+    kinds = evolvable_hyperparameters()
+    genes = {name: config.search[name].sample(rng, integer=kinds[name] is int) for name in sorted(config.search)}
+    return base.model_copy(update={"hyperparameters": genes})

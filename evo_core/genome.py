@@ -1,0 +1,58 @@
+"""The genome: hyperparameters, architecture and activation. With the environment's spaces it determines a network."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from gymnasium import Space
+from pydantic import BeforeValidator, SerializeAsAny
+
+from evo_core.architecture import Layers, Record, dense_layers
+from evo_core.config import RunConfig
+from evo_core.genes import Number
+from evo_core.networks.encoders import ENCODERS, encoder_for
+from evo_core.sections import Activation, AlgorithmConfig
+
+
+def _by_kind(value: object) -> object:
+    """Validate an encoder's architecture by the class that its `kind` names."""
+    return ENCODERS[value["kind"]].Architecture.model_validate(value) if isinstance(value, Mapping) else value
+
+
+class Architecture(Record):
+    """Sizes of every part of a network. Growing appends to a part, shrinking removes its last layer."""
+
+    encoder: Annotated[SerializeAsAny[Record], BeforeValidator(_by_kind)]
+    latent_dim: int
+    actor_head: Layers
+    critic_head: Layers
+    share_encoder: bool
+
+
+class Genome(Record):
+    """What is inherited and mutated. `hyperparameters` holds the genes; all others come from the configuration."""
+
+    hyperparameters: dict[str, Number]
+    architecture: Architecture
+    activation: Activation
+
+
+def initial_genome(config: RunConfig, observation_space: Space) -> Genome:
+    """Express the configured hyperparameters and network as a genome."""
+    network = config.network
+    head = dense_layers(network.head.hidden_size)
+    return Genome(
+        hyperparameters={name: getattr(config.algorithm, name) for name in sorted(config.search)},
+        architecture=Architecture(
+            encoder=encoder_for(observation_space).initial(network),
+            latent_dim=network.latent_dim,
+            actor_head=head,
+            critic_head=head,
+            share_encoder=network.share_encoder,
+        ),
+        activation=network.encoder.activation,
+    )
+
+
+def algorithm_of(genome: Genome, config: RunConfig) -> AlgorithmConfig:
+    """Put a genome's genes in the place of the configured hyperparameters."""
+    return config.algorithm.model_copy(update=genome.hyperparameters)

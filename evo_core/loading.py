@@ -1,0 +1,106 @@
+"""From a mapping (a parsed file, flags, a form) to a RunConfig, or to an error that says what to change."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+
+from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.genes import Gene
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; each line names field, value and what was expected."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] | None = None) -> RunConfig:
+    """Build a RunConfig from nested sections and dotted overrides such as {"algorithm.lr": 3e-4}.
+
+    Raises ConfigError with one line per problem.
+    """
+    merged: dict[str, object] = dict(mapping)
+    for dotted, value in (overrides or {}).items():
+        _set_dotted(merged, dotted, value)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(list(dict.fromkeys(_describe(item) for item in error.errors()))) from None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known word, or list all of them."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(words)}"
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """List the fields in which two configurations differ, one line each."""
+    before, after = _flatten(old.model_dump()), _flatten(new.model_dump())
+    return [
+        f"{key}: {before.get(key, 'absent')} in the store, {after.get(key, 'absent')} given"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _set_dotted(target: dict[str, object], dotted: str, value: object) -> None:
+    *sections, leaf = dotted.split(".")
+    for depth, name in enumerate(sections):
+        inner = target.get(name, {})
+        if not isinstance(inner, Mapping):
+            raise ConfigError([f"{dotted}: {'.'.join(sections[: depth + 1])} is a value, not a section"])
+        target[name] = dict(inner)
+        target = target[name]  # type: ignore[assignment]
+    target[leaf] = value
+
+
+def _describe(error: object) -> str:
+    assert isinstance(error, dict)
+    location = [str(part) for part in error["loc"]]
+    field = ".".join(location) or "configuration"
+    given, kind = error["input"], error["type"]
+    if kind == "extra_forbidden":
+        return f"{field}: unknown key; {did_you_mean(location[-1], _siblings(location[:-1]))}"
+    if kind == "missing":
+        return f"{field}: required, but missing"
+    if kind == "value_error":
+        message = str(error["ctx"]["error"])
+        return f"{field}: {message}" if location else message
+    return f"{field}: {_expectation(str(error['msg']))}, got {given!r}"
+
+
+def _expectation(message: str) -> str:
+    """Turn pydantic's sentence into what follows a field's name."""
+    expected = message.replace("Input should be", "expected")
+    return expected[0].lower() + expected[1:]
+
+
+def _siblings(location: list[str]) -> Iterable[str]:
+    """Name the keys that are allowed where an unknown one was found."""
+    if location[:1] == ["search"]:
+        return evolvable_hyperparameters() if len(location) == 1 else Gene.model_fields
+    model: type[BaseModel] = RunConfig
+    for name in location:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        candidates = [annotation, *get_args(annotation)]
+        nested = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not nested:
+            return ()
+        model = nested[0]
+    return model.model_fields
+
+
+def _flatten(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat.update(_flatten(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat

@@ -1,0 +1,90 @@
+"""The whole evolution in one process, without Prefect or a store: for notebooks, and the oracle of the flow's tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from evo_core.agent import Agent
+from evo_core.checkpoint import from_bytes
+from evo_core.config import RunConfig
+from evo_core.confirmation import confirm, deliver, reaches_target
+from evo_core.envs import inspect_environment
+from evo_core.evolution.population import create_population, next_generation
+from evo_core.networks.actor_critic import Spaces
+from evo_core.records import Confirmation, EliteRef, Generation, Member, Offspring, record_hash
+from evo_core.training import evaluate_member, train
+
+Blobs = dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run found. `commits` is the chain from COMMIT 0 on; `checkpoint` holds the delivered agent's bytes."""
+
+    status: Literal["target_reached", "budget_spent"]
+    commits: tuple[Generation, ...]
+    elite: EliteRef
+    confirmed: Confirmation
+    checkpoint: bytes
+    spaces: Spaces
+
+    def agent(self, device: torch.device | str = "cpu") -> Agent:
+        """Load the delivered agent."""
+        return Agent(from_bytes(self.checkpoint), self.spaces, device)
+
+    @property
+    def head(self) -> str:
+        """Hash of the last COMMIT."""
+        return record_hash(self.commits[-1])
+
+
+def train_on_policy(
+    config: RunConfig,
+    device: torch.device | str = "cpu",
+    on_generation: Callable[[Generation], None] = lambda generation: None,
+) -> RunResult:
+    """Evolve a population of PPO agents until the target is confirmed or the budget is spent.
+
+    `on_generation` is called with every COMMIT. Raises ConfigError when the environment does not fit the
+    configuration, GenerationFailed when too few members finish.
+    """
+    spaces = inspect_environment(config).spaces
+    commits = [create_population(config, spaces.observation)]
+    blobs: Blobs = {}
+    confirmations: dict[str, Confirmation] = {}
+
+    def confirmed(elite: EliteRef) -> Confirmation:
+        if elite.uid not in confirmations:
+            confirmations[elite.uid] = confirm(config, elite, blobs[elite.blob.sha256], spaces, device)
+        return confirmations[elite.uid]
+
+    reached = False
+    while not reached and commits[-1].generation < config.max_generations:
+        members = [run_member(config, offspring, blobs, spaces, device) for offspring in commits[-1].offspring]
+        commits.append(next_generation(config, commits[-1], members))
+        blobs = _needed(commits[-1], blobs)
+        on_generation(commits[-1])
+        reached = reaches_target(config, commits[-1], confirmed)
+    elite, confirmation = deliver(commits[-1], confirmed)
+    status: Literal["target_reached", "budget_spent"] = "target_reached" if reached else "budget_spent"
+    return RunResult(status, tuple(commits), elite, confirmation, blobs[elite.blob.sha256], spaces)
+
+
+def run_member(
+    config: RunConfig, offspring: Offspring, blobs: Blobs, spaces: Spaces, device: torch.device | str = "cpu"
+) -> Member:
+    """Train and evaluate one member; its checkpoint is added to `blobs`."""
+    parent = blobs[offspring.parent_blob.sha256] if offspring.parent_blob else None
+    blob, training = train(config, offspring, parent, spaces, device)
+    if blob is not None and training.blob is not None:
+        blobs[training.blob.sha256] = blob
+    return evaluate_member(config, offspring, training, blob, spaces, device)
+
+
+def _needed(commit: Generation, blobs: Blobs) -> Blobs:
+    """Keep the checkpoints of the next parents, of the last elite and of the best elite ever."""
+    references = [offspring.parent_blob for offspring in commit.offspring]
+    references += [elite.blob for elite in (commit.elite, commit.best) if elite]
+    return {reference.sha256: blobs[reference.sha256] for reference in references if reference}

@@ -1,0 +1,111 @@
+"""Action distributions: the heads' outputs as a policy, for each supported action space.
+
+Randomness comes in as noise that NumPy drew (`noise`), so that acting is a deterministic function of its arguments
+on every device.
+"""
+
+import math
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import Tensor, nn
+
+from evo_core.networks.stack import Axis, AxisTable
+
+Array = np.ndarray
+
+
+class Categorical(nn.Module):
+    """A distribution over n actions from n logits. Actions are int64, [N]."""
+
+    SUPPORTED = "Discrete"
+
+    def __init__(self, space: spaces.Discrete, std_init: float) -> None:
+        super().__init__()
+        self.outputs = int(space.n)
+        self.start = int(space.start)
+
+    def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
+        """Draw standard Gumbel noise, [count, envs, n]."""
+        return rng.gumbel(size=(count, envs, self.outputs)).astype(np.float32)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions by the Gumbel-max trick, [N]."""
+        return (logits + noise).argmax(-1)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Take the most likely actions, [N]."""
+        return logits.argmax(-1)
+
+    def log_prob_and_entropy(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute log π(a|s) and the entropy, both [N]."""
+        log_p = logits.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).sum(-1)
+        return log_p.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+
+    def to_env(self, actions: Array) -> Array:
+        """Turn actions into what the environment's step takes."""
+        return actions + self.start if self.start else actions
+
+
+class DiagonalGaussian(nn.Module):
+    """Independent normals whose means are the outputs and whose log standard deviations are free parameters.
+
+    Actions are float32, [N, A], unbounded; the environment gets them clipped to its space.
+    """
+
+    SUPPORTED = "Box"
+
+    def __init__(self, space: spaces.Box, std_init: float) -> None:
+        super().__init__()
+        self.outputs = spaces.flatdim(space)
+        self.space = space
+        self.std_init = std_init
+        self.log_std = nn.Parameter(torch.empty(self.outputs))
+
+    def axes(self) -> AxisTable:
+        """Name the axis along each dimension of each parameter."""
+        return {"log_std": (Axis("action", self.outputs),)}
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Set the standard deviations to their initial value."""
+        nn.init.constant_(self.log_std, math.log(self.std_init))
+
+    def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
+        """Draw standard normal noise, [count, envs, A]."""
+        return rng.standard_normal((count, envs, self.outputs), dtype=np.float32)
+
+    def sample(self, means: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions μ + σε, [N, A]."""
+        return torch.addcmul(means, self.log_std.exp(), noise)
+
+    def mode(self, means: Tensor) -> Tensor:
+        """Take the means, [N, A]."""
+        return means
+
+    def log_prob_and_entropy(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute log π(a|s) and the entropy, both [N], summed over the action's dimensions."""
+        z = (actions - means) * (-self.log_std).exp()
+        constant = 0.5 * math.log(2 * math.pi)
+        log_prob = (-0.5 * z.square() - self.log_std - constant).sum(-1)
+        return log_prob, (self.log_std + 0.5 + constant).sum().expand(len(means))
+
+    def to_env(self, actions: Array) -> Array:
+        """Shape and clip actions to the space."""
+        shaped = actions.reshape(-1, *self.space.shape)
+        return np.clip(shaped, self.space.low, self.space.high).astype(self.space.dtype, copy=False)
+
+
+Distribution = Categorical | DiagonalGaussian
+
+DISTRIBUTIONS: dict[type, type[Distribution]] = {spaces.Discrete: Categorical, spaces.Box: DiagonalGaussian}
+
+
+def distribution_for(space: Space) -> type[Distribution]:
+    """Choose the distribution of an action space; ValueError lists what is supported."""
+    for kind, distribution in DISTRIBUTIONS.items():
+        if isinstance(space, kind) and spaces.flatdim(space) > 0:
+            return distribution
+    supported = ", ".join(item.SUPPORTED for item in DISTRIBUTIONS.values())
+    raise ValueError(f"action space {space} is not supported; supported: {supported}")

@@ -1,0 +1,139 @@
+"""Stacks of fully connected layers with labelled axes, so that evolution matches parent and child unit by unit."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from evo_core.architecture import Layer, Layers
+from evo_core.sections import Activation
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "ReLU": torch.relu,
+    "Tanh": torch.tanh,
+    "ELU": nn.functional.elu,
+    "GELU": nn.functional.gelu,
+    "SiLU": nn.functional.silu,
+}
+
+HIDDEN_GAIN = 2**0.5
+"""Gain of the orthogonal initialisation of hidden layers (Saxe et al. 2014; Andrychowicz et al. 2021)."""
+
+
+class Axis(NamedTuple):
+    """A named row of units. Axes with the same label in parent and child hold the same units."""
+
+    label: str
+    size: int
+
+
+AxisTable = dict[str, tuple[Axis, ...]]
+"""For each parameter's name, the axis along each of its dimensions."""
+
+
+class Labelled(Protocol):
+    """A part of a network that can be initialised and whose parameters' axes have labels."""
+
+    def axes(self) -> AxisTable:
+        """Name the axis along each dimension of each parameter."""
+        ...
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw initial weights."""
+        ...
+
+
+class Linear(nn.Linear):
+    """An affine map from one labelled axis to another, uninitialised until `initialise`."""
+
+    def __init__(self, inputs: Axis, outputs: Axis, gain: float) -> None:
+        super().__init__(inputs.size, outputs.size, device="meta")
+        self.to_empty(device="cpu")
+        self.inputs, self.outputs, self.gain = inputs, outputs, gain
+
+    def reset_parameters(self) -> None:
+        """Leave the weights alone: torch's own initialisation would draw from the global generator."""
+
+    def axes(self) -> AxisTable:
+        """Name the axis along each dimension of each parameter."""
+        return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw orthogonal weights scaled by the gain (zeros for gain 0); biases are zero."""
+        if self.gain:
+            nn.init.orthogonal_(self.weight, self.gain, generator=generator)
+        else:
+            nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class Dense(nn.Module):
+    """σ(Wh + b)."""
+
+    def __init__(self, inputs: Axis, outputs: Axis, activation: Activation) -> None:
+        super().__init__()
+        self.linear = Linear(inputs, outputs, HIDDEN_GAIN)
+        self.outputs = outputs
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map [N, in] to [N, out]."""
+        return self.activation(self.linear(h))
+
+
+class Residual(nn.Module):
+    """h + W₂σ(W₁h + b₁) + b₂, the identity at birth because W₂ and b₂ start at zero."""
+
+    def __init__(self, inputs: Axis, inner: Axis, activation: Activation) -> None:
+        super().__init__()
+        self.inner = Linear(inputs, inner, HIDDEN_GAIN)
+        self.outer = Linear(inner, inputs, 0.0)
+        self.outputs = inputs
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map [N, in] to [N, in]."""
+        return torch.add(h, self.outer(self.activation(self.inner(h))))
+
+
+class Stack(nn.Module):
+    """Hidden layers and an affine output: [N, inputs] to [N, outputs]."""
+
+    def __init__(
+        self, name: str, inputs: Axis, layers: Layers, outputs: Axis, activation: Activation, output_gain: float
+    ) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential()
+        for i, layer in enumerate(layers):
+            block = _block(layer, inputs, f"{name}.{i}", activation)
+            self.hidden.append(block)
+            inputs = block.outputs
+        self.output = Linear(inputs, outputs, output_gain)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map [N, inputs] to [N, outputs]."""
+        output: Tensor = self.output(self.hidden(h))
+        return output
+
+
+def axis_table(module: nn.Module) -> AxisTable:
+    """Collect the axes of every parameter below a module, by the parameter's full name."""
+    return {
+        f"{prefix}.{name}" if prefix else name: axes
+        for prefix, part in module.named_modules()
+        if hasattr(part, "axes")
+        for name, axes in part.axes().items()
+    }
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw initial weights of every labelled part below a module, in order."""
+    for part in module.modules():
+        if hasattr(part, "initialise"):
+            part.initialise(generator)
+
+
+def _block(layer: Layer, inputs: Axis, label: str, activation: Activation) -> Dense | Residual:
+    axis = Axis(label, layer.nodes)
+    return Dense(inputs, axis, activation) if layer.kind == "dense" else Residual(inputs, axis, activation)

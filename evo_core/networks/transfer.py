@@ -1,0 +1,124 @@
+"""Inheritance of weights: one table of units moves weights and Adam's moments from parent to child.
+
+The table follows from the two networks alone. Where an axis of the child has the parent's label, its units are the
+parent's. Where it grew, the further units are new: random weights into them and zero weights out of them, so the
+function is preserved (Net2Net; Chen et al. 2016). Where it shrank, the least important units go.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evo_core.agent import AgentState, initial_state
+from evo_core.genome import Genome
+from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.stack import Axis, AxisTable, axis_table
+
+NEW = -1
+NOISY_FRACTION = 0.1
+"""Fraction of a matrix's weights that a parameter mutation touches, as in AgileRL."""
+
+
+def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.Generator) -> AgentState:
+    """Give a child, of whatever architecture and activation, its parent's weights and moments."""
+    fresh = initial_state(genome, spaces, 1.0, rng)
+    old_axes = axis_table(ActorCritic(parent.genome, spaces))
+    new_axes = axis_table(ActorCritic(genome, spaces))
+    kept = _kept_units(parent.weights, old_axes, new_axes)
+
+    def carry(source: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: _carry(
+                source[name],
+                [_units(kept, old, new) for old, new in zip(old_axes[name], axes, strict=True)],
+                initial[name],
+            )
+            if name in source
+            else initial[name]
+            for name, axes in new_axes.items()
+        }
+
+    return AgentState(
+        genome=genome,
+        weights=carry(parent.weights, fresh.weights),
+        exp_avg=carry(parent.exp_avg, fresh.exp_avg),
+        exp_avg_sq=carry(parent.exp_avg_sq, fresh.exp_avg_sq),
+        optimizer_steps=parent.optimizer_steps,
+    )
+
+
+def perturb(state: AgentState, mutation_sd: float, rng: np.random.Generator) -> AgentState:
+    """Add Gaussian noise to a random tenth of every weight matrix on the way to the actions.
+
+    The noise's standard deviation is `mutation_sd` times the matrix's root mean square, so that it means the same in
+    every layer. Moments are kept.
+    """
+    weights = dict(state.weights)
+    for name, weight in weights.items():
+        if weight.ndim < 2 or name.startswith("critic"):
+            continue
+        touched = rng.random(weight.shape) < NOISY_FRACTION
+        noise = torch.from_numpy(np.where(touched, rng.standard_normal(weight.shape), 0.0).astype(np.float32))
+        weights[name] = weight + mutation_sd * weight.square().mean().sqrt() * noise
+    return AgentState(state.genome, weights, state.exp_avg, state.exp_avg_sq, state.optimizer_steps)
+
+
+def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observations: Tensor) -> float:
+    """Measure how far a transfer moved the outputs: the largest difference of a logit (or action mean) or value."""
+    with torch.inference_mode():
+        old, new = (_outputs(state, spaces, observations) for state in (parent, child))
+        return max(float((after - before).abs().max()) for before, after in zip(old, new, strict=True))
+
+
+def _outputs(state: AgentState, spaces: Spaces, observations: Tensor) -> tuple[Tensor, Tensor]:
+    network = ActorCritic(state.genome, spaces)
+    network.load_state_dict(dict(state.weights))
+    outputs: tuple[Tensor, Tensor] = network(observations)
+    return outputs
+
+
+def _kept_units(weights: Mapping[str, Tensor], old_axes: AxisTable, new_axes: AxisTable) -> dict[str, Tensor]:
+    """For every axis that shrank, the parent's units that stay: the most important ones, in their old order."""
+    new_sizes = {axis.label: axis.size for axes in new_axes.values() for axis in axes}
+    old = {axis for axes in old_axes.values() for axis in axes}
+    return {
+        axis.label: _importance(axis, weights, old_axes)
+        .argsort(descending=True, stable=True)[: new_sizes[axis.label]]
+        .sort()
+        .values
+        for axis in old
+        if new_sizes.get(axis.label, axis.size) < axis.size
+    }
+
+
+def _importance(axis: Axis, weights: Mapping[str, Tensor], axes: AxisTable) -> Tensor:
+    """Score units by (norm of weights in) × (norm of weights out), [units]."""
+    into, out = torch.zeros(axis.size), torch.zeros(axis.size)
+    for name, dimensions in axes.items():
+        if dimensions[0] == axis:
+            into += weights[name].reshape(axis.size, -1).square().sum(1)
+        if len(dimensions) > 1 and dimensions[1] == axis:
+            out += weights[name].transpose(0, 1).reshape(axis.size, -1).square().sum(1)
+    return into.sqrt() * out.sqrt()
+
+
+def _units(kept: Mapping[str, Tensor], old: Axis, new: Axis) -> Tensor:
+    """Per unit of a child's axis, the parent's unit or NEW. Axes of other labels match by position."""
+    if old.label == new.label and new.label in kept:
+        return kept[new.label]
+    units = torch.arange(new.size)
+    units[old.size :] = NEW
+    return units
+
+
+def _carry(source: Tensor, units: list[Tensor], initial: Tensor) -> Tensor:
+    """Take the parent's entries; new rows come from `initial`, and old rows are zero in new columns."""
+    carried = source
+    for dimension, index in enumerate(units):
+        carried = carried.index_select(dimension, index.clamp(min=0))
+        if dimension > 0 and bool((index == NEW).any()):
+            carried = carried.index_fill(dimension, torch.nonzero(index == NEW).squeeze(1), 0.0)
+    new_rows = torch.nonzero(units[0] == NEW).squeeze(1)
+    return carried.index_copy(0, new_rows, initial[new_rows]) if len(new_rows) else carried

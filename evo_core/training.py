@@ -1,0 +1,142 @@
+"""One member's generation: inherit, train, evaluate. Pure: bytes and records in, bytes and records out."""
+
+import logging
+
+import numpy as np
+import torch
+
+from evo_core.agent import Agent, AgentState, initial_state
+from evo_core.canonical import sha256
+from evo_core.checkpoint import from_bytes, to_bytes
+from evo_core.config import RunConfig
+from evo_core.envs import VectorEnvs, make_vect_envs
+from evo_core.evaluation import evaluate, evaluation_seeds
+from evo_core.failures import MemberFailure
+from evo_core.genome import algorithm_of
+from evo_core.networks.actor_critic import Spaces
+from evo_core.networks.transfer import output_shift, perturb, transfer
+from evo_core.numerics import one_thread
+from evo_core.ppo.learn import LearnStats, learn
+from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
+from evo_core.records import BlobRef, Failure, Member, Offspring, Training, Update
+from evo_core.seeding import Purpose, environment_seeds, stream
+
+PROBES = 64
+"""Random observations on which the shift of a transfer is measured."""
+
+log = logging.getLogger(__name__)
+
+
+def inherit(
+    config: RunConfig, offspring: Offspring, parent: AgentState | None, spaces: Spaces
+) -> tuple[AgentState, float | None]:
+    """Give an offspring its weights: fresh ones for a founder, else its parent's, mutated.
+
+    Returns them with how far they moved the outputs (None for a founder).
+    """
+    rng = stream(config.seed, offspring.generation, offspring.index, Purpose.TRANSFER)
+    if parent is None:
+        state = initial_state(offspring.genome, spaces, config.algorithm.action_std_init, rng)
+        return _noise(state, offspring, config, rng), None
+    state = _noise(transfer(parent, offspring.genome, spaces, rng), offspring, config, rng)
+    return state, output_shift(parent, state, spaces, probe_observations(spaces, rng))
+
+
+def train(
+    config: RunConfig, offspring: Offspring, parent: bytes | None, spaces: Spaces, device: torch.device | str = "cpu"
+) -> tuple[bytes | None, Training]:
+    """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
+
+    Returns its own checkpoint and the record; no checkpoint when it failed.
+    """
+    updates: list[Update] = []
+    shift: float | None = None
+    with one_thread():
+        try:
+            state, shift = inherit(config, offspring, from_bytes(parent) if parent is not None else None, spaces)
+            agent = Agent(state, spaces, device)
+            _train(agent, config, offspring, updates)
+        except MemberFailure as failure:
+            log.warning("%s failed: %s", offspring.uid, failure)
+            return None, Training(
+                uid=offspring.uid,
+                steps=failure.step,
+                curve=tuple(updates),
+                output_shift=shift,
+                failure=failure.record(),
+            )
+        blob = to_bytes(agent.state())
+    reference = BlobRef(sha256=sha256(blob), size=len(blob))
+    steps = config.training.evo_steps
+    return blob, Training(uid=offspring.uid, steps=steps, curve=tuple(updates), blob=reference, output_shift=shift)
+
+
+def evaluate_member(
+    config: RunConfig,
+    offspring: Offspring,
+    training: Training,
+    blob: bytes | None,
+    spaces: Spaces,
+    device: torch.device | str = "cpu",
+) -> Member:
+    """Evaluate a trained offspring on its generation's seeds; one that failed in training stays failed."""
+    if training.failure is not None or blob is None:
+        return Member(offspring=offspring, training=training, failure=training.failure)
+    with one_thread():
+        try:
+            agent = Agent(from_bytes(blob), spaces, device)
+            result = evaluate(agent, config, evaluation_seeds(config, offspring.generation))
+        except MemberFailure as failure:
+            log.warning("%s failed: %s", offspring.uid, failure)
+            return Member(offspring=offspring, training=training, failure=failure.record())
+    return Member(offspring=offspring, training=training, evaluation=result)
+
+
+def lost_member(offspring: Offspring) -> Member:
+    """Record a member whose every attempt was lost."""
+    failure = Failure(reason="lost", step=0)
+    return Member(offspring=offspring, training=Training(uid=offspring.uid, steps=0, failure=failure), failure=failure)
+
+
+def probe_observations(spaces: Spaces, rng: np.random.Generator) -> torch.Tensor:
+    """Draw random observations: standard normal ones, or uniform ones of a discrete space; [PROBES, ...]."""
+    space = spaces.observation
+    if hasattr(space, "n"):
+        return torch.from_numpy(rng.integers(space.start, space.start + space.n, PROBES))
+    return torch.from_numpy(rng.standard_normal((PROBES, *(space.shape or ())), dtype=np.float32))
+
+
+def _train(agent: Agent, config: RunConfig, offspring: Offspring, updates: list[Update]) -> None:
+    seed, address = config.seed, (offspring.generation, offspring.index)
+    algorithm = algorithm_of(offspring.genome, config)
+    acting, shuffling = stream(seed, *address, Purpose.ROLLOUT), stream(seed, *address, Purpose.MINIBATCH)
+    num_envs = config.env.num_envs
+    seeds = environment_seeds(stream(seed, *address, Purpose.ENVIRONMENT), num_envs)
+    envs: VectorEnvs = make_vect_envs(config.env, seeds)
+    try:
+        for length in rollout_lengths(config.training.evo_steps // num_envs, algorithm.learn_step / num_envs):
+            rollout = collect_rollouts(agent, envs, length, acting)
+            updates.append(_update(rollout, learn(agent, rollout, algorithm, shuffling, envs.steps)))
+    finally:
+        envs.close()
+
+
+def _update(rollout: Rollout, stats: LearnStats) -> Update:
+    returns = rollout.episode_returns
+    return Update(
+        steps=rollout.steps,
+        episodes=len(returns),
+        episode_return=float(np.mean(returns)) if returns else None,
+        policy_loss=stats.policy_loss,
+        value_loss=stats.value_loss,
+        entropy=stats.entropy,
+        approx_kl=stats.approx_kl,
+        clip_fraction=stats.clip_fraction,
+        explained_variance=stats.explained_variance,
+        grad_norm=stats.grad_norm,
+        epochs=stats.epochs,
+    )
+
+
+def _noise(state: AgentState, offspring: Offspring, config: RunConfig, rng: np.random.Generator) -> AgentState:
+    return perturb(state, config.mutation.mutation_sd, rng) if offspring.mutation.kind == "parameters" else state
