@@ -1,6 +1,7 @@
 """Confirmation on fresh seeds: a fitness that won a selection is biased upwards, so the winner plays again."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,23 +10,41 @@ from scipy.special import stdtrit
 from evo_core.agent import Agent
 from evo_core.checkpoint import from_bytes
 from evo_core.config import RunConfig
-from evo_core.evaluation import confirmation_seeds, play_episodes
+from evo_core.evaluation import CHUNK, confirmation_seeds, play_episodes
 from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics import one_thread
 from evo_core.records import Confirmation, EliteRef, Generation
 
+Chunk = tuple[list[float], int]
+"""Returns of one chunk's episodes, and the environment steps they took."""
+
 Confirm = Callable[[EliteRef], Confirmation]
 
 
-def confirm(
-    config: RunConfig, elite: EliteRef, blob: bytes, spaces: Spaces, device: torch.device | str = "cpu"
-) -> Confirmation:
-    """Play `evaluation.confirm_episodes` episodes on seeds that selection never used."""
+def chunk_count(config: RunConfig) -> int:
+    """Count the chunks of a confirmation; they are independent and may be played anywhere, in any order."""
+    return math.ceil(config.evaluation.confirm_episodes / CHUNK)
+
+
+def play_chunk(
+    config: RunConfig, elite: EliteRef, blob: bytes, spaces: Spaces, chunk: int, device: torch.device | str = "cpu"
+) -> Chunk:
+    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used."""
+    seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
     with one_thread():
-        agent = Agent(from_bytes(blob), spaces, device)
-        returns, steps = play_episodes(agent, config, confirmation_seeds(config, elite.generation))
+        returns, steps = play_episodes(Agent(from_bytes(blob), spaces, device), config, seeds)
+    return returns.tolist(), steps
+
+
+def confirmation(elite: EliteRef, chunks: Sequence[Chunk]) -> Confirmation:
+    """Reduce the chunks of a confirmation to mean and interval."""
+    returns = np.array([value for values, _ in chunks for value in values])
     return Confirmation(
-        uid=elite.uid, mean=float(returns.mean()), ci95=_interval(returns), episodes=len(returns), steps=steps
+        uid=elite.uid,
+        mean=float(returns.mean()),
+        ci95=_interval(returns),
+        episodes=len(returns),
+        steps=sum(steps for _, steps in chunks),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from evo_core.agent import Agent
 from evo_core.checkpoint import from_bytes
 from evo_core.config import RunConfig
-from evo_core.confirmation import confirm, deliver, reaches_target
+from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
 from evo_core.envs import inspect_environment
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
@@ -55,9 +55,11 @@ def train_on_policy(
     blobs: Blobs = {}
     confirmations: dict[str, Confirmation] = {}
 
-    def confirmed(elite: EliteRef) -> Confirmation:
+    def confirm(elite: EliteRef) -> Confirmation:
         if elite.uid not in confirmations:
-            confirmations[elite.uid] = confirm(config, elite, blobs[elite.blob.sha256], spaces, device)
+            blob = blobs[elite.blob.sha256]
+            chunks = [play_chunk(config, elite, blob, spaces, i, device) for i in range(chunk_count(config))]
+            confirmations[elite.uid] = confirmation(elite, chunks)
         return confirmations[elite.uid]
 
     reached = False
@@ -66,10 +68,10 @@ def train_on_policy(
         commits.append(next_generation(config, commits[-1], members))
         blobs = _needed(commits[-1], blobs)
         on_generation(commits[-1])
-        reached = reaches_target(config, commits[-1], confirmed)
-    elite, confirmation = deliver(commits[-1], confirmed)
+        reached = reaches_target(config, commits[-1], confirm)
+    elite, confirmed = deliver(commits[-1], confirm)
     status: Literal["target_reached", "budget_spent"] = "target_reached" if reached else "budget_spent"
-    return RunResult(status, tuple(commits), elite, confirmation, blobs[elite.blob.sha256], spaces)
+    return RunResult(status, tuple(commits), elite, confirmed, blobs[elite.blob.sha256], spaces)
 
 
 def run_member(

@@ -1,6 +1,7 @@
 """One member's generation: inherit, train, evaluate. Pure: bytes and records in, bytes and records out."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -43,11 +44,16 @@ def inherit(
 
 
 def train(
-    config: RunConfig, offspring: Offspring, parent: bytes | None, spaces: Spaces, device: torch.device | str = "cpu"
+    config: RunConfig,
+    offspring: Offspring,
+    parent: bytes | None,
+    spaces: Spaces,
+    device: torch.device | str = "cpu",
+    on_update: Callable[[Update], None] = lambda update: None,
 ) -> tuple[bytes | None, Training]:
     """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
 
-    Returns its own checkpoint and the record; no checkpoint when it failed.
+    Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout.
     """
     updates: list[Update] = []
     shift: float | None = None
@@ -55,7 +61,7 @@ def train(
         try:
             state, shift = inherit(config, offspring, from_bytes(parent) if parent is not None else None, spaces)
             agent = Agent(state, spaces, device)
-            _train(agent, config, offspring, updates)
+            _train(agent, config, offspring, updates, on_update)
         except MemberFailure as failure:
             log.warning("%s failed: %s", offspring.uid, failure)
             return None, Training(
@@ -106,7 +112,13 @@ def probe_observations(spaces: Spaces, rng: np.random.Generator) -> torch.Tensor
     return torch.from_numpy(rng.standard_normal((PROBES, *(space.shape or ())), dtype=np.float32))
 
 
-def _train(agent: Agent, config: RunConfig, offspring: Offspring, updates: list[Update]) -> None:
+def _train(
+    agent: Agent,
+    config: RunConfig,
+    offspring: Offspring,
+    updates: list[Update],
+    on_update: Callable[[Update], None],
+) -> None:
     seed, address = config.seed, (offspring.generation, offspring.index)
     algorithm = algorithm_of(offspring.genome, config)
     acting, shuffling = stream(seed, *address, Purpose.ROLLOUT), stream(seed, *address, Purpose.MINIBATCH)
@@ -117,6 +129,7 @@ def _train(agent: Agent, config: RunConfig, offspring: Offspring, updates: list[
         for length in rollout_lengths(config.training.evo_steps // num_envs, algorithm.learn_step / num_envs):
             rollout = collect_rollouts(agent, envs, length, acting)
             updates.append(_update(rollout, learn(agent, rollout, algorithm, shuffling, envs.steps)))
+            on_update(updates[-1])
     finally:
         envs.close()
 

@@ -1,0 +1,23 @@
+"""Confirmation of an elite on fresh seeds, its episodes spread over the engine."""
+
+from prefect import flow
+
+from evo_core.confirmation import chunk_count, confirmation
+from evo_core.records import Confirmation, EliteRef
+from flows.observer import observer
+from flows.runs import open_ref
+from tasks.members import confirm_chunk
+
+
+@flow(name="confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
+def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation:
+    """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""
+    ref = open_ref(run_id)
+    store = ref.open()
+    record = store.confirmation(elite.generation)
+    if record is None:
+        chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
+        record = confirmation(elite, [chunk.result() for chunk in chunks])
+        store.put_confirmation(elite.generation, record)
+    observer().confirmed(record)
+    return record

@@ -1,0 +1,84 @@
+"""The whole evolution, on one page."""
+
+from typing import Literal
+
+from prefect import flow, runtime
+from pydantic import BaseModel, ConfigDict
+
+from evo_core.config import RunConfig
+from evo_core.confirmation import deliver, reaches_target
+from evo_core.envs import inspect_environment, notices
+from evo_core.records import Confirmation, EliteRef, Generation, record_hash
+from flows.confirmation import confirm_elite
+from flows.engine import open_engine
+from flows.generation import evolve_generation
+from flows.lineage import LineageView
+from flows.observer import observer
+from flows.runs import begin_run
+from flows.settings import Settings
+from tasks.generation import found_population
+
+
+class RunSummary(BaseModel):
+    """How a run ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: Literal["target_reached", "budget_spent"]
+    generations: int
+    train_steps: int
+    eval_steps: int
+    elite: EliteRef
+    confirmed: Confirmation
+    head: str
+    lineage_behind: str | None
+
+
+@flow(name="evolve", flow_run_name="{config.env.id} · pop {config.population.size} · seed {config.seed}")
+def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
+    """Evolve a population until the target is confirmed or the budget is spent.
+
+    A run id that exists is continued from its last COMMIT and its finished members.
+    """
+    settings, watcher = Settings(), observer()
+    environment = inspect_environment(config)
+    for notice in notices(config, environment):
+        watcher.warned(notice)
+    run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
+
+    with open_engine(settings, config.population.size, watcher.progressed) as runner:
+        generation, confirmation = (step.with_options(task_runner=runner) for step in (evolve_generation, confirm_elite))
+
+        def confirm(elite: EliteRef) -> Confirmation:
+            return confirmation(run.run_id, elite)
+
+        head = run.open().head() or found_population(run, environment.spaces)
+        lineage = LineageView(run, settings.study_url)
+        watcher.began(run.run_id, head)
+        reached = reaches_target(config, head, confirm)
+        while not reached and head.generation < config.max_generations:
+            lineage.record(head)
+            head = _successor(head, generation(run.run_id, head.generation + 1))
+            reached = reaches_target(config, head, confirm)
+        lineage.record(head)
+        elite, confirmed = deliver(head, confirm)
+
+    return RunSummary(
+        run_id=run.run_id,
+        status="target_reached" if reached else "budget_spent",
+        generations=head.generation,
+        train_steps=head.train_steps,
+        eval_steps=head.eval_steps,
+        elite=elite,
+        confirmed=confirmed,
+        head=record_hash(head),
+        lineage_behind=lineage.behind,
+    )
+
+
+def _successor(head: Generation, commit: Generation) -> Generation:
+    """Check that a subflow returned the generation it was asked for, not one that Prefect remembered."""
+    if commit.generation != head.generation + 1:
+        raise RuntimeError(f"expected generation {head.generation + 1}, got {commit.generation} from the subflow")
+    return commit

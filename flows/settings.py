@@ -1,0 +1,58 @@
+"""Operational settings: who deploys decides them, and the same run may continue under others.
+
+They come from flags or from environment variables (EVOLVE_STORE, EVOLVE_STUDY, …), never from flow parameters, so
+no URL is recorded by Prefect. Credentials are not among them: each library finds its own.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "EVOLVE_"
+
+
+class Settings(BaseSettings):
+    """Where a run is kept and computed."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    store: str = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
+    study: str | None = Field(default=None, description="Optuna database URL; default: study.db beside a local store.")
+    engine: str = Field(default="local", description="local, or the address of a Dask scheduler: tcp://host:8786.")
+    workers: int | None = Field(default=None, ge=1, description="Local worker processes; default: one per core.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that members learn on.")
+
+    @field_validator("engine")
+    @classmethod
+    def _check_engine(cls, value: str) -> str:
+        if value != "local" and urlsplit(value).scheme not in ("tcp", "tls"):
+            raise ValueError(f"expected local or a scheduler's address such as tcp://host:8786, got {value!r}")
+        return value
+
+    @property
+    def store_url(self) -> str:
+        """The store as a URL; a plain path becomes file://."""
+        return self.store if "://" in self.store else Path(self.store).absolute().as_uri()
+
+    @property
+    def study_url(self) -> str:
+        """The Optuna database; by default SQLite, in the local store's directory or in ./runs."""
+        if self.study is not None:
+            return self.study if "://" in self.study else f"sqlite:///{Path(self.study).absolute()}"
+        local = urlsplit(self.store_url)
+        directory = Path(local.path) if local.scheme == "file" else Path("runs").absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{directory / 'study.db'}"
+
+    def worker_count(self, members: int) -> int:
+        """Choose how many local workers serve a population: one per core, and no more than members."""
+        return min(self.workers or len(os.sched_getaffinity(0)), members)
+
+    def export(self) -> None:
+        """Put the settings into this process's environment, where the flows read them."""
+        for name, value in self.model_dump(exclude_none=True).items():
+            os.environ[ENV_PREFIX + name.upper()] = str(value)

@@ -1,0 +1,148 @@
+"""The two phases of a member's generation as Prefect tasks. Both do nothing when their record exists."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import torch
+from distributed import get_worker
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from evo_core.config import RunConfig
+from evo_core.confirmation import Chunk, play_chunk
+from evo_core.envs import inspect_environment
+from evo_core.numerics import numerics
+from evo_core.records import EliteRef, Member, Offspring, Training, Update
+from evo_core.training import evaluate_member as evaluate_offspring
+from evo_core.training import train
+from tasks.run_store import RunStore, Timing
+from tasks.store import UnavailableError, open_store
+
+PROGRESS_TOPIC = "evolve-progress"
+"""Dask event topic on which workers say how far members are."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own."""
+
+    store_url: str
+    run_id: str
+    config: RunConfig
+    device: str = "auto"
+
+    def resolve_device(self) -> torch.device:
+        """Turn `auto` into the device of the machine that asks."""
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def open(self) -> RunStore:
+        """Open the run in its store, from this process."""
+        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device()))
+
+
+def _storage_fault(task: object, task_run: object, state: object) -> bool:
+    """Tell whether a failed attempt is worth another: only faults of the storage's moment are."""
+    try:
+        state.result()  # type: ignore[attr-defined]
+    except UnavailableError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@task(
+    name="train",
+    task_run_name="train g{offspring.generation}/m{offspring.index}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=_storage_fault,
+)
+def train_member(run: RunRef, offspring: Offspring) -> Training:
+    """Train an offspring and store its checkpoint and record; both are adopted when they exist."""
+    store, address = run.open(), (offspring.generation, offspring.index)
+    done = store.training(*address)
+    if done is not None:
+        return done
+    with _timed(store, offspring, "train"):
+        parent = store.blob(offspring.parent_blob) if offspring.parent_blob else None
+        spaces = inspect_environment(run.config).spaces
+        blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(offspring))
+        if blob is not None:
+            store.put_blob(blob)
+    store.put_training(*address, record)
+    return record
+
+
+@task(
+    name="evaluate",
+    task_run_name="evaluate g{offspring.generation}/m{offspring.index}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=_storage_fault,
+)
+def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Member:
+    """Evaluate a trained offspring and store the whole member; adopted when it exists."""
+    store, address = run.open(), (offspring.generation, offspring.index)
+    done = store.member(*address)
+    if done is not None:
+        return done
+    with _timed(store, offspring, "evaluate"):
+        blob = store.blob(training.blob) if training.blob else None
+        spaces = inspect_environment(run.config).spaces
+        member = evaluate_offspring(run.config, offspring, training, blob, spaces, run.resolve_device())
+    store.put_member(*address, member)
+    return member
+
+
+@task(
+    name="confirm",
+    task_run_name="confirm {elite.uid} {chunk}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=_storage_fault,
+)
+def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk:
+    """Play one chunk of an elite's confirmation on fresh seeds."""
+    blob, spaces = run.open().blob(elite.blob), inspect_environment(run.config).spaces
+    return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+
+
+def _progress(offspring: Offspring) -> Callable[[Update], None]:
+    """Say on Dask's event bus how many steps a member has made; silent outside a Dask worker."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda update: None
+    made = 0
+
+    def say(update: Update) -> None:
+        nonlocal made
+        made += update.steps
+        worker.log_event(PROGRESS_TOPIC, {"uid": offspring.uid, "steps": made})
+
+    return say
+
+
+@contextmanager
+def _timed(store: RunStore, offspring: Offspring, phase: str) -> Iterator[None]:
+    """Write when and where the body ran, once it succeeded."""
+    start = datetime.now(UTC)
+    yield
+    timing = Timing(start=start, end=datetime.now(UTC), host=socket.gethostname(), process=os.getpid())
+    store.put_timing(offspring.generation, offspring.index, phase, timing)

@@ -1,0 +1,33 @@
+"""What can go wrong with a store, each with what to do about it."""
+
+
+class StoreError(RuntimeError):
+    """Base of all failures of a store."""
+
+
+class MissingError(StoreError):
+    """A key that should exist does not."""
+
+
+class CorruptError(StoreError):
+    """Content that is not what its hash or its record says."""
+
+
+class DeniedError(StoreError):
+    """The store refuses the credentials, or what they may do."""
+
+
+class UnavailableError(StoreError):
+    """The store cannot be reached, or failed; trying again later may help."""
+
+
+class ConflictError(StoreError):
+    """A key exists with other content. Nothing was overwritten."""
+
+    def __init__(self, key: str, existing: str, given: str) -> None:
+        super().__init__(
+            f"{key} exists with other content: sha256 {existing} in the store, {given} given. Nothing was overwritten. "
+            "Another writer or another version of the program made it: use a new run id, or `evolve resume` with the "
+            "version that began the run"
+        )
+        self.key, self.existing, self.given = key, existing, given
