@@ -1,5 +1,6 @@
 """The whole evolution, on one page."""
 
+from functools import cache
 from typing import Literal
 
 from prefect import flow, runtime
@@ -48,8 +49,11 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
 
     with open_engine(settings, config.population.size, watcher.progressed) as runner:
-        generation, confirmation = (step.with_options(task_runner=runner) for step in (evolve_generation, confirm_elite))
+        generation, confirmation = (
+            step.with_options(task_runner=runner) for step in (evolve_generation, confirm_elite)
+        )
 
+        @cache
         def confirm(elite: EliteRef) -> Confirmation:
             return confirmation(run.run_id, elite)
 

@@ -10,7 +10,8 @@ from evo_core.training import lost_member
 from flows.observer import observer
 from flows.runs import open_ref
 from tasks.generation import select_and_mutate
-from tasks.members import RunRef, evaluate_member, train_member
+from tasks.members import evaluate_member, train_member
+from tasks.ref import RunRef
 
 
 @flow(name="generation", flow_run_name="generation {generation}", persist_result=False)

@@ -5,7 +5,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from evo_core.records import Generation
 from flows.observer import observer
 from tasks.generation import record_lineage
-from tasks.members import RunRef
+from tasks.ref import RunRef
 from tasks.study import StudyRecorder
 
 

@@ -6,14 +6,10 @@ from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, did_you_mean, differences
-from flows.settings import Settings
-from tasks.members import RunRef
+from flows.settings import BadInput, Settings
+from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import MissingError, open_store
-
-
-class UnknownRun(ValueError):
-    """There is no run of that id in the store."""
 
 
 def fresh_run_id(config: RunConfig) -> str:
@@ -23,18 +19,12 @@ def fresh_run_id(config: RunConfig) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d}-{letters}"
 
 
-def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
-    """Write run.json, or check that the run which exists has this configuration.
-
-    Raises ConfigError with the difference, field by field, when it has another one.
-    """
-    ref = RunRef(settings.store_url, run_id, config, settings.device)
-    store = ref.open()
+def check_run(settings: Settings, config: RunConfig, run_id: str) -> bool:
+    """Tell whether a run exists; ConfigError lists the differences when it has another configuration."""
     try:
-        existing = store.config()
+        existing = _open(settings, run_id).config()
     except MissingError:
-        store.create_run(config)
-        return ref
+        return False
     if existing != config:
         raise ConfigError(
             [
@@ -43,17 +33,37 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
                 *differences(existing, config),
             ]
         )
+    return True
+
+
+def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
+    """Write run.json, unless the run exists with this configuration; see check_run."""
+    ref = RunRef(settings.store_url, run_id, config, settings.device)
+    if not check_run(settings, config, run_id):
+        ref.open().create_run(config)
     return ref
 
 
 def open_ref(run_id: str) -> RunRef:
-    """Find a run in the store that the environment names; UnknownRun suggests others when it is not there."""
+    """Find a run in the store that the environment names; BadInput suggests others when it is not there."""
     settings = Settings()
-    store = open_store(settings.store_url)
+    run = _open(settings, run_id)
     try:
-        config = RunStore(store, run_id).config()
+        return RunRef(settings.store_url, run_id, run.config(), settings.device)
     except MissingError:
-        runs = [name for name in store.children() if not name.startswith(("study.db", "."))]
+        runs = run_ids(settings)
         hint = did_you_mean(run_id, runs) if runs else "the store has no runs"
-        raise UnknownRun(f"run {run_id} is not in {settings.store_url}; {hint}") from None
-    return RunRef(settings.store_url, run_id, config, settings.device)
+        raise BadInput(f"run {run_id} is not in {settings.store_url}; {hint}") from None
+
+
+def run_ids(settings: Settings) -> list[str]:
+    """List the runs of the store."""
+    store = open_store(settings.store_url)
+    return [name for name in store.children() if store.exists(f"{name}/run.json")]
+
+
+def _open(settings: Settings, run_id: str) -> RunStore:
+    try:
+        return RunStore(open_store(settings.store_url), run_id)
+    except ValueError as error:
+        raise BadInput(str(error)) from None

@@ -15,6 +15,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ENV_PREFIX = "EVOLVE_"
 
 
+class BadInput(ValueError):
+    """What the user asked for cannot be done; the message says what to change."""
+
+
 class Settings(BaseSettings):
     """Where a run is kept and computed."""
 

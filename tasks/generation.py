@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import Generation, Member
-from tasks.members import RunRef
+from tasks.ref import RunRef
 from tasks.study import StudyRecorder
 
 

@@ -5,48 +5,25 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import torch
 from distributed import get_worker
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from evo_core.config import RunConfig
 from evo_core.confirmation import Chunk, play_chunk
 from evo_core.envs import inspect_environment
-from evo_core.numerics import numerics
 from evo_core.records import EliteRef, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
+from tasks.ref import RunRef
 from tasks.run_store import RunStore, Timing
-from tasks.store import UnavailableError, open_store
+from tasks.store import UnavailableError
 
 PROGRESS_TOPIC = "evolve-progress"
 """Dask event topic on which workers say how far members are."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunRef:
-    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own."""
-
-    store_url: str
-    run_id: str
-    config: RunConfig
-    device: str = "auto"
-
-    def resolve_device(self) -> torch.device:
-        """Turn `auto` into the device of the machine that asks."""
-        if self.device != "auto":
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def open(self) -> RunStore:
-        """Open the run in its store, from this process."""
-        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device()))
 
 
 def _storage_fault(task: object, task_run: object, state: object) -> bool:

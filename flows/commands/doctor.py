@@ -1,0 +1,94 @@
+"""evolve doctor: is this installation whole, and is it the one that runs?"""
+
+import importlib.metadata
+import importlib.util
+import json as jsonlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.commands.run import read_settings
+from flows.server import configured_api
+
+ROOMS = ("evo_core", "tasks", "flows", "deployments")
+LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
+
+
+class Check(NamedTuple):
+    """One thing that was looked at; `advice` is empty when it is fine."""
+
+    name: str
+    finding: str
+    advice: str = ""
+
+
+def examine(store: str | None, *, json: bool) -> int:
+    """Print every check; exit code 1 when one of them needs attention."""
+    checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
+    if json:
+        print(jsonlib.dumps([check._asdict() for check in checks]))
+    else:
+        table = Table("check", "finding", "what to do")
+        for check in checks:
+            table.add_row(check.name, check.finding, check.advice or "–")
+        Console().print(table, highlight=False)
+    return 1 if any(check.advice for check in checks) else 0
+
+
+def _versions() -> Iterator[Check]:
+    for name in LIBRARIES:
+        try:
+            yield Check(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "missing", f"pip install {name}, or reinstall evolve-rl")
+
+
+def _shadows() -> Iterator[Check]:
+    """A directory of the user's with the name of one of our packages hides it from Prefect's workers."""
+    home = Path(__file__).resolve().parents[2]
+    for name in ROOMS:
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != home / name:
+            yield Check(f"package {name}", str(found), f"another package hides {home / name}; remove it from sys.path")
+        elif Path.cwd() != home and (Path.cwd() / name).is_dir():
+            yield Check(f"package {name}", str(found), f"{Path.cwd() / name} would hide it here; use another directory")
+        else:
+            yield Check(f"package {name}", str(found))
+
+
+def _device() -> Check:
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    if torch.cuda.is_available():
+        return Check("device", f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}, {cores} cores")
+    return Check("device", f"CPU, {cores} cores, {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _prefect() -> Check:
+    url = configured_api()
+    if url is None:
+        return Check("Prefect API", "none configured: every run starts its own server")
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5):
+            return Check("Prefect API", url)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return Check("Prefect API", f"{url}: {error}", "start the server, or unset PREFECT_API_URL to run embedded")
+
+
+def _store(store: str | None) -> Iterator[Check]:
+    from flows.runs import run_ids
+    from tasks.store import StoreError
+
+    settings = read_settings({"store": store})
+    try:
+        yield Check("store", f"{settings.store_url}: {len(run_ids(settings))} runs")
+    except (StoreError, ValueError) as error:
+        yield Check("store", settings.store_url, str(error))

@@ -1,0 +1,112 @@
+"""evolve run, evolve resume: the flow in this process, watched on the terminal."""
+
+import json as jsonlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from evo_core.config import RunConfig
+from flows.commands.report import Report
+from flows.settings import BadInput, Settings
+
+if TYPE_CHECKING:
+    from flows.evolve import RunSummary
+
+Operational = Mapping[str, object]
+
+
+def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
+    """Begin a run, or continue the one of that id if its configuration is the same."""
+    from evo_core.envs import inspect_environment
+    from flows.runs import check_run, fresh_run_id
+
+    settings = read_settings(operational)
+    inspect_environment(config)  # refuses before anything is written
+    if run_id is not None:
+        check_run(settings, config, run_id)
+    return _run(config, run_id or fresh_run_id(config), settings, json=json)
+
+
+def go_on(run_id: str, operational: Operational, *, json: bool) -> int:
+    """Continue a run with its own configuration."""
+    from flows.runs import open_ref
+
+    settings = read_settings(operational)
+    settings.export()
+    return _run(open_ref(run_id).config, run_id, settings, json=json)
+
+
+def dry_run(config: RunConfig, *, json: bool) -> int:
+    """Print the resolved configuration, the networks and their parameter counts; write nothing."""
+    from evo_core.envs import inspect_environment, notices
+    from evo_core.genome import initial_genome
+    from evo_core.networks.actor_critic import ActorCritic
+
+    environment = inspect_environment(config)
+    genome = initial_genome(config, environment.spaces.observation)
+    network = ActorCritic(genome, environment.spaces)
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    preview = {
+        "config": config.model_dump(mode="json"),
+        "observation_space": str(environment.spaces.observation),
+        "action_space": str(environment.spaces.action),
+        "architecture": genome.architecture.model_dump(mode="json"),
+        "parameters": {**parts, "total": sum(parts.values())},
+        "generations": config.max_generations,
+        "steps_per_generation": config.generation_steps,
+    }
+    if json:
+        print(jsonlib.dumps(preview))
+        return 0
+    import yaml
+
+    print(yaml.safe_dump(preview, sort_keys=False, allow_unicode=True), end="")
+    for notice in notices(config, environment):
+        print(f"warning: {notice}", file=sys.stderr)
+    return 0
+
+
+def read_settings(operational: Operational) -> Settings:
+    """Take settings from flags, else from the environment; BadInput names a wrong one."""
+    from pydantic import ValidationError
+
+    try:
+        return Settings(**{name: value for name, value in operational.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> int:
+    """Run the flow, embedded when no Prefect API is configured; report how it ended."""
+    from flows.server import prefect_api
+
+    settings.export()
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
+    console = Console(stderr=json)
+    began = time.monotonic()
+    summary, failure = None, None
+    try:
+        console.print("starting Prefect and the workers …", style="dim")
+        with prefect_api():
+            summary = _evolve(config, run_id, console)
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    report = Report(run_id, config, settings, summary, failure, time.monotonic() - began)
+    if json:
+        print(jsonlib.dumps(report.as_json()))
+    report.show(console)
+    return report.exit_code
+
+
+def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":
+    from flows.display import display
+    from flows.evolve import evolve
+    from flows.observer import watched_by
+
+    with display(console, config) as observer, watched_by(observer):
+        return evolve(config, run_id)

@@ -1,0 +1,84 @@
+"""evolve status: how far a run is, from its store alone."""
+
+import json as jsonlib
+
+from rich.console import Console
+from rich.table import Table
+
+from evo_core.records import Generation, Member, record_hash
+from flows.commands.run import read_settings
+from flows.display import describe_confirmation, describe_fitness, describe_generation, describe_mutation
+from flows.runs import open_ref, run_ids
+from tasks.ref import RunRef
+from tasks.run_store import RunStore
+
+
+def show(run_id: str | None, store: str | None, *, json: bool) -> int:
+    """Show one run, or list the runs of the store."""
+    settings = read_settings({"store": store})
+    settings.export()
+    if run_id is None:
+        runs = run_ids(settings)
+        print(jsonlib.dumps({"store": settings.store_url, "runs": runs}) if json else "\n".join(runs))
+        return 0
+    ref = open_ref(run_id)
+    run = ref.open()
+    head = run.head()
+    if json:
+        print(jsonlib.dumps(_as_json(ref, run, head)))
+    else:
+        _print(Console(), ref, run, head)
+    return 0
+
+
+def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, object]:
+    members = _running(run, head)
+    return {
+        "run_id": ref.run_id,
+        "store": ref.store_url,
+        "generations": head.generation if head else 0,
+        "max_generations": ref.config.max_generations,
+        "train_steps": head.train_steps if head else 0,
+        "eval_steps": head.eval_steps if head else 0,
+        "elite": head.elite.model_dump(mode="json") if head and head.elite else None,
+        "best": head.best.model_dump(mode="json") if head and head.best else None,
+        "head": record_hash(head) if head else None,
+        "finished_members_of_next_generation": sum(member is not None for member in members),
+    }
+
+
+def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None) -> None:
+    config = ref.config
+    console.print(f"run {ref.run_id} in {ref.store_url}: {config.env.id}, population {config.population.size}")
+    if head is None or not head.members:
+        console.print("no generation is finished yet")
+    else:
+        console.print(describe_generation(head, config), highlight=False)
+        console.print(_table(head))
+        if (confirmation := run.confirmation(head.generation)) is not None:
+            console.print(describe_confirmation(confirmation), highlight=False)
+    if head is None or head.generation < config.max_generations:
+        members = _running(run, head)
+        done = sum(member is not None for member in members)
+        console.print(f"next generation: {done} of {len(members)} members finished; go on: evolve resume {ref.run_id}")
+
+
+def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
+    return [run.member(child.generation, child.index) for child in head.offspring] if head else []
+
+
+def _table(head: Generation) -> Table:
+    table = Table("member", "parent", "mutation", "fitness", "hyperparameters", "steps", "result")
+    for member in head.members:
+        genes = ", ".join(f"{name} {value:.4g}" for name, value in member.offspring.genome.hyperparameters.items())
+        result = f"failed: {member.failure.reason} at step {member.failure.step}" if member.failure else "finished"
+        table.add_row(
+            member.uid,
+            member.offspring.parent or "–",
+            describe_mutation(member.offspring.mutation),
+            describe_fitness(member),
+            genes,
+            f"{member.training.steps:,}",
+            result,
+        )
+    return table

@@ -1,0 +1,224 @@
+"""What a run looks like while it runs: a live table in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evo_core.config import RunConfig
+from evo_core.records import Confirmation, Generation, Member, Mutation, Offspring, Training
+from flows.observer import Observer
+
+SHOWN_MEMBERS = 24
+"""Rows of the live table; the best of a larger population."""
+
+
+class LineObserver(Observer):
+    """Prints one line per event worth knowing."""
+
+    def __init__(self, console: Console, config: RunConfig) -> None:
+        self._console, self._config = console, config
+        self._clock = time.monotonic()
+        self._start_steps = 0
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Say where the run starts."""
+        self._clock, self._start_steps = time.monotonic(), head.train_steps
+        origin = f"continues after generation {head.generation}" if head.generation else "starts"
+        self._console.print(
+            f"run {run_id} {origin}: population {self._config.population.size}, at most "
+            f"{self._config.max_generations} generations of {self._config.generation_steps:,} steps",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def committed(self, head: Generation) -> None:
+        """Say how the generation went."""
+        self._console.print(describe_generation(head, self._config, self._rate(head)), highlight=False, soft_wrap=True)
+
+    def confirmed(self, record: Confirmation) -> None:
+        """Say how a checkpoint did on fresh seeds."""
+        self._console.print(describe_confirmation(record), highlight=False, soft_wrap=True)
+
+    def warned(self, message: str) -> None:
+        """Pass a warning on."""
+        self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def _rate(self, head: Generation) -> float:
+        return (head.train_steps - self._start_steps) / max(time.monotonic() - self._clock, 1e-9)
+
+
+@dataclass(slots=True)
+class Row:
+    """What the live table knows of one member."""
+
+    offspring: Offspring
+    steps: int = 0
+    phase: str = "waiting"
+    result: Member | None = None
+
+
+@dataclass(slots=True)
+class LiveState:
+    """What the live table shows."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    generation: int = 0
+    finished_steps: int = 0
+
+
+class LiveObserver(LineObserver):
+    """Keeps a table of the running generation on the screen, below the lines of the finished ones."""
+
+    def __init__(self, console: Console, config: RunConfig) -> None:
+        super().__init__(console, config)
+        self._state = LiveState()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[rate]:,.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+        )
+        total = config.max_generations * config.generation_steps
+        self._task = self._bar.add_task("starting", total=total, rate=0.0)
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Say where the run starts, and start the bar there."""
+        super().began(run_id, head)
+        self._state.finished_steps = head.train_steps
+        self._bar.reset(self._task, completed=head.train_steps, description="training")
+
+    def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
+        """Show a new generation."""
+        self._state.generation = offspring[0].generation
+        self._state.rows = {child.uid: Row(child) for child in offspring}
+
+    def progressed(self, uid: str, steps: int) -> None:
+        """Move a member and the bar on; comes from another thread."""
+        row = self._state.rows.get(uid)
+        if row is not None and row.phase in ("waiting", "training"):
+            row.phase, row.steps = "training", steps
+            self._advance()
+
+    def trained(self, record: Training) -> None:
+        """Show that a member waits for its evaluation."""
+        row = self._state.rows[record.uid]
+        row.phase, row.steps = "evaluating", record.steps
+        self._advance()
+
+    def evaluated(self, member: Member) -> None:
+        """Show a member's fitness."""
+        row = self._state.rows[member.uid]
+        row.result, row.steps = member, member.training.steps
+        row.phase = f"failed: {member.failure.reason}" if member.failure else "done"
+
+    def committed(self, head: Generation) -> None:
+        """Print the generation's line above the table."""
+        self._state.finished_steps = head.train_steps
+        self._state.rows = {}
+        self._advance()
+        super().committed(head)
+
+    def __rich__(self) -> RenderableType:
+        """Render the table and the bar."""
+        return Group(generation_table(self._state, self._config), self._bar) if self._state.rows else self._bar
+
+    def _advance(self) -> None:
+        done = self._state.finished_steps + sum(row.steps for row in list(self._state.rows.values()))
+        rate = (done - self._start_steps) / max(time.monotonic() - self._clock, 1e-9)
+        self._bar.update(self._task, completed=done, rate=rate, description=f"generation {self._state.generation}")
+
+
+@contextmanager
+def display(console: Console, config: RunConfig) -> Iterator[Observer]:
+    """Show a run on a console while the body runs it."""
+    if not console.is_terminal:
+        yield LineObserver(console, config)
+        return
+    observer = LiveObserver(console, config)
+    with Live(observer, console=console, refresh_per_second=4, transient=True):
+        yield observer
+
+
+def generation_table(state: LiveState, config: RunConfig) -> Table:
+    """Tabulate a running generation: who, from whom, by what mutation, how good, how far."""
+    genes = sorted(config.search)[:3]
+    table = Table(title=f"generation {state.generation}", expand=True, title_justify="left")
+    for column in ("member", "parent", "mutation", "fitness", *genes, "steps", "phase"):
+        table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
+    rows = sorted(state.rows.values(), key=_rank)[:SHOWN_MEMBERS]
+    for row in rows:
+        values = [f"{row.offspring.genome.hyperparameters[gene]:.4g}" for gene in genes]
+        table.add_row(
+            row.offspring.uid,
+            row.offspring.parent or "–",
+            describe_mutation(row.offspring.mutation),
+            describe_fitness(row.result),
+            *values,
+            f"{row.steps:,}",
+            row.phase,
+        )
+    return table
+
+
+def describe_generation(head: Generation, config: RunConfig, rate: float | None = None) -> str:
+    """Say in one line how a generation went."""
+    assert head.elite is not None
+    finished = [member.fitness for member in head.members if member.fitness is not None]
+    failed = len(head.members) - len(finished)
+    parts = [
+        f"generation {head.generation:>3}/{config.max_generations}",
+        f"best {describe_score(head.elite.fitness, head.elite.fitness_sem)} ({head.elite.uid})",
+        f"mean {sum(finished) / len(finished):.1f}",
+        f"{head.train_steps:,} steps",
+        *([f"{rate:,.0f} steps/s"] if rate is not None else []),
+        *([f"{failed} failed"] if failed else []),
+    ]
+    return "  ".join(parts)
+
+
+def describe_confirmation(record: Confirmation) -> str:
+    """Say how a checkpoint did on fresh seeds."""
+    low, high = record.ci95
+    return (
+        f"confirmed {record.uid}: {record.mean:.1f} (95 % CI {low:.1f} to {high:.1f}, {record.episodes} fresh episodes)"
+    )
+
+
+def describe_mutation(mutation: Mutation) -> str:
+    """Say what a mutation changed."""
+    if mutation.kind == "none":
+        return "–"
+    if mutation.before is None:
+        return mutation.kind
+    return f"{mutation.what}: {_short(mutation.before)} → {_short(mutation.after)}"
+
+
+def describe_fitness(member: Member | None) -> str:
+    """Say how good a member is, when that is known."""
+    if member is None or member.evaluation is None:
+        return ""
+    return describe_score(member.evaluation.fitness, member.evaluation.fitness_sem)
+
+
+def describe_score(mean: float, sem: float | None) -> str:
+    """Write a mean with its standard error."""
+    return f"{mean:.1f}" if sem is None else f"{mean:.1f} ± {sem:.1f}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _rank(row: Row) -> tuple[float, int]:
+    fitness = row.result.fitness if row.result else None
+    return (-fitness if fitness is not None else float("inf"), row.offspring.index)

@@ -1,0 +1,88 @@
+"""Configuration flags: every field of RunConfig is a flag by its dotted name, such as --algorithm.lr 3e-4."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from evo_core.config import RunConfig
+from evo_core.loading import ConfigError, parse_config
+
+
+def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+    """Separate configuration flags (a dot in the name, or --seed) from the command's own; values are read as YAML."""
+    own: list[str] = []
+    overrides: dict[str, object] = {}
+    remaining = iter(tokens)
+    for token in remaining:
+        name, equals, value = token.partition("=")
+        if not _is_config_flag(name):
+            own.append(token)
+            continue
+        if not equals:
+            value = next(remaining, "")
+        if not value:
+            raise ConfigError([f"{name}: expected a value after it, such as {name} 3"])
+        overrides[name.removeprefix("--").replace("-", "_")] = _parse(name, value)
+    return own, overrides
+
+
+def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
+    """Read a configuration file and put flags in place of its values; ConfigError says what is wrong."""
+    return parse_config(_read(path) if path else {}, overrides)
+
+
+def describe_flags() -> str:
+    """List every configuration flag with its default and description."""
+    rows = list(_rows(RunConfig, "--"))
+    width = max(len(flag) for flag, _ in rows)
+    return "Configuration (flags override the file):\n" + "\n".join(f"  {f:<{width}}  {text}" for f, text in rows)
+
+
+def _is_config_flag(name: str) -> bool:
+    return name.startswith("--") and ("." in name or name == "--seed")
+
+
+def _parse(name: str, text: str) -> object:
+    try:
+        value: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{name}: expected a YAML value, got {text!r}: {_where(error)}"]) from None
+    return value
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"--config {path}: there is no such file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"--config {path}: cannot be read: {error}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"--config {path}: not YAML: {_where(error)}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError([f"--config {path}: expected sections such as env: and training:, got {content!r}"])
+    return content
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        nested = _section(field.annotation)
+        if nested is not None:
+            yield from _rows(nested, f"{prefix}{name}.")
+            continue
+        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
+        yield f"{prefix}{name}", f"{field.description} [{default}]"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *get_args(annotation)]
+    sections = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+    return sections[0] if sections and not get_args(annotation) else None

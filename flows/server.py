@@ -1,0 +1,128 @@
+"""A Prefect server for runs that have none: started on loopback, ended with the run, even when the run is killed."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_TIMEOUT_S = 180.0
+"""The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ServerFailed(RuntimeError):
+    """The embedded Prefect server did not start."""
+
+
+def configured_api() -> str | None:
+    """Find the Prefect API that the user has configured, without importing Prefect (seconds)."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    try:
+        profiles = tomllib.loads((home / "profiles.toml").read_text())
+    except FileNotFoundError:
+        return None
+    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
+    url = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+    return url if isinstance(url, str) else None
+
+
+@contextmanager
+def prefect_api() -> Iterator[str]:
+    """Provide a Prefect API: the configured one, or a server that lives as long as the body."""
+    if url := configured_api():
+        yield url
+        return
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with tempfile.TemporaryFile() as output:
+        server = _start(port, output.fileno())
+        os.environ["PREFECT_API_URL"] = url
+        _refresh_settings()
+        try:
+            _await_health(server, url, output)
+            yield url
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            _refresh_settings()
+            _stop(server)
+
+
+def _refresh_settings() -> None:
+    """Let a Prefect that is already imported see the changed environment; a fresh import reads it anyway."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
+def _start(port: int, output: int) -> subprocess.Popen[bytes]:
+    settings = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+    }
+    application = "prefect.server.api.server:create_app"
+    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
+    parent = os.getpid()
+    return subprocess.Popen(
+        [*command, "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
+        env=os.environ | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C is for the run, which ends the server when it is done
+        preexec_fn=(lambda: _die_with(parent)) if sys.platform == "linux" else None,
+    )
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux to end this process with its parent, so that a killed run leaves no server behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _await_health(server: subprocess.Popen[bytes], url: str, output: tempfile._TemporaryFileWrapper) -> None:  # type: ignore[type-arg]
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
+            return
+        time.sleep(0.1)
+    output.seek(0)
+    tail = output.read().decode(errors="replace")[-2000:]
+    state = f"ended with code {server.returncode}" if server.returncode is not None else "did not answer"
+    raise ServerFailed(
+        f"the embedded Prefect server {state} within {START_TIMEOUT_S:.0f} s. Start one yourself (prefect server "
+        f"start) and set PREFECT_API_URL, or free memory and try again. Its last words:\n{tail}"
+    )
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,30 @@
+"""A reference to a run, small enough to travel with every task."""
+
+from dataclasses import dataclass
+
+import torch
+
+from evo_core.config import RunConfig
+from evo_core.numerics import numerics
+from tasks.run_store import RunStore
+from tasks.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own."""
+
+    store_url: str
+    run_id: str
+    config: RunConfig
+    device: str = "auto"
+
+    def resolve_device(self) -> torch.device:
+        """Turn `auto` into the device of the machine that asks."""
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def open(self) -> RunStore:
+        """Open the run in its store, from this process."""
+        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device()))
