@@ -1,0 +1,39 @@
+"""Configurations and environments that many tests share."""
+
+import pytest
+
+from evo_core.config import RunConfig
+from evo_core.loading import parse_config
+from tests import probes
+
+
+def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
+    """A population of three on CartPole that trains in about a second; overrides by dotted name."""
+    base = {
+        "env": {"id": env, "num_envs": 4},
+        "algorithm": {"learn_step": 128, "batch_size": 64, "update_epochs": 2},
+        "network": {
+            "latent_dim": 16,
+            "encoder": {"hidden_size": [16]},
+            "head": {"hidden_size": [16]},
+            "bounds": {"layers": [1, 3], "nodes": [8, 64], "latent_dim": [8, 64]},
+        },
+        "search": {
+            "lr": {"min": 1e-4, "max": 1e-2, "scale": "log"},
+            "batch_size": {"min": 16, "max": 128, "scale": "log"},
+        },
+        "population": {"size": 3},
+        "training": {"max_steps": 2304, "evo_steps": 256},
+        "evaluation": {"episodes": 2, "confirm_episodes": 4},
+        "mutation": {"no_mutation": 0.2, "activation": 0.2},
+    }
+    return parse_config(base, overrides)
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    """The tiny configuration."""
+    return make_config()
+
+
+probes.register()

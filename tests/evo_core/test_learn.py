@@ -1,0 +1,140 @@
+"""Learning: what is trained on, against an independent optimizer, and what happens when numbers break."""
+
+import dataclasses
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from evo_core.agent import Agent, initial_state
+from evo_core.envs import make_vect_envs
+from evo_core.failures import MemberFailure
+from evo_core.genome import initial_genome
+from evo_core.networks.actor_critic import Spaces
+from evo_core.ppo.learn import learn, minibatches, prepare
+from evo_core.ppo.loss import Minibatch, ppo_loss
+from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
+from tests.conftest import make_config
+
+
+def make_agent(config, seed=0):
+    env = gym.make(config.env.id)
+    spaces = Spaces(env.observation_space, env.action_space)
+    genome = initial_genome(config, spaces.observation)
+    return Agent(initial_state(genome, spaces, 0.6, np.random.default_rng(seed)), spaces)
+
+
+def make_rollout(agent, config, length=64):
+    envs = make_vect_envs(config.env, seeds=[1, 2, 3, 4])
+    try:
+        return collect_rollouts(agent, envs, length, np.random.default_rng(1))
+    finally:
+        envs.close()
+
+
+def numbered(count):
+    column = torch.arange(count, dtype=torch.float32)
+    return Minibatch(column.unsqueeze(1), *([column] * 5))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(100, 32), (1, 64), (64, 64), (65, 64), (7, 1), (10, 4096)])
+def test_every_step_is_trained_on_exactly_once_per_epoch_in_equal_minibatches(count, batch_size):
+    batches = list(minibatches(numbered(count), batch_size, np.random.default_rng(0)))
+    sizes = [len(batch.returns) for batch in batches]
+    assert sorted(torch.cat([batch.returns for batch in batches]).tolist()) == list(range(count))
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    for batch in batches:
+        for field in dataclasses.fields(batch):
+            assert getattr(batch, field.name).flatten().tolist() == batch.returns.tolist()
+
+
+@pytest.mark.parametrize(
+    ("steps", "per_env", "expected"),
+    [(1024, 128, [128] * 8), (10, 4, [5, 5]), (10, 3, [4, 3, 3]), (5, 100, [5]), (3, 0.5, [1, 1, 1])],
+)
+def test_a_generation_is_cut_into_rollouts_that_differ_by_at_most_one_step(steps, per_env, expected):
+    assert rollout_lengths(steps, per_env) == expected
+
+
+def test_values_follow_time_and_truncated_steps_use_their_own_final_observation():
+    config = make_config("MountainCar-v0")  # only ever truncated, after 200 steps
+    agent = make_agent(config)
+    rollout = make_rollout(agent, config, length=250)
+    data = prepare(agent, rollout, config.algorithm.model_copy(update={"gamma": 1.0, "gae_lambda": 0.0}))
+    assert [index for index in rollout.final_index] == [(199, b) for b in range(4)]
+    with torch.no_grad():
+        final = agent.network.value(torch.from_numpy(rollout.final_observations[2]))
+        last = agent.network.value(torch.from_numpy(rollout.last_observations))
+    returns = data.returns.view(250, 4)  # with λ = 0 and γ = 1 the return is r + V(next)
+    torch.testing.assert_close(returns[199, 2], final - 1)
+    torch.testing.assert_close(returns[249], last - 1)
+    torch.testing.assert_close(returns[:199], data.values.view(250, 4)[1:200] - 1)
+
+
+def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():
+    config = make_config()
+    algorithm = config.algorithm.model_copy(update={"update_epochs": 3, "max_grad_norm": 0.05, "batch_size": 100})
+    ours, reference = make_agent(config), make_agent(config)
+    rollout = make_rollout(ours, config)
+    data = prepare(reference, rollout, algorithm)
+    learn(ours, rollout, algorithm, np.random.default_rng(5))
+
+    network = reference.network
+    separate = [parameter.detach().clone().requires_grad_() for parameter in network.parameters()]
+    names = [name for name, _ in network.named_parameters()]
+    optimizer = torch.optim.Adam(separate, lr=algorithm.lr, eps=1e-5)
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        for batch in minibatches(data, 100, rng):
+            outputs, values = torch.func.functional_call(
+                network, dict(zip(names, separate, strict=True)), (batch.observations,)
+            )
+            log_probs, entropy = network.distribution.log_prob_and_entropy(outputs, batch.actions)
+            optimizer.zero_grad()
+            ppo_loss(log_probs, entropy, values, batch, algorithm).total.backward()
+            torch.nn.utils.clip_grad_norm_(separate, 0.05)
+            optimizer.step()
+    expected = torch.cat([parameter.detach().flatten() for parameter in separate])
+    torch.testing.assert_close(ours.parameters, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_episode_returns_are_the_sums_of_their_rewards():
+    config = make_config()
+    agent = make_agent(config)
+    rollout = make_rollout(agent, config, length=300)
+    expected, running = [], np.zeros(4)
+    for t in range(300):
+        running += rollout.rewards[t]
+        for b in np.flatnonzero(rollout.terminated[t] | rollout.truncated[t]):
+            expected.append(running[b])
+            running[b] = 0
+    assert len(expected) > 10
+    assert rollout.episode_returns == expected
+
+
+def test_an_update_stops_at_its_target_kl():
+    config = make_config()
+    agent = make_agent(config)
+    algorithm = config.algorithm.model_copy(update={"update_epochs": 50, "lr": 0.01, "target_kl": 0.005})
+    stats = learn(agent, make_rollout(agent, config), algorithm, np.random.default_rng(0))
+    assert 1 <= stats.epochs < 50
+    assert stats.approx_kl > 0.005
+
+
+def test_a_rollout_of_one_step_is_learned_without_nan():
+    config = make_config()
+    agent = make_agent(config)
+    stats = learn(agent, make_rollout(agent, config, length=1), config.algorithm, np.random.default_rng(0))
+    assert torch.isfinite(agent.parameters).all()
+    assert np.isfinite(stats.explained_variance)
+
+
+def test_a_loss_that_is_not_finite_fails_the_member_with_its_step():
+    config = make_config()
+    agent = make_agent(config)
+    rollout = make_rollout(agent, config)
+    rollout.rewards[3, 1] = np.inf
+    with pytest.raises(MemberFailure, match="nan_loss at step 77"):
+        learn(agent, rollout, config.algorithm, np.random.default_rng(0), step=77)

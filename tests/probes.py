@@ -1,0 +1,211 @@
+"""Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class Probe(gym.Env[Any, Any]):
+    """A number as the observation; subclasses say what reward and end follow an action."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    choices: ClassVar[tuple[float, ...]] = (0.0,)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        self.state = float(self.np_random.choice(self.choices))
+        return self._observe(), {}
+
+    def step(self, action):
+        self.time += 1
+        reward, terminated = self.outcome(action)
+        return self._observe(), float(reward), terminated, False, {}
+
+    def outcome(self, action):
+        raise NotImplementedError
+
+    def _observe(self):
+        return np.array([self.state], np.float32)
+
+
+class ValueOnly(Probe):
+    """One action, one step, reward 1: V = 1."""
+
+    action_space = spaces.Discrete(1)
+
+    def outcome(self, action):
+        return 1.0, True
+
+
+class ObservationReward(Probe):
+    """One action, one step, reward = observation: V(−1) = −1, V(1) = 1."""
+
+    action_space = spaces.Discrete(1)
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        return self.state, True
+
+
+class Discounting(Probe):
+    """One action, two steps, reward 1 at the end: V(first) = γ, V(second) = 1."""
+
+    action_space = spaces.Discrete(1)
+
+    def outcome(self, action):
+        self.state = 1.0
+        return float(self.time == 2), self.time == 2
+
+
+class ActionReward(Probe):
+    """One step, reward 1 for action 1 and −1 for action 0."""
+
+    def outcome(self, action):
+        return 2.0 * action - 1.0, True
+
+
+class Policy(Probe):
+    """One step, reward 1 when the action names the observation's sign."""
+
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        return 1.0 if action == (self.state > 0) else -1.0, True
+
+
+class TwoStepCredit(Probe):
+    """The first of two actions decides the reward that comes after the second."""
+
+    choices = (0.0,)
+
+    def outcome(self, action):
+        if self.time == 1:
+            self.first = int(action)
+            self.state = 1.0  # the second state does not tell which action was taken
+            return 0.0, False
+        return (1.0 if self.first == 1 else -1.0), True
+
+
+class DelayedReward(Probe):
+    """Five steps; the reward, known from the first action, comes only at the end. Observes its time and first action."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def outcome(self, action):
+        if self.time == 1:
+            self.first = int(action)
+        self.state = (self.time / 5) * (1 if self.first else -1)
+        return (float(self.first) if self.time == 5 else 0.0), self.time == 5
+
+
+class Continuous(Probe):
+    """One step, reward −(a − target)²: the mean must go to the target, which the observation gives."""
+
+    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    choices = (-0.5, 0.5)
+
+    def outcome(self, action):
+        return -float(np.square(action - self.state).sum()), True
+
+
+class TruncationBootstrap(Probe):
+    """One action, reward 1 for ever, cut every step by a time limit: V = 1 / (1 − γ), not 1."""
+
+    action_space = spaces.Discrete(1)
+
+    def outcome(self, action):
+        return 1.0, False
+
+
+class Grid(gym.Env[Any, Any]):
+    """An n × n grid, from one corner to the other; reward 1 at the goal and nothing else, cut after 4n² steps."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    action_space = spaces.Discrete(4)
+
+    def __init__(self, n: int = 4) -> None:
+        self.n = n
+        self.observation_space = spaces.Discrete(n * n)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.row = self.column = 0
+        return 0, {}
+
+    def step(self, action):
+        dr, dc = ((0, 1), (0, -1), (1, 0), (-1, 0))[action]
+        self.row = min(max(self.row + dr, 0), self.n - 1)
+        self.column = min(max(self.column + dc, 0), self.n - 1)
+        arrived = self.row == self.column == self.n - 1
+        return self.row * self.n + self.column, float(arrived), arrived, False, {}
+
+
+class Faulty(Probe):
+    """Breaks after `after` steps of one environment: what = nan_observation, nan_reward, raise or inf_reward."""
+
+    choices = (-1.0, 1.0)
+
+    def __init__(self, what: str = "nan_reward", after: int = 10, odds: float = 1.0) -> None:
+        self.what, self.after, self.odds, self.total = what, after, odds, 0
+
+    def outcome(self, action):
+        self.total += 1
+        if self.total > self.after and self.np_random.random() < self.odds:
+            if self.what == "raise":
+                raise RuntimeError("the simulator fell over")
+            if self.what == "nan_observation":
+                self.state = float("nan")
+            if self.what == "nan_reward":
+                return float("nan"), True
+            if self.what == "inf_reward":
+                return float("inf"), True
+        return 1.0 if action == (self.state > 0) else -1.0, self.time >= 4
+
+
+class NoLimit(Probe):
+    """Never ends."""
+
+    def outcome(self, action):
+        return 0.0, False
+
+
+class TupleSpace(Probe):
+    """Observes what is not supported yet."""
+
+    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))
+
+
+class MultiDiscreteActions(Probe):
+    """Accepts what is not supported yet."""
+
+    action_space = spaces.MultiDiscrete([2, 3])
+
+
+PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
+    "ValueOnly": (ValueOnly, 10),
+    "ObservationReward": (ObservationReward, 10),
+    "Discounting": (Discounting, 10),
+    "ActionReward": (ActionReward, 10),
+    "Policy": (Policy, 10),
+    "TwoStepCredit": (TwoStepCredit, 10),
+    "DelayedReward": (DelayedReward, 10),
+    "Continuous": (Continuous, 10),
+    "TruncationBootstrap": (TruncationBootstrap, 1),
+    "Faulty": (Faulty, 50),
+    "NoLimit": (NoLimit, None),
+    "TupleSpace": (TupleSpace, 10),
+    "MultiDiscreteActions": (MultiDiscreteActions, 10),
+}
+
+
+def register() -> None:
+    """Register every probe as Probe/<name>-v0, and the grids as Probe/Grid4-v0 and Probe/Grid6-v0."""
+    for name, (probe, limit) in PROBES.items():
+        gym.register(f"Probe/{name}-v0", entry_point=probe, max_episode_steps=limit)
+    for n in (4, 6):
+        gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * n * n)
