@@ -66,7 +66,7 @@ class Agent:
 
     def _scatter(self, flat: Tensor) -> dict[str, Tensor]:
         named = list(self.network.named_parameters())
-        pieces = flat.detach().cpu().split([parameter.numel() for _, parameter in named])
+        pieces = torch.split(flat.detach().cpu(), [parameter.numel() for _, parameter in named])
         return {name: piece.clone().view(p.shape) for (name, p), piece in zip(named, pieces, strict=True)}
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -30,7 +30,7 @@ def to_bytes(state: AgentState) -> bytes:
     tensors = {
         f"{part}/{name}": tensor.contiguous() for part in _PARTS for name, tensor in getattr(state, part).items()
     }
-    header = {
+    header: dict[str, JsonValue] = {
         "format": FORMAT,
         "genome": state.genome.model_dump(mode="json"),
         "optimizer_steps": state.optimizer_steps,

@@ -4,6 +4,7 @@ Store, study, engine, workers, device and credentials are operational: they are 
 continue under others.
 """
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -96,7 +97,7 @@ def _check_steps(num_envs: int, algorithm: AlgorithmConfig, training: TrainingCo
         )
 
 
-def evolvable_hyperparameters() -> dict[str, type]:
+def evolvable_hyperparameters() -> Mapping[str, type]:
     """Name the hyperparameters that may be genes, each with its type (int or float)."""
     types = {name: field.annotation for name, field in AlgorithmConfig.model_fields.items()}
     numeric = {

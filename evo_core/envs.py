@@ -76,7 +76,8 @@ def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
 
 def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
     """Make one environment."""
-    return gym.make(env.id, disable_env_checker=True, **env.kwargs)
+    kwargs: dict[str, Any] = dict(env.kwargs)
+    return gym.make(env.id, disable_env_checker=True, **kwargs)
 
 
 def require_finite(observations: Observations, step: int) -> None:

@@ -1,7 +1,7 @@
 """The genome: hyperparameters, architecture and activation. With the environment's spaces it determines a network."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from gymnasium import Space
 from pydantic import BeforeValidator, SerializeAsAny
@@ -10,18 +10,19 @@ from evo_core.architecture import Layers, Record, dense_layers
 from evo_core.config import RunConfig
 from evo_core.genes import Number
 from evo_core.networks.encoders import ENCODERS, encoder_for
+from evo_core.networks.encoders.base import EncoderArchitecture
 from evo_core.sections import Activation, AlgorithmConfig
 
 
 def _by_kind(value: object) -> object:
     """Validate an encoder's architecture by the class that its `kind` names."""
-    return ENCODERS[value["kind"]].Architecture.model_validate(value) if isinstance(value, Mapping) else value
+    return ENCODERS[value["kind"]].model_validate(value) if isinstance(value, Mapping) else value
 
 
 class Architecture(Record):
     """Sizes of every part of a network. Growing appends to a part, shrinking removes its last layer."""
 
-    encoder: Annotated[SerializeAsAny[Record], BeforeValidator(_by_kind)]
+    encoder: Annotated[SerializeAsAny[EncoderArchitecture], BeforeValidator(_by_kind)]
     latent_dim: int
     actor_head: Layers
     critic_head: Layers
@@ -36,7 +37,7 @@ class Genome(Record):
     activation: Activation
 
 
-def initial_genome(config: RunConfig, observation_space: Space) -> Genome:
+def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
     """Express the configured hyperparameters and network as a genome."""
     network = config.network
     head = dense_layers(network.head.hidden_size)

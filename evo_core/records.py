@@ -2,7 +2,7 @@
 
 from typing import Generic, Literal, TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializeAsAny
 
 from evo_core.architecture import Record
 from evo_core.canonical import canonical_json, sha256
@@ -176,14 +176,14 @@ RecordT = TypeVar("RecordT", bound=Record)
 class Sealed(Record, Generic[RecordT]):
     """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under."""
 
-    record: RecordT
+    record: SerializeAsAny[RecordT]
     sha256: str
     numerics: dict[str, str]
 
 
 def seal(record: RecordT, numerics: dict[str, str]) -> Sealed[RecordT]:
     """Hash a record."""
-    return Sealed[type(record)](record=record, sha256=record_hash(record), numerics=numerics)  # type: ignore[misc]
+    return Sealed[RecordT](record=record, sha256=record_hash(record), numerics=numerics)
 
 
 def record_hash(record: Record) -> str:

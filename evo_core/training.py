@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 from evo_core.agent import Agent, AgentState, initial_state
 from evo_core.canonical import sha256
@@ -107,7 +108,7 @@ def lost_member(offspring: Offspring) -> Member:
 def probe_observations(spaces: Spaces, rng: np.random.Generator) -> torch.Tensor:
     """Draw random observations: standard normal ones, or uniform ones of a discrete space; [PROBES, ...]."""
     space = spaces.observation
-    if hasattr(space, "n"):
+    if isinstance(space, Discrete):
         return torch.from_numpy(rng.integers(space.start, space.start + space.n, PROBES))
     return torch.from_numpy(rng.standard_normal((PROBES, *(space.shape or ())), dtype=np.float32))
 

@@ -92,7 +92,7 @@ def distributions(config: RunConfig) -> dict[str, BaseDistribution]:
 def parameters(genome: Genome) -> dict[str, float | int | str]:
     """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
     parts: dict[str, Layers] = {
-        "encoder": genome.architecture.encoder.layers,  # type: ignore[attr-defined]
+        "encoder": genome.architecture.encoder.layers,
         "actor_head": genome.architecture.actor_head,
         "critic_head": genome.architecture.critic_head,
     }

@@ -92,7 +92,7 @@ class TwoStepCredit(Probe):
 
 
 class DelayedReward(Probe):
-    """Five steps; the reward, known from the first action, comes only at the end. Observes its time and first action."""
+    """Five steps; the reward, known from the first action, comes only at the end. Observes time and first action."""
 
     observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 

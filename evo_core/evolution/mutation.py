@@ -5,17 +5,15 @@ the noise of a `parameters` mutation.
 """
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 
 from evo_core.architecture import Change, layer_changes, sizes_within
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genome import Architecture, Genome
-from evo_core.networks.encoders import ENCODERS
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Mutation
-from evo_core.sections import Activation, BoundsConfig
+from evo_core.sections import BoundsConfig
 
 Mutated = tuple[Genome, Mutation]
 NONE = Mutation(kind="none")
@@ -56,7 +54,7 @@ def mutate_parameters(genome: Genome, config: RunConfig, rng: np.random.Generato
 def mutate_activation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
     """Exchange the activation function for another."""
     others = [name for name in ACTIVATIONS if name != genome.activation]
-    chosen = cast(Activation, others[rng.integers(len(others))])
+    chosen = others[rng.integers(len(others))]
     mutation = Mutation(kind="activation", what="activation", before=genome.activation, after=chosen)
     return genome.model_copy(update={"activation": chosen}), mutation
 
@@ -88,9 +86,8 @@ OPERATORS: dict[str, Operator] = {
 
 def architecture_changes(architecture: Architecture, bounds: BoundsConfig) -> list[Change[Architecture]]:
     """List every change that one mutation may make to an architecture."""
-    encoder = ENCODERS[architecture.encoder.kind]
     parts: dict[str, list[Change]] = {  # type: ignore[type-arg]
-        "encoder": encoder.changes(architecture.encoder, bounds),
+        "encoder": list(architecture.encoder.changes(bounds)),
         "actor_head": layer_changes("actor_head", architecture.actor_head, bounds.layers, bounds.nodes),
         "critic_head": layer_changes("critic_head", architecture.critic_head, bounds.layers, bounds.nodes),
         "latent_dim": [

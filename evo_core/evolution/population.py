@@ -1,6 +1,7 @@
 """Populations: the founders, and the step from one generation to the next."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import Space
@@ -25,7 +26,7 @@ class GenerationFailed(RuntimeError):
     """Too few members finished for a generation to count; the one before it stands."""
 
 
-def create_population(config: RunConfig, observation_space: Space) -> Generation:
+def create_population(config: RunConfig, observation_space: Space[Any]) -> Generation:
     """Make COMMIT 0, the founders.
 
     The first founder is the configuration as given. `identical`: the others are one mutation away from it.

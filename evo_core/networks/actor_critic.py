@@ -1,13 +1,13 @@
 """The network of a member: encoder, policy head and value head, as its genome says."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from gymnasium import Space
 from torch import Tensor, nn
 
 from evo_core.genome import Genome
 from evo_core.networks.distributions import distribution_for
-from evo_core.networks.encoders import ENCODERS
 from evo_core.networks.stack import Axis, Stack
 
 
@@ -15,8 +15,8 @@ from evo_core.networks.stack import Axis, Stack
 class Spaces:
     """What one environment (not a vector of them) observes and accepts."""
 
-    observation: Space
-    action: Space
+    observation: Space[Any]
+    action: Space[Any]
 
 
 class ActorCritic(nn.Module):
@@ -25,11 +25,10 @@ class ActorCritic(nn.Module):
     def __init__(self, genome: Genome, spaces: Spaces, action_std_init: float = 1.0) -> None:
         super().__init__()
         architecture, activation = genome.architecture, genome.activation
-        encoder = ENCODERS[architecture.encoder.kind]
 
         def build(name: str) -> tuple[nn.Module, Axis]:
             latent = Axis(f"{name}.latent", architecture.latent_dim)
-            return encoder(name, spaces.observation, architecture.encoder, latent, activation), latent
+            return architecture.encoder.build(name, spaces.observation, latent, activation), latent
 
         self.distribution = distribution_for(spaces.action)(spaces.action, action_std_init)
         actions = Axis("action", self.distribution.outputs)

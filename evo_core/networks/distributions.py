@@ -5,6 +5,7 @@ on every device.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ class Categorical(nn.Module):
 
     SUPPORTED = "Discrete"
 
-    def __init__(self, space: spaces.Discrete, std_init: float) -> None:
+    def __init__(self, space: Space[Any], std_init: float) -> None:
         super().__init__()
+        assert isinstance(space, spaces.Discrete)
         self.outputs = int(space.n)
         self.start = int(space.start)
 
@@ -57,8 +59,9 @@ class DiagonalGaussian(nn.Module):
 
     SUPPORTED = "Box"
 
-    def __init__(self, space: spaces.Box, std_init: float) -> None:
+    def __init__(self, space: Space[Any], std_init: float) -> None:
         super().__init__()
+        assert isinstance(space, spaces.Box)
         self.outputs = spaces.flatdim(space)
         self.space = space
         self.std_init = std_init
@@ -94,7 +97,8 @@ class DiagonalGaussian(nn.Module):
     def to_env(self, actions: Array) -> Array:
         """Shape and clip actions to the space."""
         shaped = actions.reshape(-1, *self.space.shape)
-        return np.clip(shaped, self.space.low, self.space.high).astype(self.space.dtype, copy=False)
+        clipped: Array = np.clip(shaped, self.space.low, self.space.high).astype(self.space.dtype, copy=False)
+        return clipped
 
 
 Distribution = Categorical | DiagonalGaussian
@@ -102,7 +106,7 @@ Distribution = Categorical | DiagonalGaussian
 DISTRIBUTIONS: dict[type, type[Distribution]] = {spaces.Discrete: Categorical, spaces.Box: DiagonalGaussian}
 
 
-def distribution_for(space: Space) -> type[Distribution]:
+def distribution_for(space: Space[Any]) -> type[Distribution]:
     """Choose the distribution of an action space; ValueError lists what is supported."""
     for kind, distribution in DISTRIBUTIONS.items():
         if isinstance(space, kind) and spaces.flatdim(space) > 0:

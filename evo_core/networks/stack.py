@@ -1,7 +1,7 @@
 """Stacks of fully connected layers with labelled axes, so that evolution matches parent and child unit by unit."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ AxisTable = dict[str, tuple[Axis, ...]]
 """For each parameter's name, the axis along each of its dimensions."""
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """A part of a network that can be initialised and whose parameters' axes have labels."""
 
@@ -122,7 +123,7 @@ def axis_table(module: nn.Module) -> AxisTable:
     return {
         f"{prefix}.{name}" if prefix else name: axes
         for prefix, part in module.named_modules()
-        if hasattr(part, "axes")
+        if isinstance(part, Labelled)
         for name, axes in part.axes().items()
     }
 
@@ -130,7 +131,7 @@ def axis_table(module: nn.Module) -> AxisTable:
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw initial weights of every labelled part below a module, in order."""
     for part in module.modules():
-        if hasattr(part, "initialise"):
+        if isinstance(part, Labelled):
             part.initialise(generator)
 
 

@@ -54,7 +54,8 @@ def learn(
     terms = epoch_terms.tolist()
     if not all(map(math.isfinite, terms)):
         raise MemberFailure("nan_loss", step, f"policy, value, entropy, KL, clip fraction, norm: {terms}")
-    return LearnStats(*terms, explained_variance=explained, epochs=epochs)
+    policy, value, entropy, kl, clipped, norm = terms
+    return LearnStats(policy, value, entropy, kl, clipped, norm, explained_variance=explained, epochs=epochs)
 
 
 @torch.no_grad()
@@ -97,7 +98,7 @@ def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig) -> Tenso
     log_probs, entropy = agent.network.distribution.log_prob_and_entropy(outputs, batch.actions)
     loss = ppo_loss(log_probs, entropy, values, batch, algorithm)
     agent.gradients.zero_()
-    loss.total.backward()
+    torch.autograd.backward(loss.total)
     norm = torch.linalg.vector_norm(agent.gradients)
     agent.gradients.mul_((algorithm.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
     agent.optimizer.step()

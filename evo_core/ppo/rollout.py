@@ -1,6 +1,7 @@
 """Collecting rollouts. Only the policy acts; values and log-probabilities follow in one batch when learning starts."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,19 +79,20 @@ def _end_episodes(rollout: Rollout, envs: VectorEnvs, t: int, final_obs: np.ndar
 
 def _allocate(agent: Agent, envs: VectorEnvs, length: int) -> Rollout:
     batch = (length, len(envs.returns))
-    space, dtype = envs.vector.single_observation_space, storage_dtype(envs.vector.single_observation_space)
+    space = envs.vector.single_observation_space
+    shape, dtype = space.shape or (), storage_dtype(space)
     continuous = isinstance(envs.vector.single_action_space, spaces.Box)
     action_shape = (*batch, agent.network.distribution.outputs) if continuous else batch
     return Rollout(
-        observations=np.empty((*batch, *space.shape), dtype),
+        observations=np.empty((*batch, *shape), dtype),
         actions=np.empty(action_shape, np.float32 if continuous else np.int64),
         rewards=np.empty(batch, np.float32),
         terminated=np.empty(batch, np.bool_),
         truncated=np.empty(batch, np.bool_),
-        last_observations=np.empty((batch[1], *space.shape), dtype),
+        last_observations=np.empty((batch[1], *shape), dtype),
     )
 
 
-def storage_dtype(space: Space) -> np.dtype:
+def storage_dtype(space: Space[Any]) -> np.dtype:
     """Choose how observations are stored: floats and vectors as float32, discrete ones as int64."""
     return np.dtype(np.int64 if isinstance(space, spaces.Discrete) else np.float32)

@@ -104,9 +104,14 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
 
 
 def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":
+    from prefect.logging.handlers import APILogHandler
+
     from flows.display import display
     from flows.evolve import evolve
     from flows.observer import watched_by
 
-    with display(console, config) as observer, watched_by(observer):
-        return evolve(config, run_id)
+    try:
+        with display(console, config) as observer, watched_by(observer):
+            return evolve(config, run_id)
+    finally:
+        APILogHandler.flush()  # the embedded server is about to end

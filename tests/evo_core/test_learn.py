@@ -63,7 +63,7 @@ def test_values_follow_time_and_truncated_steps_use_their_own_final_observation(
     agent = make_agent(config)
     rollout = make_rollout(agent, config, length=250)
     data = prepare(agent, rollout, config.algorithm.model_copy(update={"gamma": 1.0, "gae_lambda": 0.0}))
-    assert [index for index in rollout.final_index] == [(199, b) for b in range(4)]
+    assert list(rollout.final_index) == [(199, b) for b in range(4)]
     with torch.no_grad():
         final = agent.network.value(torch.from_numpy(rollout.final_observations[2]))
         last = agent.network.value(torch.from_numpy(rollout.last_observations))

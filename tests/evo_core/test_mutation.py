@@ -223,7 +223,7 @@ def test_the_same_seed_makes_the_same_child(env, seed):
 
 
 def test_parameter_noise_touches_a_tenth_of_the_policys_matrices_in_proportion_to_their_size():
-    config, spaces, state = founder(hidden=(64, 64))
+    _config, _spaces, state = founder(hidden=(64, 64))
     child = perturb(state, 0.1, np.random.default_rng(0))
     for name, weight in state.weights.items():
         moved = child.weights[name] - weight

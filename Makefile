@@ -1,0 +1,43 @@
+# Two commands: `make demo` evolves CartPole from nothing to its reward threshold; `make test` runs the tests.
+# Both build .venv from the lock first. TORCH=cpu takes PyTorch's CPU build from PyTorch's own index (200 MB instead of
+# the several GB that PyPI's Linux build brings along for CUDA): make demo TORCH=cpu
+
+PYTHON ?= python3
+TORCH ?= pypi
+INDEX_cpu := --extra-index-url https://download.pytorch.org/whl/cpu
+VENV := .venv
+BIN := $(VENV)/bin
+# pip installs into the environment from outside, so that Debian's python3-venv package is not needed
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
+
+.PHONY: demo install test test-slow test-all lint clean
+
+demo: install
+	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PIP) install --quiet -r requirements.lock $(INDEX_$(TORCH))
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
