@@ -15,6 +15,7 @@ from torch import Tensor
 from evo_core.agent import AgentState
 from evo_core.canonical import canonical_json
 from evo_core.genome import Genome
+from evo_core.networks.actor_critic import ActorCritic, Spaces
 
 METADATA = "evolve"
 FORMAT = 1
@@ -38,8 +39,8 @@ def to_bytes(state: AgentState) -> bytes:
     return save(tensors, {METADATA: canonical_json(header).decode()})
 
 
-def from_bytes(content: bytes) -> AgentState:
-    """Parse checkpoint bytes; CheckpointError says what is wrong with them."""
+def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
+    """Parse checkpoint bytes of an agent for these spaces; CheckpointError says what is wrong with them."""
     try:
         tensors = load(content)
         header = json.loads(_metadata(content)[METADATA])
@@ -52,10 +53,14 @@ def from_bytes(content: bytes) -> AgentState:
             raise
         raise CheckpointError(f"not a checkpoint of this program: {error}") from error
     parts = {part: _named(tensors, part) for part in _PARTS}
-    if len(tensors) != sum(map(len, parts.values())) or len({frozenset(part) for part in parts.values()}) != 1:
-        raise CheckpointError("expected weights and two moments of the same names, got others")
+    if len(tensors) != sum(map(len, parts.values())):
+        raise CheckpointError("expected weights and two moments, got other tensors beside them")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
+    expected = {name: parameter.shape for name, parameter in ActorCritic(genome, spaces).named_parameters()}
+    for part, named in parts.items():
+        if {name: tensor.shape for name, tensor in named.items()} != expected:
+            raise CheckpointError(f"expected {part} with the names and shapes of the genome's network, got others")
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps)
 
 

@@ -1,5 +1,6 @@
 """Confirmation on fresh seeds: a fitness that won a selection is biased upwards, so the winner plays again."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,14 +12,18 @@ from evo_core.agent import Agent
 from evo_core.checkpoint import from_bytes
 from evo_core.config import RunConfig
 from evo_core.evaluation import CHUNK, confirmation_seeds, play_episodes
+from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics import one_thread
 from evo_core.records import Confirmation, EliteRef, Generation
 
+log = logging.getLogger(__name__)
+
 Chunk = tuple[list[float], int]
 """Returns of one chunk's episodes, and the environment steps they took."""
 
-Confirm = Callable[[EliteRef], Confirmation]
+Confirm = Callable[[EliteRef], Confirmation | None]
+"""Confirms an elite, or gives None when its environment broke meanwhile."""
 
 
 def chunk_count(config: RunConfig) -> int:
@@ -28,23 +33,33 @@ def chunk_count(config: RunConfig) -> int:
 
 def play_chunk(
     config: RunConfig, elite: EliteRef, blob: bytes, spaces: Spaces, chunk: int, device: torch.device | str = "cpu"
-) -> Chunk:
-    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used."""
+) -> Chunk | None:
+    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used.
+
+    Returns None when the environment breaks.
+    """
     seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
-    with one_thread():
-        returns, steps = play_episodes(Agent(from_bytes(blob), spaces, device), config, seeds)
+    try:
+        with one_thread():
+            returns, steps = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
+    except MemberFailure as failure:
+        log.warning("%s cannot be confirmed: %s", elite.uid, failure)
+        return None
     return returns.tolist(), steps
 
 
-def confirmation(elite: EliteRef, chunks: Sequence[Chunk]) -> Confirmation:
-    """Reduce the chunks of a confirmation to mean and interval."""
-    returns = np.array([value for values, _ in chunks for value in values])
+def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:
+    """Reduce the chunks of a confirmation to mean and interval; None when one of them could not be played."""
+    played = [chunk for chunk in chunks if chunk is not None]
+    if len(played) < len(chunks):
+        return None
+    returns = np.array([value for values, _ in played for value in values])
     return Confirmation(
         uid=elite.uid,
         mean=float(returns.mean()),
         ci95=_interval(returns),
         episodes=len(returns),
-        steps=sum(steps for _, steps in chunks),
+        steps=sum(steps for _, steps in played),
     )
 
 
@@ -53,17 +68,20 @@ def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) 
     target, elite = config.training.target, generation.elite
     if target is None or elite is None or elite.fitness < target:
         return False
-    return confirm(elite).mean >= target
+    confirmed = confirm(elite)
+    return confirmed is not None and confirmed.mean >= target
 
 
-def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation]:
+def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
     """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
     assert generation.elite is not None and generation.best is not None
     last = generation.elite, confirm(generation.elite)
     if generation.best.blob == generation.elite.blob:
         return last
     best = generation.best, confirm(generation.best)
-    return best if best[1].mean > last[1].mean else last
+    if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
+        return last
+    return best
 
 
 def _interval(returns: np.ndarray) -> tuple[float, float]:

@@ -14,8 +14,11 @@ class ConfigError(ValueError):
     """A configuration that cannot run; each line names field, value and what was expected."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__(problems)
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] | None = None) -> RunConfig:
@@ -99,7 +102,7 @@ def _siblings(location: list[str]) -> Iterable[str]:
 def _flatten(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, item in value.items():
-        if isinstance(item, Mapping) and item:
+        if isinstance(item, Mapping):
             flat.update(_flatten(item, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = item

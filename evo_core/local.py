@@ -26,13 +26,13 @@ class RunResult:
     status: Literal["target_reached", "budget_spent"]
     commits: tuple[Generation, ...]
     elite: EliteRef
-    confirmed: Confirmation
+    confirmed: Confirmation | None
     checkpoint: bytes
     spaces: Spaces
 
     def agent(self, device: torch.device | str = "cpu") -> Agent:
         """Load the delivered agent."""
-        return Agent(from_bytes(self.checkpoint), self.spaces, device)
+        return Agent(from_bytes(self.checkpoint, self.spaces), self.spaces, device)
 
     @property
     def head(self) -> str:
@@ -53,9 +53,9 @@ def train_on_policy(
     spaces = inspect_environment(config).spaces
     commits = [create_population(config, spaces.observation)]
     blobs: Blobs = {}
-    confirmations: dict[str, Confirmation] = {}
+    confirmations: dict[str, Confirmation | None] = {}
 
-    def confirm(elite: EliteRef) -> Confirmation:
+    def confirm(elite: EliteRef) -> Confirmation | None:
         if elite.uid not in confirmations:
             blob = blobs[elite.blob.sha256]
             chunks = [play_chunk(config, elite, blob, spaces, i, device) for i in range(chunk_count(config))]

@@ -60,7 +60,9 @@ def train(
     shift: float | None = None
     with one_thread():
         try:
-            state, shift = inherit(config, offspring, from_bytes(parent) if parent is not None else None, spaces)
+            state, shift = inherit(
+                config, offspring, from_bytes(parent, spaces) if parent is not None else None, spaces
+            )
             agent = Agent(state, spaces, device)
             _train(agent, config, offspring, updates, on_update)
         except MemberFailure as failure:
@@ -91,7 +93,7 @@ def evaluate_member(
         return Member(offspring=offspring, training=training, failure=training.failure)
     with one_thread():
         try:
-            agent = Agent(from_bytes(blob), spaces, device)
+            agent = Agent(from_bytes(blob, spaces), spaces, device)
             result = evaluate(agent, config, evaluation_seeds(config, offspring.generation))
         except MemberFailure as failure:
             log.warning("%s failed: %s", offspring.uid, failure)

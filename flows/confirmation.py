@@ -10,7 +10,7 @@ from tasks.members import confirm_chunk
 
 
 @flow(name="confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
-def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation:
+def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""
     ref = open_ref(run_id)
     store = ref.open()
@@ -18,6 +18,9 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation:
     if record is None:
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
         record = confirmation(elite, [chunk.result() for chunk in chunks])
+        if record is None:
+            observer().warned(f"{elite.uid} cannot be confirmed: its environment broke")
+            return None
         store.put_confirmation(elite.generation, record)
     observer().confirmed(record)
     return record

@@ -31,7 +31,7 @@ class RunSummary(BaseModel):
     train_steps: int
     eval_steps: int
     elite: EliteRef
-    confirmed: Confirmation
+    confirmed: Confirmation | None
     head: str
     lineage_behind: str | None
 
@@ -54,7 +54,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         )
 
         @cache
-        def confirm(elite: EliteRef) -> Confirmation:
+        def confirm(elite: EliteRef) -> Confirmation | None:
             return confirmation(run.run_id, elite)
 
         head = run.open().head() or found_population(run, environment.spaces)

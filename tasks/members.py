@@ -94,7 +94,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
     retry_delay_seconds=2,
     retry_condition_fn=_storage_fault,
 )
-def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk:
+def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
     """Play one chunk of an elite's confirmation on fresh seeds."""
     blob, spaces = run.open().blob(elite.blob), inspect_environment(run.config).spaces
     return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())

@@ -53,7 +53,7 @@ class Report:
             "train_steps": s.train_steps,
             "eval_steps": s.eval_steps,
             "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
-            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}),
+            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}) if s.confirmed else None,
             "head": s.head,
         }
 
@@ -66,11 +66,9 @@ class Report:
     def _outcome(self) -> list[str]:
         s = self.summary
         assert s is not None
-        low, high = s.confirmed.ci95
         target = self.config.training.target
         lines = [
-            f"delivered   {s.elite.uid}: mean return {s.confirmed.mean:.1f} over {s.confirmed.episodes} fresh episodes"
-            f" (95 % CI {low:.1f} to {high:.1f}{f'; target {target:g}' if target is not None else ''})",
+            f"delivered   {describe_delivery(s)}{f'; target {target:g}' if target is not None else ''}",
             f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
             f"; evaluated {s.eval_steps:,} steps",
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
@@ -88,6 +86,18 @@ class Report:
 
     def _store_flag(self) -> str:
         return "" if self.settings.store == "runs" else f" --store {self.settings.store}"
+
+
+def describe_delivery(summary: "RunSummary") -> str:
+    """Say who is delivered, and how good it is on fresh episodes."""
+    elite, confirmed = summary.elite, summary.confirmed
+    if confirmed is None:
+        return f"{elite.uid}: mean return {elite.fitness:.1f} in selection, not confirmed"
+    low, high = confirmed.ci95
+    return (
+        f"{elite.uid}: mean return {confirmed.mean:.1f} over {confirmed.episodes} fresh episodes "
+        f"(95 % CI {low:.1f} to {high:.1f})"
+    )
 
 
 def describe_failure(failure: BaseException | None) -> str:

@@ -114,4 +114,4 @@ def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":
         with display(console, config) as observer, watched_by(observer):
             return evolve(config, run_id)
     finally:
-        APILogHandler.flush()  # the embedded server is about to end
+        APILogHandler().flush()  # the embedded server is about to end

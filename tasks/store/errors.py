@@ -31,3 +31,6 @@ class ConflictError(StoreError):
             "version that began the run"
         )
         self.key, self.existing, self.given = key, existing, given
+
+    def __reduce__(self) -> tuple[type["ConflictError"], tuple[str, str, str]]:
+        return ConflictError, (self.key, self.existing, self.given)  # so that it can come from another process

@@ -1,0 +1,84 @@
+"""Evaluation: full episodes on common, fresh seeds, and nothing stepped for longer than its episode."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from evo_core.checkpoint import to_bytes
+from evo_core.confirmation import chunk_count, confirmation, play_chunk
+from evo_core.evaluation import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
+from evo_core.records import BlobRef, EliteRef
+from tests.conftest import make_config
+from tests.evo_core.test_learn import make_agent
+
+
+def one_by_one(agent, config, seeds):
+    """Play the same episodes with plain Gymnasium, one after another."""
+    returns, steps = [], 0
+    for seed in seeds:
+        env = gym.make(config.env.id)
+        observation, _ = env.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            action = agent.network.distribution.mode(agent.network.policy(agent.observe(observation[None])))
+            observation, reward, terminated, truncated, _ = env.step(int(action[0]))
+            total, ended, steps = total + float(reward), terminated or truncated, steps + 1
+        returns.append(total)
+    return returns, steps
+
+
+def test_returns_and_steps_are_those_of_plain_gymnasium():
+    config = make_config(**{"evaluation.episodes": 7})
+    agent, seeds = make_agent(config), evaluation_seeds(config, 3)
+    returns, steps = one_by_one(agent, config, seeds)
+    result = evaluate(agent, config, seeds)
+    assert result.fitness == pytest.approx(np.mean(returns))
+    assert result.fitness_sem == pytest.approx(np.std(returns, ddof=1) / np.sqrt(7))
+    assert (result.episodes, result.steps) == (7, steps)
+
+
+def test_seeds_are_common_to_a_generation_new_in_each_and_apart_from_confirmation():
+    config = make_config(**{"evaluation.episodes": 50, "evaluation.confirm_episodes": 50})
+    seeds = [evaluation_seeds(config, g) for g in range(5)] + [confirmation_seeds(config, g) for g in range(5)]
+    assert len({seed for some in seeds for seed in some}) == 500
+    assert evaluation_seeds(config, 2) == evaluation_seeds(config, 2)
+
+
+def test_one_episode_has_no_standard_error():
+    config = make_config(**{"evaluation.episodes": 1})
+    assert evaluate(make_agent(config), config, evaluation_seeds(config, 1)).fitness_sem is None
+
+
+def test_episodes_are_cut_where_the_configuration_says():
+    config = make_config(**{"evaluation.max_steps": 5, "evaluation.episodes": 3})
+    result = evaluate(make_agent(config), config, evaluation_seeds(config, 1))
+    assert (result.fitness, result.steps) == (5.0, 15)
+
+
+def test_drawn_actions_are_reproducible():
+    config = make_config(**{"evaluation.deterministic": False, "evaluation.episodes": 4})
+    agent, seeds = make_agent(config), evaluation_seeds(config, 1)
+    first, second = (play_episodes(agent, config, seeds)[0].tolist() for _ in range(2))
+    assert first == second
+    assert first != play_episodes(agent, make_config(**{"evaluation.episodes": 4}), seeds)[0].tolist()
+
+
+def test_a_confirmation_in_chunks_is_one_over_all_episodes():
+    config = make_config(**{"evaluation.confirm_episodes": 60})
+    agent = make_agent(config)
+    content = to_bytes(agent.state())
+    elite = EliteRef(
+        uid="g0001/m00", generation=1, fitness=0, fitness_sem=None, episodes=1, blob=BlobRef(sha256="0" * 64, size=1)
+    )
+    env = gym.make(config.env.id)
+    from evo_core.networks.actor_critic import Spaces
+
+    spaces = Spaces(env.observation_space, env.action_space)
+    assert chunk_count(config) == 3
+    chunks = [play_chunk(config, elite, content, spaces, i) for i in range(3)]
+    assert [len(values) for values, _ in chunks] == [25, 25, 10]
+    record = confirmation(elite, chunks)
+    returns, steps = one_by_one(agent, config, confirmation_seeds(config, 1))
+    assert (record.mean, record.episodes, record.steps) == (pytest.approx(np.mean(returns)), 60, steps)
+    half = 2.000995 * np.std(returns, ddof=1) / np.sqrt(60)  # the 97.5 % quantile of Student's t with 59 degrees
+    assert record.ci95 == pytest.approx((np.mean(returns) - half, np.mean(returns) + half), rel=1e-4)

@@ -1,0 +1,173 @@
+"""The whole evolution in one process."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from evo_core.canonical import sha256
+from evo_core.envs import inspect_environment
+from evo_core.evolution.population import GenerationFailed, create_population
+from evo_core.local import train_on_policy
+from evo_core.records import Generation, config_hash, record_hash
+from tests.conftest import make_config
+
+
+def test_a_run_chains_its_generations_and_counts_every_step():
+    config = make_config()
+    result = train_on_policy(config)
+    assert [commit.generation for commit in result.commits] == [0, 1, 2, 3]
+    assert result.commits[0].previous == config_hash(config)
+    for before, after in zip(result.commits, result.commits[1:], strict=False):
+        assert after.previous == record_hash(before)
+        assert [member.offspring for member in after.members] == list(before.offspring)
+        assert all(member.training.steps == 256 for member in after.members)
+        assert all(sum(update.steps for update in member.training.curve) == 256 for member in after.members)
+        assert after.offspring[0].genome == after.members[after.draw.elite].offspring.genome
+        assert after.offspring[0].mutation.kind == "none"
+        for child, parent in zip(after.offspring, after.draw.parents, strict=True):
+            assert child.parent == after.members[parent].uid
+            assert child.parent_blob == after.members[parent].training.blob
+            assert child.lineage_steps == 256 * after.generation
+    assert result.commits[-1].train_steps == 2304 == config.training.max_steps
+    assert result.status == "budget_spent"
+    assert sha256(result.checkpoint) == result.elite.blob.sha256
+    assert result.confirmed.episodes == 4
+
+
+def test_the_delivered_agent_plays():
+    result = train_on_policy(make_config())
+    agent = result.agent()
+    outputs = agent.network.policy(agent.observe(np.zeros((1, 4), np.float32)))
+    assert agent.network.distribution.mode(outputs).tolist() in ([0], [1])
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "Probe/Grid4-v0"])
+@pytest.mark.parametrize("share_encoder", [True, False])
+def test_every_kind_of_space_evolves(env, share_encoder):
+    config = make_config(env, **{"network.share_encoder": share_encoder, "evaluation.max_steps": 50})
+    result = train_on_policy(config)
+    assert all(member.failure is None for commit in result.commits for member in commit.members)
+
+
+def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
+    first, second, other = (train_on_policy(make_config(seed=seed)).head for seed in (1, 1, 2))
+    assert first == second != other
+
+
+def test_a_larger_budget_goes_on_along_the_same_chain():
+    short = train_on_policy(make_config(**{"training.max_steps": 1536}))
+    long = train_on_policy(make_config())
+    assert long.commits[:3] == short.commits
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "42"])
+def test_the_chain_does_not_depend_on_the_hash_seed(hash_seed):
+    code = (
+        "from evo_core.local import train_on_policy; from tests.conftest import make_config;"
+        "print(train_on_policy(make_config()).head)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert there.stdout.strip() == train_on_policy(make_config()).head
+
+
+def test_the_target_ends_a_run_once_confirmed():
+    result = train_on_policy(make_config(**{"training.target": 5.0}))
+    assert result.status == "target_reached"
+    assert len(result.commits) == 2
+    assert result.confirmed.mean >= 5.0
+
+
+def test_a_target_that_only_evaluation_reaches_does_not_end_a_run():
+    free = train_on_policy(make_config())
+    lucky = free.commits[1].elite.fitness  # the elite's own evaluation: chosen for its luck
+    config = make_config(**{"training.target": lucky, "training.max_steps": 768})
+    result = train_on_policy(config)
+    assert (result.status == "target_reached") == (result.confirmed.mean >= lucky)
+
+
+def test_founders_are_the_configuration_and_mutations_of_it():
+    config = make_config(**{"population.size": 20, "training.max_steps": 10_000})
+    founders = create_population(config, inspect_environment(config).spaces.observation).offspring
+    assert founders[0].mutation.kind == "none"
+    assert founders[0].genome.hyperparameters == {"lr": 1e-3, "batch_size": 64}
+    kinds = [founder.mutation.kind for founder in founders]
+    assert len(set(kinds)) >= 4
+    for founder in founders:
+        changed = founder.genome != founders[0].genome
+        assert changed == (founder.mutation.kind not in ("none", "parameters"))
+
+
+def test_diverse_founders_are_spread_over_the_ranges():
+    config = make_config(**{"population.size": 200, "population.init": "diverse", "training.max_steps": 100_000})
+    founders = create_population(config, inspect_environment(config).spaces.observation).offspring
+    assert founders[0].genome.hyperparameters == {"lr": 1e-3, "batch_size": 64}
+    positions = [config.search["lr"].position(f.genome.hyperparameters["lr"]) for f in founders[1:]]
+    assert np.histogram(positions, bins=4, range=(0, 1))[0] == pytest.approx([50] * 4, abs=20)
+    assert len({f.genome.hyperparameters["batch_size"] for f in founders}) > 30
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("nan_reward", "nan_reward"),
+        ("inf_reward", "nan_reward"),
+        ("nan_observation", "nan_observation"),
+        ("raise", "environment_error"),
+    ],
+)
+def test_a_member_whose_environment_breaks_fails_alone_and_is_never_a_parent(what, reason):
+    config = faulty(what, odds=0.003)
+    commits: list[Generation] = []
+    result = train_on_policy(config, on_generation=commits.append)
+    failed = [member for commit in commits for member in commit.members if member.failure]
+    assert result.commits[-1].generation == config.max_generations
+    assert failed
+    for member in failed:
+        assert member.failure.reason == reason
+        assert member.evaluation is None
+        assert 0 <= member.failure.step <= 256
+    uids = {member.uid for member in failed}
+    assert not uids & {child.parent for commit in commits for child in commit.offspring}
+    assert not uids & {commit.elite.uid for commit in commits}
+
+
+def test_a_loss_that_turns_nan_fails_the_member_with_its_step():
+    config = make_config(
+        "Probe/Policy-v0",
+        **{
+            "algorithm.lr": 1.0,
+            "algorithm.max_grad_norm": 1e6,
+            "algorithm.update_epochs": 60,
+            "algorithm.vf_coef": 100.0,
+            "search": {},
+            "population.min_survivors": 1,
+        },
+    )
+    overflowing = config.model_copy(update={"algorithm": config.algorithm.model_copy(update={"lr": 1e30})})
+    with pytest.raises(GenerationFailed, match=r"g0001/m00: nan_loss at step 128"):
+        train_on_policy(overflowing)
+
+
+def test_too_few_survivors_fail_the_generation_by_name():
+    with pytest.raises(GenerationFailed) as caught:
+        train_on_policy(faulty("nan_reward", odds=1.0))
+    message = str(caught.value)
+    assert "generation 1: 0 of 6 members finished" in message
+    assert "generation 0 stands" in message
+    assert "g0001/m05: nan_reward at step" in message
+
+
+def faulty(what, odds):
+    return make_config(
+        "Probe/Faulty-v0",
+        **{
+            "env.kwargs": {"what": what, "after": 10, "odds": odds},
+            "population.size": 6,
+            "population.min_survivors": 1,
+            "training.max_steps": 6144,
+        },
+    )

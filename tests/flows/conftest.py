@@ -1,0 +1,125 @@
+"""One Prefect server for all flow tests, and the command line as users call it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evo_core.config import RunConfig
+from flows.server import prefect_api
+from tasks.run_store import RunStore
+from tasks.store import open_store
+
+ROOT = Path(__file__).parents[2]
+EVOLVE = Path(sys.executable).parent / "evolve"
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect home of the tests' own, so that the user's is not touched."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_home: Path) -> Iterator[str]:
+    """A real Prefect server."""
+    before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
+    os.environ["PREFECT_HOME"] = str(prefect_home)
+    with prefect_api() as url:
+        os.environ["PREFECT_HOME"] = str(prefect_home)
+        yield url
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@dataclass
+class Cli:
+    """Calls `evolve` in a directory of its own."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command in the background."""
+        return subprocess.Popen(
+            [str(EVOLVE), *arguments],
+            cwd=self.directory,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments: str, expect: int = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and check its exit code."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
+        """Run a command with --json; standard output must be one JSON object."""
+        result: dict[str, Any] = json.loads(self(*arguments, "--json", expect=expect).stdout)
+        return result
+
+    def config(self, config: RunConfig, name: str = "config.yaml") -> str:
+        """Write a configuration file; return the flag's value."""
+        path = self.directory / name
+        path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        return str(path)
+
+    def run_store(self, run_id: str) -> RunStore:
+        """Open a run of the default store."""
+        return RunStore(open_store((self.directory / "runs").as_uri()), run_id)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, prefect_url: str, prefect_home: Path) -> Cli:
+    """The command line, with a Prefect server that is already there."""
+    return Cli(tmp_path, {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.05)
+
+
+def descendants(pid: int) -> set[int]:
+    """The process ids below a process."""
+    table = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children: dict[int, list[int]] = {}
+    for line in table.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        for child in children.get(queue.pop(), []):
+            found.add(child)
+            queue.append(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

