@@ -1,0 +1,86 @@
+"""Evolution of PPO agents, pure: values and generators in, values out. Usable in a notebook, without any service.
+
+The names below are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evo_core.agent import Agent
+    from evo_core.config import RunConfig
+    from evo_core.envs import inspect_environment, make_vect_envs
+    from evo_core.evaluation import evaluate, evaluation_seeds
+    from evo_core.evolution.mutation import mutate
+    from evo_core.evolution.population import create_population, next_generation
+    from evo_core.evolution.selection import select
+    from evo_core.genome import algorithm_of
+    from evo_core.loading import ConfigError, parse_config
+    from evo_core.local import RunResult, train_on_policy
+    from evo_core.networks.transfer import perturb, transfer
+    from evo_core.ppo.learn import learn
+    from evo_core.ppo.rollout import collect_rollouts
+    from evo_core.seeding import Purpose, environment_seeds, stream
+    from evo_core.training import evaluate_member, inherit, train
+
+_HOME = {
+    "Agent": "agent",
+    "ConfigError": "loading",
+    "Purpose": "seeding",
+    "RunConfig": "config",
+    "RunResult": "local",
+    "algorithm_of": "genome",
+    "collect_rollouts": "ppo.rollout",
+    "create_population": "evolution.population",
+    "environment_seeds": "seeding",
+    "evaluate": "evaluation",
+    "evaluate_member": "training",
+    "evaluation_seeds": "evaluation",
+    "inherit": "training",
+    "inspect_environment": "envs",
+    "learn": "ppo.learn",
+    "make_vect_envs": "envs",
+    "mutate": "evolution.mutation",
+    "next_generation": "evolution.population",
+    "parse_config": "loading",
+    "perturb": "networks.transfer",
+    "select": "evolution.selection",
+    "stream": "seeding",
+    "train": "training",
+    "train_on_policy": "local",
+    "transfer": "networks.transfer",
+}
+
+__all__ = [
+    "Agent",
+    "ConfigError",
+    "Purpose",
+    "RunConfig",
+    "RunResult",
+    "algorithm_of",
+    "collect_rollouts",
+    "create_population",
+    "environment_seeds",
+    "evaluate",
+    "evaluate_member",
+    "evaluation_seeds",
+    "inherit",
+    "inspect_environment",
+    "learn",
+    "make_vect_envs",
+    "mutate",
+    "next_generation",
+    "parse_config",
+    "perturb",
+    "select",
+    "stream",
+    "train",
+    "train_on_policy",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(f"evo_core.{_HOME[name]}"), name)
+    raise AttributeError(f"evo_core has no {name!r}; it has {', '.join(__all__)}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
@@ -39,22 +40,39 @@ class Agent:
         self.network.load_state_dict(dict(state.weights))
         self.network.to(self.device)
         self.parameters, self.gradients = _flatten(self.network)
-        self.optimizer = torch.optim.Adam([self.parameters], eps=ADAM_EPSILON, fused=True)
-        self.optimizer.state[self.parameters] = {
-            "step": torch.tensor(float(state.optimizer_steps), device=self.device),
-            "exp_avg": self._gather(state.exp_avg),
-            "exp_avg_sq": self._gather(state.exp_avg_sq),
-        }
+        self.exp_avg, self.exp_avg_sq = self._gather(state.exp_avg), self._gather(state.exp_avg_sq)
+        self.optimizer_steps = torch.tensor(float(state.optimizer_steps), device=self.device)
+
+    def descend(self, lr: float, max_grad_norm: float) -> Tensor:
+        """Clip the gradients to a norm and take one step of Adam; return the norm before clipping, a scalar."""
+        norm: Tensor = torch.linalg.vector_norm(self.gradients)
+        self.gradients.mul_((max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        adam(
+            [self.parameters],
+            [self.gradients],
+            [self.exp_avg],
+            [self.exp_avg_sq],
+            [],
+            [self.optimizer_steps],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=lr,
+            weight_decay=0.0,
+            eps=ADAM_EPSILON,
+            maximize=False,
+        )
+        return norm
 
     def state(self) -> AgentState:
         """Copy weights and optimizer to the CPU."""
-        adam = self.optimizer.state[self.parameters]
         return AgentState(
             genome=self.genome,
             weights=self._scatter(self.parameters),
-            exp_avg=self._scatter(adam["exp_avg"]),
-            exp_avg_sq=self._scatter(adam["exp_avg_sq"]),
-            optimizer_steps=int(adam["step"]),
+            exp_avg=self._scatter(self.exp_avg),
+            exp_avg_sq=self._scatter(self.exp_avg_sq),
+            optimizer_steps=int(self.optimizer_steps),
         )
 
     def observe(self, observations: np.ndarray) -> Tensor:

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
             raise ValueError(f"expected local or a scheduler's address such as tcp://host:8786, got {value!r}")
         return value
 
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        if "://" in value and urlsplit(value).scheme not in ("file", "s3"):
+            raise ValueError(f"expected a directory, or a URL that begins with file:// or s3://, got {value!r}")
+        return value
+
     @property
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""

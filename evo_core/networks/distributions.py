@@ -5,7 +5,8 @@ on every device.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,20 @@ from torch import Tensor, nn
 from evo_core.networks.stack import Axis, AxisTable
 
 Array = np.ndarray
+
+Backward = Callable[[Tensor, float], Tensor]
+"""From gradients by log-probabilities [N] and by every entropy (one number) to gradients by the outputs [N, A]."""
+
+
+class ActionTerms(NamedTuple):
+    """What a loss needs of actions under a policy: log π(a|s) [N], entropies [N], and the way back to the outputs.
+
+    The gradients are closed forms: for networks this small, recording them in autograd costs more than the network.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    backward: Backward
 
 
 class Categorical(nn.Module):
@@ -40,11 +55,18 @@ class Categorical(nn.Module):
         """Take the most likely actions, [N]."""
         return logits.argmax(-1)
 
-    def log_prob_and_entropy(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute log π(a|s) and the entropy, both [N]."""
-        log_p = logits.log_softmax(-1)
-        entropy = -(log_p.exp() * log_p).sum(-1)
-        return log_p.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+    def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
+        """Compute log π(a|s) = log p_a and the entropy −Σ p log p."""
+        log_p, chosen = logits.log_softmax(-1), actions.unsqueeze(-1)
+        p = log_p.exp()
+        entropy = -torch.linalg.vecdot(p, log_p)
+
+        def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
+            # ∂log p_a/∂logit_j = 1[j = a] − p_j;  ∂H/∂logit_j = −p_j (log p_j + H)
+            shared = torch.add(grad_log_probs.unsqueeze(-1), log_p + entropy.unsqueeze(-1), alpha=grad_entropy)
+            return (-p * shared).scatter_add_(-1, chosen, grad_log_probs.unsqueeze(-1))
+
+        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
 
     def to_env(self, actions: Array) -> Array:
         """Turn actions into what the environment's step takes."""
@@ -87,12 +109,26 @@ class DiagonalGaussian(nn.Module):
         """Take the means, [N, A]."""
         return means
 
-    def log_prob_and_entropy(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute log π(a|s) and the entropy, both [N], summed over the action's dimensions."""
-        z = (actions - means) * (-self.log_std).exp()
+    def evaluate(self, means: Tensor, actions: Tensor) -> ActionTerms:
+        """Compute log π(a|s) and the entropy, summed over the action's dimensions.
+
+        The gradient of the standard deviations goes straight to `log_std.grad`.
+        """
+        log_std = self.log_std.detach()
+        inverse = (-log_std).exp()
+        z = (actions - means) * inverse
         constant = 0.5 * math.log(2 * math.pi)
-        log_prob = (-0.5 * z.square() - self.log_std - constant).sum(-1)
-        return log_prob, (self.log_std + 0.5 + constant).sum().expand(len(means))
+        log_probs = (-0.5 * z.square() - log_std - constant).sum(-1)
+        entropy = (log_std + 0.5 + constant).sum().expand(len(means))
+
+        def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
+            # ∂log π/∂μ = z/σ;  ∂log π/∂log σ = z² − 1;  ∂H/∂log σ = 1, for each of the N rows
+            weighted = grad_log_probs.unsqueeze(-1) * z
+            assert self.log_std.grad is not None
+            self.log_std.grad.add_((weighted * z).sum(0) - grad_log_probs.sum() + grad_entropy * len(means))
+            return weighted * inverse
+
+        return ActionTerms(log_probs, entropy, backward)
 
     def to_env(self, actions: Array) -> Array:
         """Shape and clip actions to the space."""

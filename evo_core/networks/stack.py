@@ -69,18 +69,16 @@ class Linear(nn.Linear):
         nn.init.zeros_(self.bias)
 
 
-class Dense(nn.Module):
+class Dense(Linear):
     """σ(Wh + b)."""
 
     def __init__(self, inputs: Axis, outputs: Axis, activation: Activation) -> None:
-        super().__init__()
-        self.linear = Linear(inputs, outputs, HIDDEN_GAIN)
-        self.outputs = outputs
+        super().__init__(inputs, outputs, HIDDEN_GAIN)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, in] to [N, out]."""
-        return self.activation(self.linear(h))
+        return self.activation(nn.functional.linear(h, self.weight, self.bias))
 
 
 class Residual(nn.Module):
@@ -88,14 +86,13 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: Axis, inner: Axis, activation: Activation) -> None:
         super().__init__()
-        self.inner = Linear(inputs, inner, HIDDEN_GAIN)
+        self.inner = Dense(inputs, inner, activation)
         self.outer = Linear(inner, inputs, 0.0)
         self.outputs = inputs
-        self.activation = ACTIVATIONS[activation]
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, in] to [N, in]."""
-        return torch.add(h, self.outer(self.activation(self.inner(h))))
+        return torch.add(h, self.outer(self.inner(h)))
 
 
 class Stack(nn.Module):
@@ -105,7 +102,7 @@ class Stack(nn.Module):
         self, name: str, inputs: Axis, layers: Layers, outputs: Axis, activation: Activation, output_gain: float
     ) -> None:
         super().__init__()
-        self.hidden = nn.Sequential()
+        self.hidden = nn.ModuleList()
         for i, layer in enumerate(layers):
             block = _block(layer, inputs, f"{name}.{i}", activation)
             self.hidden.append(block)
@@ -114,8 +111,9 @@ class Stack(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, inputs] to [N, outputs]."""
-        output: Tensor = self.output(self.hidden(h))
-        return output
+        for block in self.hidden:
+            h = block.forward(h)  # not through __call__: nobody hooks in here, and this is the hot path
+        return nn.functional.linear(h, self.output.weight, self.output.bias)
 
 
 def axis_table(module: nn.Module) -> AxisTable:

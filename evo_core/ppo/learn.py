@@ -11,7 +11,7 @@ from torch import Tensor
 from evo_core.agent import Agent
 from evo_core.failures import MemberFailure
 from evo_core.ppo.gae import generalized_advantages, normalize
-from evo_core.ppo.loss import Loss, Minibatch, ppo_loss
+from evo_core.ppo.loss import Minibatch, ppo_loss
 from evo_core.ppo.rollout import Rollout
 from evo_core.sections import AlgorithmConfig
 
@@ -41,21 +41,20 @@ def learn(
     """
     data = prepare(agent, rollout, algorithm)
     explained = _explained_variance(data.values, data.returns)
-    agent.optimizer.param_groups[0]["lr"] = algorithm.lr
-    epoch_terms: Tensor = torch.empty(0)
-    epochs = 0
-    while epochs < algorithm.update_epochs:
+    epochs, stop, terms = 0, False, torch.empty(0)
+    while not stop:
         epochs += 1
-        epoch_terms = torch.stack(
-            [_update(agent, minibatch, algorithm) for minibatch in minibatches(data, algorithm.batch_size, rng)]
-        ).mean(0)
-        if algorithm.target_kl is not None and float(epoch_terms[3]) > algorithm.target_kl:
-            break
-    terms = epoch_terms.tolist()
-    if not all(map(math.isfinite, terms)):
-        raise MemberFailure("nan_loss", step, f"policy, value, entropy, KL, clip fraction, norm: {terms}")
-    policy, value, entropy, kl, clipped, norm = terms
-    return LearnStats(policy, value, entropy, kl, clipped, norm, explained_variance=explained, epochs=epochs)
+        last = epochs == algorithm.update_epochs
+        report = last or algorithm.target_kl is not None
+        batches = minibatches(data, algorithm.batch_size, rng)
+        updates = [_update(agent, batch, algorithm, report=report) for batch in batches]
+        terms = torch.stack(updates).mean(0)
+        stop = last or (algorithm.target_kl is not None and float(terms[3]) > algorithm.target_kl)
+    values = terms.tolist()
+    if not all(map(math.isfinite, values)):
+        raise MemberFailure("nan_loss", step, f"policy, value, entropy, KL, clip fraction, norm: {values}")
+    policy, value, entropy, kl, clip_fraction, norm = values
+    return LearnStats(policy, value, entropy, kl, clip_fraction, norm, explained, epochs)
 
 
 @torch.no_grad()
@@ -65,7 +64,7 @@ def prepare(agent: Agent, rollout: Rollout, algorithm: AlgorithmConfig) -> Minib
     observations = agent.observe(rollout.observations).flatten(0, 1)
     actions = agent.observe(rollout.actions).flatten(0, 1)
     outputs, flat_values = network(observations)
-    log_probs, _ = network.distribution.log_prob_and_entropy(outputs, actions)
+    log_probs = network.distribution.evaluate(outputs, actions).log_probs
     values = flat_values.view(shape)
     next_values = torch.cat([values[1:], network.value(agent.observe(rollout.last_observations)).unsqueeze(0)])
     if rollout.final_index:
@@ -92,22 +91,17 @@ def minibatches(data: Minibatch, batch_size: int, rng: np.random.Generator) -> I
     yield from map(Minibatch, *(tensor.tensor_split(parts) for tensor in shuffled))
 
 
-def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig) -> Tensor:
-    """Descend one step; return the loss's terms and the gradient's norm, [6]."""
-    outputs, values = agent.network(batch.observations)
-    log_probs, entropy = agent.network.distribution.log_prob_and_entropy(outputs, batch.actions)
-    loss = ppo_loss(log_probs, entropy, values, batch, algorithm)
+def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, *, report: bool) -> Tensor:
+    """Descend one step; return the loss's terms (when they are reported) and the gradient's norm."""
     agent.gradients.zero_()
-    torch.autograd.backward(loss.total)
-    norm = torch.linalg.vector_norm(agent.gradients)
-    agent.gradients.mul_((algorithm.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-    agent.optimizer.step()
-    return torch.stack([*_terms(loss), norm])
-
-
-def _terms(loss: Loss) -> list[Tensor]:
-    terms = (loss.policy, loss.value, loss.entropy, loss.approx_kl, loss.clip_fraction)
-    return [term.detach() for term in terms]
+    outputs, values = agent.network(batch.observations)
+    with torch.no_grad():
+        actions = agent.network.distribution.evaluate(outputs.detach(), batch.actions)
+        loss = ppo_loss(actions.log_probs, actions.entropy, values.detach(), batch, algorithm, report=report)
+        by_outputs = actions.backward(loss.grad_log_probs, loss.grad_entropy)
+    torch.autograd.backward((outputs, values), (by_outputs, loss.grad_values))
+    norm = agent.descend(algorithm.lr, algorithm.max_grad_norm)
+    return torch.stack([*loss.terms, norm])
 
 
 def _explained_variance(values: Tensor, returns: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""PPO's loss."""
+"""PPO's loss, and its gradient in closed form."""
 
 from dataclasses import dataclass
 
@@ -22,39 +22,60 @@ class Minibatch:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The loss to descend, and the terms to report, as scalars on the device."""
+    """Gradients of the loss, by log-probabilities [N], by each entropy (one number) and by values [N]; and its terms.
 
-    total: Tensor
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    approx_kl: Tensor
-    clip_fraction: Tensor
+    `terms` are scalars to report: policy loss, value loss, entropy, approximate KL divergence, clip fraction.
+    """
+
+    grad_log_probs: Tensor
+    grad_entropy: float
+    grad_values: Tensor
+    terms: tuple[Tensor, ...]
 
 
-def ppo_loss(log_probs: Tensor, entropy: Tensor, values: Tensor, batch: Minibatch, algorithm: AlgorithmConfig) -> Loss:
+def ppo_loss(
+    log_probs: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    algorithm: AlgorithmConfig,
+    *,
+    report: bool = True,
+) -> Loss:
     """Compute PPO's clipped surrogate, value and entropy loss (Schulman et al. 2017, eqs. 7 and 9); inputs [N].
 
-    approx_kl is the estimator (r − 1) − log r (Schulman 2020, "Approximating KL divergence").
+    loss = −mean(min(rA, clip(r, 1 ± ε)A)) + vf_coef · ½ mean((V − R)²) − ent_coef · mean(H). Where the minimum is the
+    clipped term, log-probabilities have no gradient; elsewhere it is −rA/N. Without `report` the terms are left out.
     """
     assert log_probs.shape == entropy.shape == values.shape == batch.advantages.shape
-    clip = algorithm.clip_coef
+    count, clip = len(values), algorithm.clip_coef
     log_ratio = log_probs - batch.log_probs
     ratio = log_ratio.exp()
-    surrogate = torch.minimum(ratio * batch.advantages, ratio.clamp(1 - clip, 1 + clip) * batch.advantages).mean()
-    value_loss = 0.5 * _value_error(values, batch, clip if algorithm.clip_value else None).mean()
-    mean_entropy = entropy.mean()
-    total = algorithm.vf_coef * value_loss - surrogate - algorithm.ent_coef * mean_entropy
-    with torch.no_grad():
-        off = ratio.detach() - 1
-        approx_kl = (off - log_ratio.detach()).mean()
-        clip_fraction = (off.abs() > clip).float().mean()
-    return Loss(total, -surrogate, value_loss, mean_entropy, approx_kl, clip_fraction)
+    free = ratio * batch.advantages
+    clipped = ratio.clamp(1 - clip, 1 + clip) * batch.advantages
+    error, squared = _value_error(values, batch, clip if algorithm.clip_value else None)
+    terms: tuple[Tensor, ...] = ()
+    if report:
+        surrogate = torch.minimum(free, clipped).mean()
+        off = ratio - 1
+        kl, fraction = (off - log_ratio).mean(), (off.abs() > clip).float().mean()
+        terms = (-surrogate, 0.5 * squared.mean(), entropy.mean(), kl, fraction)
+    return Loss(
+        grad_log_probs=free * (free <= clipped) * (-1 / count),
+        grad_entropy=-algorithm.ent_coef / count,
+        grad_values=error * (algorithm.vf_coef / count),
+        terms=terms,
+    )
 
 
-def _value_error(values: Tensor, batch: Minibatch, clip: float | None) -> Tensor:
-    error = (values - batch.returns).square()
+def _value_error(values: Tensor, batch: Minibatch, clip: float | None) -> tuple[Tensor, Tensor]:
+    """Compute ∂(½e²)/∂V and e² per sample; with a clip range, of the larger of the clipped and the free error."""
+    error = values - batch.returns
+    squared = error.square()
     if clip is None:
-        return error
-    near = batch.values + (values - batch.values).clamp(-clip, clip)
-    return torch.maximum(error, (near - batch.returns).square())
+        return error, squared
+    moved = values - batch.values
+    near = batch.values + moved.clamp(-clip, clip) - batch.returns
+    near_squared, inside = near.square(), moved.abs() <= clip
+    gradient = torch.where(squared >= near_squared, error, near * inside)
+    return gradient, torch.maximum(squared, near_squared)

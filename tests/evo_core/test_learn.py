@@ -13,9 +13,10 @@ from evo_core.failures import MemberFailure
 from evo_core.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces
 from evo_core.ppo.learn import learn, minibatches, prepare
-from evo_core.ppo.loss import Minibatch, ppo_loss
+from evo_core.ppo.loss import Minibatch
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
 from tests.conftest import make_config
+from tests.evo_core.test_loss import reference_loss
 
 
 def make_agent(config, seed=0):
@@ -91,9 +92,10 @@ def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():
             outputs, values = torch.func.functional_call(
                 network, dict(zip(names, separate, strict=True)), (batch.observations,)
             )
-            log_probs, entropy = network.distribution.log_prob_and_entropy(outputs, batch.actions)
+            policy = torch.distributions.Categorical(logits=outputs)
             optimizer.zero_grad()
-            ppo_loss(log_probs, entropy, values, batch, algorithm).total.backward()
+            log_probs = policy.log_prob(batch.actions)
+            reference_loss(log_probs, policy.entropy(), values, batch, algorithm).backward()
             torch.nn.utils.clip_grad_norm_(separate, 0.05)
             optimizer.step()
     expected = torch.cat([parameter.detach().flatten() for parameter in separate])

@@ -1,0 +1,86 @@
+"""Training steps per second of whole runs, everything included.
+
+    python benchmarks/throughput.py [--repeats 3]
+
+A run of one generation and a run of three, by the command line: the added steps over the added wall clock is what a
+generation really costs, with Prefect, Dask, store, study and evaluation, and without the one-off start. Reports
+every repeat and the median; load average says how busy the machine was.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+POPULATION, EVO_STEPS, GENERATIONS = 6, 40_960, (1, 3)
+SETTINGS = {
+    "env.id": "LunarLander-v3",
+    "env.num_envs": 16,
+    "algorithm.learn_step": 2048,
+    "algorithm.batch_size": 128,
+    "algorithm.update_epochs": 4,
+    "network.encoder.hidden_size": "[32, 32]",
+    "network.latent_dim": 32,
+    "network.head.hidden_size": "[32]",
+    "population.size": POPULATION,
+    "training.evo_steps": EVO_STEPS,
+    "evaluation.episodes": 1,
+    "evaluation.confirm_episodes": 2,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    print(
+        f"{'repeat':>6} {'1 generation':>13} {'3 generations':>14} {'steps/s':>9} {'outside members':>16} {'load':>5}"
+    )
+    rates, overheads = [], []
+    for repeat in range(repeats):
+        with tempfile.TemporaryDirectory() as directory:
+            short, long = (run(generations, directory) for generations in GENERATIONS)
+            added = GENERATIONS[1] - GENERATIONS[0]
+            rates.append(added * POPULATION * EVO_STEPS / (long["wall_s"] - short["wall_s"]))
+            overheads.append(outside_members(Path(directory) / "runs" / long["run_id"]))
+        walls = f"{short['wall_s']:>10.1f} s {long['wall_s']:>12.1f} s"
+        print(f"{repeat:>6} {walls} {rates[-1]:>8,.0f} {overheads[-1]:>14.1f} s {os.getloadavg()[0]:>5.1f}", flush=True)
+    print(f"median {statistics.median(rates):,.0f} training steps/s; a generation spends", end=" ")
+    print(f"{statistics.median(overheads):.1f} s outside member tasks ({os.cpu_count()} cores)")
+
+
+def run(generations: int, directory: str) -> dict[str, object]:
+    budget = generations * POPULATION * EVO_STEPS
+    flags = {**SETTINGS, "training.max_steps": budget}
+    command = [str(Path(sys.executable).parent / "evolve"), "run", "--json"]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stderr)
+    return json.loads(result.stdout)
+
+
+def outside_members(run: Path) -> float:
+    """Seconds of a generation that were not spent in its members' tasks: its wall clock less their time per worker."""
+    phases = []
+    for generation in sorted((run / "gen").glob("*/m")):
+        timings = [json.loads(path.read_text()) for path in generation.glob("*.timing.json")]
+        spans = [(parse(timing["start"]), parse(timing["end"])) for timing in timings]
+        workers = len({timing["process"] for timing in timings})
+        phases.append((max(end for _, end in spans), sum(end - start for start, end in spans) / workers))
+    costs = [after[0] - before[0] - after[1] for before, after in pairwise(phases)]
+    return sum(costs) / len(costs)
+
+
+def parse(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The command line: bad input in seconds, before anything is written, and what help and previews say."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import make_config
+from tests.flows.conftest import EVOLVE, Cli
+
+BAD_INPUT = [
+    (("--algorithm.lrr", "3"), "algorithm.lrr: unknown key; did you mean lr"),
+    (
+        ("--algorithm.lr", "fast"),
+        "algorithm.lr: expected a valid number, unable to parse string as a number, got 'fast'",
+    ),
+    (("--algorithm.lr", ".nan"), "algorithm.lr: expected a finite number, got nan"),
+    (("--stroe", "x"), "Did you mean --store"),
+    (("--env.id", "CartPol-v1"), "did you mean CartPole-v1"),
+    (("--env.id", "os:system"), "expected the id of a registered environment"),
+    (("--env.id", "Blackjack-v1"), "supported: Box vectors"),
+    (("--search.lr", "{min: 1, max: 0.1}"), "search.lr: expected min < max"),
+    (("--search.lr", "{min: 1"), "--search.lr: expected a YAML value"),
+    (("--selection.tournament_size", "9"), "selection.tournament_size: expected at most population.size (3), got 9"),
+    (("--config", "missing.yaml"), "missing.yaml: there is no such file"),
+    (("--run-id", "Not Valid"), "run id 'Not Valid': expected 1 to 63"),
+    (("--store", "ftp://host/x"), "expected a URL that begins with file:// or s3://"),
+    (("--engine", "ray"), "--engine: expected local or a scheduler's address"),
+    (("--workers", "0"), "--workers: "),
+    (("--seed",), "--seed: expected a value after it"),
+    (("--algorithm.recurrent", "true"), "not yet available in this version"),
+]
+
+
+@pytest.fixture
+def bare(tmp_path):
+    return Cli(tmp_path, {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT, ids=[" ".join(arguments) for arguments, _ in BAD_INPUT])
+def test_bad_input_is_refused_before_anything_is_written(bare, arguments, message):
+    config = () if "--config" in arguments else ("--config", bare.config(make_config()))
+    before = sorted(os.listdir(bare.directory))
+    refused = bare("run", *config, *arguments, expect=2, timeout=30)
+    assert message in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+    assert sorted(os.listdir(bare.directory)) == before
+
+
+def test_a_file_that_is_not_yaml_is_refused_with_the_place(bare):
+    (bare.directory / "bad.yaml").write_text("env: {id: CartPole-v1\nseed: [")
+    assert "bad.yaml: not YAML" in bare("run", "--config", "bad.yaml", expect=2).stderr
+    (bare.directory / "list.yaml").write_text("- 1")
+    assert "expected sections such as env:" in bare("run", "--config", "list.yaml", expect=2).stderr
+
+
+def test_an_unknown_run_cannot_be_resumed(bare):
+    assert "the store has no runs" in bare("resume", "nothing", expect=2).stderr
+
+
+def test_help_answers_at_once_and_names_every_command():
+    subprocess.run([EVOLVE, "--help"], check=True, capture_output=True)
+    started = time.monotonic()
+    out = subprocess.run([EVOLVE, "--help"], check=True, capture_output=True, text=True).stdout
+    assert time.monotonic() - started < 5  # far above the 0.2 s it takes; importing torch and prefect takes longer
+    for command in ("run", "resume", "status", "doctor"):
+        assert command in out
+
+
+def test_the_help_of_run_lists_every_configuration_flag(bare):
+    out = bare("run", "--help").stdout
+    for flag in ("--algorithm.lr", "--network.encoder.hidden_size", "--training.max_steps", "--seed", "--run-id"):
+        assert flag in out
+    assert "TOTAL training steps of the whole population" in " ".join(out.split())
+
+
+def test_a_dry_run_shows_configuration_and_networks_and_writes_nothing(bare):
+    path = bare.config(make_config())
+    preview = bare.json("run", "--config", path, "--dry-run", "--algorithm.lr", "5e-4", "--seed=7")
+    assert preview["config"]["algorithm"]["lr"] == 5e-4
+    assert preview["config"]["seed"] == 7
+    assert preview["config"]["algorithm"]["gamma"] == 0.99
+    assert preview["parameters"]["total"] == 4 * 16 + 16 + 16 * 16 + 16 + 2 * (16 * 16 + 16) + 16 * 2 + 2 + 16 + 1
+    assert preview["generations"] == 3
+    assert sorted(os.listdir(bare.directory)) == ["config.yaml"]
+    assert "encoder:" in bare("run", "--config", path, "--dry-run").stdout
+
+
+def test_doctor_finds_a_directory_that_shadows_ours(bare):
+    (bare.directory / "flows").mkdir()
+    checks = {check["name"]: check for check in bare.json("doctor", expect=1)}
+    assert "use another directory" in checks["package flows"]["advice"]
+    assert "start the server, or unset PREFECT_API_URL" in checks["Prefect API"]["advice"]
+    assert checks["package tasks"]["advice"] == ""
+    assert checks["torch"]["finding"]
+
+
+def test_doctor_is_content_with_a_sound_installation(bare):
+    del bare.environment["PREFECT_API_URL"]
+    assert all(check["advice"] == "" for check in json.loads(bare("doctor", "--json").stdout))

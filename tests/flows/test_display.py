@@ -1,0 +1,79 @@
+"""The live table and the plain lines, fed with a real run's records."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from evo_core.local import train_on_policy
+from flows.display import LineObserver, LiveObserver, describe_mutation, display
+from tests.conftest import make_config
+
+CONFIG = make_config()
+
+
+@pytest.fixture(scope="module")
+def result():
+    return train_on_policy(CONFIG)
+
+
+def replay(observer, result, upto=3):
+    """Tell an observer what a run would have told it."""
+    observer.began("my-run", result.commits[0])
+    for commit in result.commits[1 : upto + 1]:
+        observer.generation_began(result.commits[commit.generation - 1].offspring)
+        for member in commit.members:
+            observer.progressed(member.uid, 128)
+            observer.trained(member.training)
+            observer.evaluated(member)
+        if commit.generation < upto:
+            observer.committed(commit)
+
+
+def test_a_file_gets_plain_lines(result):
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    with display(console, CONFIG) as observer:
+        assert type(observer) is LineObserver
+        replay(observer, result)
+        observer.confirmed(result.confirmed)
+        observer.warned("something [odd]")
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "run my-run starts: population 3, at most 3 generations of 768 steps"
+    assert lines[1].startswith("generation   1/3  best ")
+    assert "768 steps" in lines[1]
+    assert lines[-2].startswith(f"confirmed {result.elite.uid}: ")
+    assert lines[-1] == "warning: something [odd]"
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_terminal_gets_a_table_of_the_running_generation(result):
+    console = Console(file=io.StringIO(), width=160, force_terminal=True, record=True)
+    observer = LiveObserver(console, CONFIG)
+    replay(observer, result)
+    console.print(observer)
+    shown = console.export_text()
+    for member in result.commits[-1].members:
+        assert member.uid in shown
+        assert member.offspring.parent in shown
+        assert f"{member.evaluation.fitness:.1f} ± {member.evaluation.fitness_sem:.1f}" in shown
+        assert describe_mutation(member.offspring.mutation) in shown
+        assert f"{member.offspring.genome.hyperparameters['lr']:.4g}" in shown
+    assert "2,304/2,304 steps" in shown
+    assert "steps/s" in shown
+
+
+def test_phases_follow_the_members(result):
+    console = Console(file=io.StringIO(), width=160, force_terminal=True, record=True)
+    observer = LiveObserver(console, CONFIG)
+    observer.began("my-run", result.commits[0])
+    observer.generation_began(result.commits[0].offspring)
+    observer.progressed("g0001/m00", 128)
+    observer.trained(result.commits[1].members[1].training)
+    console.print(observer)
+    rows = {line.split()[1]: line for line in console.export_text().splitlines() if "g0001/m" in line}
+    assert "training" in rows["g0001/m00"]
+    assert "128" in rows["g0001/m00"]
+    assert "evaluating" in rows["g0001/m01"]
+    assert "waiting" in rows["g0001/m02"]
+    observer.progressed("unknown", 5)  # of a generation that is over: ignored
