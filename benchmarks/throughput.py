@@ -67,15 +67,13 @@ def run(generations: int, directory: str) -> dict[str, object]:
 
 
 def outside_members(run: Path) -> float:
-    """Seconds of a generation that were not spent in its members' tasks: its wall clock less their time per worker."""
-    phases = []
+    """Seconds per generation in which no member task was running: from the last end to the next first start."""
+    spans = []
     for generation in sorted((run / "gen").glob("*/m")):
         timings = [json.loads(path.read_text()) for path in generation.glob("*.timing.json")]
-        spans = [(parse(timing["start"]), parse(timing["end"])) for timing in timings]
-        workers = len({timing["process"] for timing in timings})
-        phases.append((max(end for _, end in spans), sum(end - start for start, end in spans) / workers))
-    costs = [after[0] - before[0] - after[1] for before, after in pairwise(phases)]
-    return sum(costs) / len(costs)
+        spans.append((min(parse(t["start"]) for t in timings), max(parse(t["end"]) for t in timings)))
+    gaps = [after[0] - before[1] for before, after in pairwise(spans)]
+    return sum(gaps) / len(gaps)
 
 
 def parse(moment: str) -> float:

@@ -94,8 +94,8 @@ def initial_state(genome: Genome, spaces: Spaces, action_std_init: float, rng: n
     with torch.no_grad():
         initialise(network, torch_generator(rng))
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    return AgentState(genome, weights, zeros, zeros, optimizer_steps=0)
+    first, second = ({name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2))
+    return AgentState(genome, weights, first, second, optimizer_steps=0)
 
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:

@@ -1,12 +1,13 @@
 """Gymnasium environments: checked before a run, then stepped in vectors with one autoreset behaviour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium import Space
+from gymnasium.spaces import Discrete
 
 from evo_core.config import RunConfig
 from evo_core.failures import MemberFailure
@@ -27,51 +28,86 @@ class EnvSpec:
     time_limit: int | None
 
 
+class Transition(NamedTuple):
+    """What one step of B environments gave: rewards, terminated, truncated, each [B].
+
+    `final_observations` maps every environment that ended its episode to the observation it ended with.
+    """
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    final_observations: dict[int, Any]
+
+
 @dataclass(slots=True)
 class VectorEnvs:
     """Environments stepped together, and where they stand.
 
     A finished environment is reset within the step that ended it (SAME_STEP autoreset), so every row is a real
-    transition and the last observation of an episode is in `final_obs`. `observations`: [B, ...];
-    `returns`: [B], the return of each running episode; `steps`: environment steps so far.
+    transition. Stepped here and not by Gymnasium's SyncVectorEnv, whose merging of info dictionaries costs a tenth of
+    the training time. `observations`: [B, ...]; `returns`: [B], the return of each running episode; `steps`:
+    environment steps so far.
     """
 
-    vector: SyncVectorEnv
+    envs: list[gym.Env[Any, Any]]
     observations: Observations
     returns: np.ndarray
     steps: int = 0
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every environment; return rewards, terminated, truncated, each [B], and the info dictionary.
+    @property
+    def spaces(self) -> Spaces:
+        """What one environment observes and accepts."""
+        return Spaces(self.envs[0].observation_space, self.envs[0].action_space)
+
+    def step(self, actions: Iterable[Any]) -> Transition:
+        """Step every environment.
 
         Raises MemberFailure when an environment raises, or returns what is not finite.
         """
+        count = len(self.envs)
+        result = Transition(np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_), {})
         try:
-            observations, rewards, terminated, truncated, info = self.vector.step(actions)
+            for b, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
+                observation, result.rewards[b], terminated, truncated, _ = env.step(action)
+                if terminated or truncated:
+                    result.terminated[b], result.truncated[b] = terminated, truncated
+                    result.final_observations[b] = observation
+                    observation, _ = env.reset()
+                self.observations[b] = observation
         except Exception as error:
             raise MemberFailure("environment_error", self.steps, f"{type(error).__name__}: {error}") from error
-        self.steps += len(rewards)
-        self.observations = observations
-        require_finite(observations, self.steps)
-        if not np.isfinite(rewards).all():
-            raise MemberFailure("nan_reward", self.steps, f"rewards {rewards.tolist()}")
-        return rewards, terminated, truncated, info
+        self.steps += count
+        require_finite(self.observations, self.steps)
+        if not np.isfinite(result.rewards).all():
+            raise MemberFailure("nan_reward", self.steps, f"rewards {result.rewards.tolist()}")
+        return result
 
     def close(self) -> None:
         """Close every environment."""
-        self.vector.close()
+        for env in self.envs:
+            env.close()
 
 
 def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
     """Make one environment per seed and reset them."""
-    vector = SyncVectorEnv([lambda: make_env(env)] * len(seeds), copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+    made = [make_env(env) for _ in seeds]
+    space = made[0].observation_space
+    observations = np.empty((len(made), *(space.shape or ())), storage_dtype(space))
+    envs = VectorEnvs(made, observations, np.zeros(len(made)))
     try:
-        observations, _ = vector.reset(seed=list(seeds))
+        for b, seed in enumerate(seeds):
+            observations[b], _ = made[b].reset(seed=seed)
     except Exception as error:
-        vector.close()
+        envs.close()
         raise MemberFailure("environment_error", 0, f"reset raised {type(error).__name__}: {error}") from error
     require_finite(observations, 0)
-    return VectorEnvs(vector, observations, np.zeros(len(seeds)))
+    return envs
+
+
+def storage_dtype(space: Space[Any]) -> np.dtype[Any]:
+    """Choose how observations are stored: discrete ones as int64, vectors as float32."""
+    return np.dtype(np.int64 if isinstance(space, Discrete) else np.float32)
 
 
 def make_env(env: EnvConfig) -> gym.Env[Any, Any]:

@@ -7,9 +7,8 @@ import torch
 
 from evo_core.agent import Agent
 from evo_core.config import RunConfig
-from evo_core.envs import make_env, require_finite
+from evo_core.envs import make_env, require_finite, storage_dtype
 from evo_core.failures import MemberFailure
-from evo_core.ppo.rollout import storage_dtype
 from evo_core.records import Evaluation
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 

@@ -68,9 +68,10 @@ class Categorical(nn.Module):
 
         return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
 
-    def to_env(self, actions: Array) -> Array:
-        """Turn actions into what the environment's step takes."""
-        return actions + self.start if self.start else actions
+    def to_env(self, actions: Array) -> list[int]:
+        """Turn actions [N] into what each environment's step takes: plain integers, which it checks fastest."""
+        shifted: list[int] = (actions + self.start).tolist()
+        return shifted
 
 
 class DiagonalGaussian(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import Space, spaces
+from gymnasium.spaces import Box
 
 from evo_core.agent import Agent
 from evo_core.envs import VectorEnvs, require_finite
@@ -50,11 +50,11 @@ def collect_rollouts(agent: Agent, envs: VectorEnvs, length: int, rng: np.random
             outputs = agent.network.policy(agent.observe(rollout.observations[t]))
             actions = distribution.sample(outputs, noise[t]).cpu().numpy()
             rollout.actions[t] = actions
-            rewards, terminated, truncated, info = envs.step(distribution.to_env(actions))
-            rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = rewards, terminated, truncated
-            envs.returns += rewards
-            if "final_obs" in info:
-                _end_episodes(rollout, envs, t, info["final_obs"])
+            made = envs.step(distribution.to_env(actions))
+            rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = made[:3]
+            envs.returns += made.rewards
+            for b, observation in made.final_observations.items():
+                _end_episode(rollout, envs, t, b, observation)
     rollout.last_observations[:] = envs.observations
     return rollout
 
@@ -66,22 +66,20 @@ def rollout_lengths(steps_per_env: int, learn_step_per_env: float) -> list[int]:
     return [short + 1] * longer + [short] * (count - longer)
 
 
-def _end_episodes(rollout: Rollout, envs: VectorEnvs, t: int, final_obs: np.ndarray) -> None:
-    for b in np.flatnonzero(rollout.terminated[t] | rollout.truncated[t]):
-        rollout.episode_returns.append(float(envs.returns[b]))
-        envs.returns[b] = 0.0
-        if rollout.truncated[t, b] and not rollout.terminated[t, b]:
-            observation = np.asarray(final_obs[b], dtype=rollout.observations.dtype)
-            require_finite(observation, envs.steps)
-            rollout.final_index.append((t, int(b)))
-            rollout.final_observations.append(observation)
+def _end_episode(rollout: Rollout, envs: VectorEnvs, t: int, b: int, observation: Any) -> None:
+    rollout.episode_returns.append(float(envs.returns[b]))
+    envs.returns[b] = 0.0
+    if rollout.truncated[t, b] and not rollout.terminated[t, b]:
+        final = np.asarray(observation, dtype=rollout.observations.dtype)
+        require_finite(final, envs.steps)
+        rollout.final_index.append((t, b))
+        rollout.final_observations.append(final)
 
 
 def _allocate(agent: Agent, envs: VectorEnvs, length: int) -> Rollout:
     batch = (length, len(envs.returns))
-    space = envs.vector.single_observation_space
-    shape, dtype = space.shape or (), storage_dtype(space)
-    continuous = isinstance(envs.vector.single_action_space, spaces.Box)
+    shape, dtype = envs.observations.shape[1:], envs.observations.dtype
+    continuous = isinstance(envs.spaces.action, Box)
     action_shape = (*batch, agent.network.distribution.outputs) if continuous else batch
     return Rollout(
         observations=np.empty((*batch, *shape), dtype),
@@ -91,8 +89,3 @@ def _allocate(agent: Agent, envs: VectorEnvs, length: int) -> Rollout:
         truncated=np.empty(batch, np.bool_),
         last_observations=np.empty((batch[1], *shape), dtype),
     )
-
-
-def storage_dtype(space: Space[Any]) -> np.dtype:
-    """Choose how observations are stored: floats and vectors as float32, discrete ones as int64."""
-    return np.dtype(np.int64 if isinstance(space, spaces.Discrete) else np.float32)
