@@ -1,15 +1,12 @@
 """The engine: Dask, opened once for a whole run, so that no generation waits for processes to start."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, LocalCluster
 from prefect_dask import DaskTaskRunner
 
-from evo_core.loading import ConfigError
 from flows.settings import Settings
 from tasks.members import PROGRESS_TOPIC
 
@@ -24,7 +21,6 @@ def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iter
     Yields a task runner that every generation can use. Processes that were started here end here.
     """
     if settings.engine != "local":
-        _check_reachable_store(settings)
         with _listening(settings.engine, on_progress):
             yield DaskTaskRunner(address=settings.engine)
         return
@@ -49,19 +45,3 @@ def _listening(address: str, on_progress: Progress) -> Iterator[None]:
     with Client(address, set_as_default=False) as client:
         client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_progress(event[1]["uid"], event[1]["steps"]))
         yield
-
-
-def _check_reachable_store(settings: Settings) -> None:
-    """Refuse what workers on other machines could not reach."""
-    host = urlsplit(settings.engine).hostname or ""
-    if settings.store_url.startswith("file:") and not _is_this_machine(host):
-        raise ConfigError(
-            [
-                f"store {settings.store_url}: workers of {settings.engine} run on other machines and cannot reach a "
-                "directory of this one; use --store s3://…"
-            ]
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1", socket.gethostname())

@@ -16,6 +16,7 @@ from flows.generation import evolve_generation
 from flows.lineage import LineageView
 from flows.observer import observer
 from flows.runs import begin_run
+from flows.server import configured_api
 from flows.settings import Settings
 from tasks.generation import found_population
 
@@ -43,6 +44,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     A run id that exists is continued from its last COMMIT and its finished members.
     """
     settings, watcher = Settings(), observer()
+    settings.check_reach(configured_api())
     environment = inspect_environment(config)
     for notice in notices(config, environment):
         watcher.warned(notice)
@@ -58,6 +60,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
             return confirmation(run.run_id, elite)
 
         head = run.open().head() or found_population(run, environment.spaces)
+        for difference in run.open().other_numerics(head):
+            watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         lineage = LineageView(run, settings.study_url)
         watcher.began(run.run_id, head)
         reached = reaches_target(config, head, confirm)

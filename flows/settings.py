@@ -5,6 +5,7 @@ no URL is recorded by Prefect. Credentials are not among them: each library find
 """
 
 import os
+import socket
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -48,6 +49,19 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
         return self.store if "://" in self.store else Path(self.store).absolute().as_uri()
+
+    def check_reach(self, prefect_api: str | None) -> None:
+        """Refuse what workers on other machines could not reach; BadInput says what to set instead."""
+        host = urlsplit(self.engine).hostname
+        if self.engine == "local" or host in ("localhost", "127.0.0.1", "::1", socket.gethostname()):
+            return
+        elsewhere = f"workers of {self.engine} run on other machines"
+        if self.store_url.startswith("file:"):
+            raise BadInput(f"store {self.store_url}: {elsewhere} and cannot reach this directory; use --store s3://…")
+        if prefect_api is None:
+            raise BadInput(
+                f"{elsewhere} and cannot reach an embedded Prefect server; set PREFECT_API_URL to a shared one"
+            )
 
     @property
     def study_url(self) -> str:

@@ -24,7 +24,7 @@ from evo_core.records import (
 from tasks.store import CorruptError, MissingError, Store
 
 RecordT = TypeVar("RecordT", bound=Record)
-RUN_ID = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class RunFile(Record):
@@ -49,7 +49,7 @@ class RunStore:
     """The keys below one run id. Every key is created once; reading verifies hashes."""
 
     def __init__(self, store: Store, run_id: str, numerics: dict[str, str] | None = None) -> None:
-        if not RUN_ID.match(run_id):
+        if not RUN_ID.fullmatch(run_id):
             raise ValueError(
                 f"run id {run_id!r}: expected 1 to 63 lower-case letters, digits, - and _, beginning with a letter or "
                 "digit"
@@ -143,6 +143,16 @@ class RunStore:
             middle = (low + high) // 2
             low, high = (middle, high) if self._committed(middle) else (low, middle)
         return self.commit(low)
+
+    def other_numerics(self, head: Generation) -> list[str]:
+        """Name what a COMMIT was computed under and this process is not: versions, CPU instructions, device."""
+        content = self.store.read(self._key(_commit(head.generation)))
+        recorded = Sealed[Generation].model_validate_json(content).numerics
+        return [
+            f"COMMIT {head.generation} was made with {name} {value}, here is {self._numerics.get(name)}"
+            for name, value in recorded.items()
+            if self._numerics.get(name) != value
+        ]
 
     def put_confirmation(self, generation: int, record: Confirmation) -> None:
         """Write the confirmation of a generation's elite."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from evo_core.config import RunConfig
 from flows.commands.report import Report
+from flows.server import configured_api, prefect_api
 from flows.settings import BadInput, Settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
     from flows.runs import check_run, fresh_run_id
 
     settings = read_settings(operational)
+    settings.check_reach(configured_api())
     inspect_environment(config)  # refuses before anything is written
     if run_id is not None:
         check_run(settings, config, run_id)
@@ -36,6 +38,7 @@ def go_on(run_id: str, operational: Operational, *, json: bool) -> int:
     from flows.runs import open_ref
 
     settings = read_settings(operational)
+    settings.check_reach(configured_api())
     settings.export()
     return _run(open_ref(run_id).config, run_id, settings, json=json)
 
@@ -83,8 +86,6 @@ def read_settings(operational: Operational) -> Settings:
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> int:
     """Run the flow, embedded when no Prefect API is configured; report how it ended."""
-    from flows.server import prefect_api
-
     settings.export()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)

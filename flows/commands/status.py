@@ -57,10 +57,16 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print(_table(head))
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
-    if head is None or head.generation < config.max_generations:
+    if head is None or not _is_over(ref, run, head):
         members = _running(run, head)
         done = sum(member is not None for member in members)
         console.print(f"next generation: {done} of {len(members)} members finished; go on: evolve resume {ref.run_id}")
+
+
+def _is_over(ref: RunRef, run: RunStore, head: Generation) -> bool:
+    confirmation, target = run.confirmation(head.generation), ref.config.training.target
+    reached = confirmation is not None and target is not None and confirmation.mean >= target
+    return reached or head.generation >= ref.config.max_generations
 
 
 def _running(run: RunStore, head: Generation | None) -> list[Member | None]:

@@ -28,6 +28,7 @@ BAD_INPUT = [
     (("--run-id", "Not Valid"), "run id 'Not Valid': expected 1 to 63"),
     (("--store", "ftp://host/x"), "expected a URL that begins with file:// or s3://"),
     (("--engine", "ray"), "--engine: expected local or a scheduler's address"),
+    (("--engine", "tcp://far:8786"), "cannot reach this directory; use --store s3://"),
     (("--workers", "0"), "--workers: "),
     (("--seed",), "--seed: expected a value after it"),
     (("--algorithm.recurrent", "true"), "not yet available in this version"),
@@ -101,3 +102,10 @@ def test_doctor_finds_a_directory_that_shadows_ours(bare):
 def test_doctor_is_content_with_a_sound_installation(bare):
     del bare.environment["PREFECT_API_URL"]
     assert all(check["advice"] == "" for check in json.loads(bare("doctor", "--json").stdout))
+
+
+def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
+    del bare.environment["PREFECT_API_URL"]
+    arguments = ("--engine", "tcp://far:8786", "--store", "s3://bucket/runs")
+    refused = bare("run", "--config", bare.config(make_config()), *arguments, expect=2)
+    assert "set PREFECT_API_URL to a shared one" in refused.stderr

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,8 @@ import pytest
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
-from tests.flows.conftest import ROOT, Cli, alive, descendants, wait_for
-from tests.services import BUCKET, s3_server
+from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants, wait_for
+from tests.services import BUCKET, free_port, s3_server
 
 CONFIG = make_config()
 SLOWER = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
@@ -272,3 +273,23 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle):
     assert '"status": "interrupted"' in out
     assert "evolve resume stopped" in err
     assert cli.json("resume", "stopped")["head"] == slower_oracle.head
+
+
+@pytest.mark.slow
+def test_an_existing_dask_cluster_makes_the_same_chain(cli, oracle):
+    dask = Path(EVOLVE).parent / "dask"
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0"]
+    worker = [dask, "worker", address, "--nthreads", "1", "--nworkers", "2", "--dashboard-address", "127.0.0.1:0"]
+    environment = {**os.environ, **cli.environment}
+    with (cli.directory / "dask.log").open("wb") as log:
+        processes = [subprocess.Popen(c, env=environment, stdout=log, stderr=log) for c in (scheduler, worker)]
+        try:
+            result = cli.json("run", "--config", cli.config(CONFIG), "--engine", address)
+            assert all(process.poll() is None for process in processes)  # the cluster is not ours to end
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+                process.wait(timeout=30)
+    assert result["head"] == oracle.head

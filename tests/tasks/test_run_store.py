@@ -1,0 +1,116 @@
+"""The layout of a run, and records that are verified whenever they are read."""
+
+import json
+
+import pytest
+
+from evo_core.local import train_on_policy
+from tasks.run_store import RunStore
+from tasks.store import ConflictError, CorruptError, MissingError, open_store
+from tests.conftest import make_config
+
+NUMERICS = {"torch": "2", "cpu": "x"}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return train_on_policy(make_config())
+
+
+@pytest.fixture
+def run(tmp_path, result):
+    store = RunStore(open_store(tmp_path.as_uri()), "run", NUMERICS)
+    store.create_run(make_config())
+    for commit in result.commits:
+        store.put_commit(commit)
+    return store
+
+
+def tamper(tmp_path, key, change):
+    path = tmp_path / "run" / key
+    path.write_text(change(path.read_text()))
+
+
+def test_configuration_and_chain_come_back_as_they_were(run, result):
+    assert run.config() == make_config()
+    assert list(run.commits()) == list(result.commits)
+    assert run.head() == result.commits[-1]
+
+
+def test_members_are_absent_until_they_are_written(run, result):
+    member = result.commits[1].members[2]
+    assert run.training(1, 2) is None
+    assert run.member(1, 2) is None
+    run.put_training(1, 2, member.training)
+    run.put_member(1, 2, member)
+    assert run.training(1, 2) == member.training
+    assert run.member(1, 2) == member
+    run.put_member(1, 2, member)  # the same again is adopted
+    with pytest.raises(ConflictError):
+        run.put_member(1, 2, result.commits[1].members[1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 100])
+def test_the_head_is_found_by_few_direct_reads(tmp_path, result, count):
+    store = RunStore(open_store(tmp_path.as_uri()), "run", NUMERICS)
+    for generation in range(count):
+        store.put_commit(result.commits[1].model_copy(update={"generation": generation}))
+    asked = []
+    exists = store.store.exists
+    store.store.exists = lambda key: asked.append(key) or exists(key)
+    head = store.head()
+    assert (head.generation if head else None) == (count - 1 if count else None)
+    assert len(asked) <= 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"train_steps":768', '"train_steps":769'), "the record is damaged"),
+        (lambda text: text[:-20], "not a record of this program"),
+        (lambda text: "", "not a record of this program"),
+        (lambda text: json.dumps({**json.loads(text), "extra": 1}), "not a record of this program"),
+    ],
+)
+def test_a_changed_record_is_corrupt(run, tmp_path, change, message):
+    tamper(tmp_path, "gen/000001/COMMIT.json", change)
+    with pytest.raises(CorruptError, match=message):
+        run.commit(1)
+
+
+def test_a_link_that_does_not_fit_is_corrupt(run, tmp_path, result):
+    other = train_on_policy(make_config(seed=2))
+    (tmp_path / "run/gen/000002/COMMIT.json").unlink()
+    run.put_commit(other.commits[2])
+    with pytest.raises(CorruptError, match="COMMIT 2 follows"):
+        list(run.commits())
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
+def test_a_changed_checkpoint_is_corrupt(run, tmp_path, result, change):
+    reference = run.put_blob(result.checkpoint)
+    assert reference == result.elite.blob
+    assert run.blob(reference) == result.checkpoint
+    path = tmp_path / "run" / "blobs" / f"{reference.sha256}.safetensors"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(CorruptError, match="the checkpoint is damaged"):
+        run.blob(reference)
+
+
+def test_what_is_missing_is_named(run):
+    with pytest.raises(MissingError, match="COMMIT"):
+        run.commit(9)
+    assert run.confirmation(3) is None
+
+
+def test_other_numerics_are_named_beside_the_hashed_part(run, tmp_path, result):
+    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", {"torch": "3", "cpu": "x"})
+    assert elsewhere.commit(3) == result.commits[3]
+    assert run.other_numerics(result.commits[3]) == []
+    assert elsewhere.other_numerics(result.commits[3]) == ["COMMIT 3 was made with torch 2, here is 3"]
+
+
+@pytest.mark.parametrize("run_id", ["", "Upper", "a/b", "../x", "-a", "a" * 64, "a b", "a\n"])
+def test_a_run_id_that_could_leave_its_place_is_refused(tmp_path, run_id):
+    with pytest.raises(ValueError, match="expected 1 to 63"):
+        RunStore(open_store(tmp_path.as_uri()), run_id)
