@@ -49,9 +49,10 @@ def section(name: str, seeds: int) -> str:
         "|---|---|---|---|---|---|",
     ]
     for seed, r in enumerate(rows, 1):
-        low, high = r["confirmed"]["ci95"]
+        confirmed = r["confirmed"] or {"mean": float("nan"), "ci95": (float("nan"), float("nan"))}
+        low, high = confirmed["ci95"]
         steps_made = f"{r['train_steps']:,} | {r['eval_steps']:,} | {r['wall_s']:.0f}"
-        score = f"{r['confirmed']['mean']:.1f} ({low:.1f} to {high:.1f})"
+        score = f"{confirmed['mean']:.1f} ({low:.1f} to {high:.1f})"
         lines.append(f"| {seed} | {r['status'].replace('_', ' ')} | {steps_made} | {score} |")
     median = statistics.median(steps)
     shown = f"{median:,.0f}" if math.isfinite(median) else "not reached"

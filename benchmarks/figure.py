@@ -1,6 +1,6 @@
 """Draw what happened in a run: every member's fitness, who descends from whom, and the genes of the winning line.
 
-evolve run --config deployments/configs/lunarlander.yaml --run-id lunarlander --seed 1
+evolve run --config deployments/configs/lunarlander.yaml --run-id lunarlander --seed 4
 python benchmarks/figure.py runs/lunarlander docs/lunarlander.png
 """
 

@@ -57,10 +57,11 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         raise CheckpointError("expected weights and two moments, got other tensors beside them")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
-    expected = {name: parameter.shape for name, parameter in ActorCritic(genome, spaces).named_parameters()}
+    network = ActorCritic(genome, spaces)
+    expected = {name: (parameter.shape, parameter.dtype) for name, parameter in network.named_parameters()}
     for part, named in parts.items():
-        if {name: tensor.shape for name, tensor in named.items()} != expected:
-            raise CheckpointError(f"expected {part} with the names and shapes of the genome's network, got others")
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != expected:
+            raise CheckpointError(f"expected {part} with names, shapes and types of the genome's network, got others")
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps)
 
 

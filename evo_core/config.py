@@ -59,7 +59,8 @@ class RunConfig(Section):
                 f"population.min_survivors: expected at most population.size ({self.population.size}), "
                 f"got {self.population.min_survivors}"
             )
-        _check_steps(self.env.num_envs, self.algorithm, self.training, self.population.size)
+        low = self.search["learn_step"].min if "learn_step" in self.search else self.algorithm.learn_step
+        _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population.size)
         return self
 
     @property
@@ -73,16 +74,18 @@ class RunConfig(Section):
         return self.training.max_steps // self.generation_steps
 
 
-def _check_steps(num_envs: int, algorithm: AlgorithmConfig, training: TrainingConfig, size: int) -> None:
+def _check_steps(
+    num_envs: int, learn_step: float, algorithm: AlgorithmConfig, training: TrainingConfig, size: int
+) -> None:
     if training.evo_steps % num_envs:
         low = training.evo_steps // num_envs * num_envs
         raise ValueError(
             f"training.evo_steps: expected a multiple of env.num_envs ({num_envs}), got {training.evo_steps}; "
             f"use {low or num_envs} or {low + num_envs}"
         )
-    if algorithm.learn_step < num_envs:
+    if learn_step < num_envs:
         raise ValueError(
-            f"algorithm.learn_step: expected at least env.num_envs ({num_envs}), got {algorithm.learn_step}"
+            f"algorithm.learn_step and its range: expected at least env.num_envs ({num_envs}), got {learn_step:g}"
         )
     rollout = min(algorithm.learn_step, training.evo_steps)
     if algorithm.batch_size > rollout:

@@ -72,37 +72,56 @@ class VectorEnvs:
                 observation, result.rewards[b], terminated, truncated, _ = env.step(action)
                 if terminated or truncated:
                     result.terminated[b], result.truncated[b] = terminated, truncated
-                    result.final_observations[b] = observation
+                    # a copy, because environments may reuse their buffer in reset
+                    result.final_observations[b] = np.array(observation, self.observations.dtype)
                     observation, _ = env.reset()
                 self.observations[b] = observation
         except Exception as error:
-            raise MemberFailure("environment_error", self.steps, f"{type(error).__name__}: {error}") from error
+            raise environment_error(error, self.steps) from error
         self.steps += count
-        require_finite(self.observations, self.steps)
+        self._check(result)
+        return result
+
+    def _check(self, result: Transition) -> None:
+        require_sound(self.observations, self.spaces.observation, self.steps)
+        for observation in result.final_observations.values():
+            require_sound(observation, self.spaces.observation, self.steps)
         if not np.isfinite(result.rewards).all():
             raise MemberFailure("nan_reward", self.steps, f"rewards {result.rewards.tolist()}")
-        return result
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self.envs:
-            env.close()
+        close_all(self.envs)
 
 
 def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
-    """Make one environment per seed and reset them."""
-    made = [make_env(env) for _ in seeds]
-    space = made[0].observation_space
-    observations = np.empty((len(made), *(space.shape or ())), storage_dtype(space))
-    envs = VectorEnvs(made, observations, np.zeros(len(made)))
+    """Make one environment per seed and reset them; MemberFailure when one raises or returns what is not finite."""
+    made: list[gym.Env[Any, Any]] = []
     try:
-        for b, seed in enumerate(seeds):
-            observations[b], _ = made[b].reset(seed=seed)
+        first = []
+        for seed in seeds:
+            made.append(make_env(env))
+            first.append(made[-1].reset(seed=seed)[0])
+        observations = np.array(first, storage_dtype(made[0].observation_space))
+        require_sound(observations, made[0].observation_space, 0)
+    except MemberFailure:
+        close_all(made)
+        raise
     except Exception as error:
-        envs.close()
-        raise MemberFailure("environment_error", 0, f"reset raised {type(error).__name__}: {error}") from error
-    require_finite(observations, 0)
-    return envs
+        close_all(made)
+        raise environment_error(error, 0) from error
+    return VectorEnvs(made, observations, np.zeros(len(made)))
+
+
+def environment_error(error: Exception, step: int) -> MemberFailure:
+    """Name what an environment raised."""
+    return MemberFailure("environment_error", step, f"{type(error).__name__}: {error}")
+
+
+def close_all(envs: Sequence[gym.Env[Any, Any]]) -> None:
+    """Close every environment."""
+    for env in envs:
+        env.close()
 
 
 def storage_dtype(space: Space[Any]) -> np.dtype[Any]:
@@ -116,9 +135,12 @@ def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
     return gym.make(env.id, disable_env_checker=True, **kwargs)
 
 
-def require_finite(observations: Observations, step: int) -> None:
-    """Raise MemberFailure unless every observation is finite."""
-    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
+def require_sound(observations: Observations, space: Space[Any], step: int) -> None:
+    """Raise MemberFailure unless observations are finite and, where they are discrete, in their space."""
+    if isinstance(space, Discrete):
+        if not ((observations >= space.start) & (observations < space.start + space.n)).all():
+            raise MemberFailure("environment_error", step, f"observations {observations.tolist()} outside {space}")
+    elif not np.isfinite(observations).all():
         raise MemberFailure("nan_observation", step, f"observations {observations.tolist()}")
 
 
@@ -127,8 +149,9 @@ def inspect_environment(config: RunConfig) -> EnvSpec:
     _require_registered(config.env.id)
     try:
         env = make_env(config.env)
-    except (gym.error.Error, TypeError, ImportError) as error:
-        raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}: {error}"]) from error
+    except Exception as error:  # whatever the constructor makes of its arguments
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}: {reason}"]) from error
     try:
         spec = EnvSpec(
             Spaces(env.observation_space, env.action_space), env.spec.max_episode_steps if env.spec else None

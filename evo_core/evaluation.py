@@ -1,13 +1,14 @@
 """Fitness: returns of full episodes, each in an environment of its own with a fresh seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from evo_core.agent import Agent
 from evo_core.config import RunConfig
-from evo_core.envs import make_env, require_finite, storage_dtype
+from evo_core.envs import VectorEnvs, environment_error, make_vect_envs, require_sound
 from evo_core.failures import MemberFailure
 from evo_core.records import Evaluation
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
@@ -32,10 +33,13 @@ def play_episodes(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> tupl
     """Play one episode per seed; return the returns [episodes] and the number of environment steps.
 
     Finished environments are dropped, so nothing is stepped for longer than its episode. Raises MemberFailure when
-    an environment raises, or returns what is not finite.
+    an environment raises, when it returns what is not finite, and when the network does.
     """
-    chunks = [_play_chunk(agent, config, seeds[i : i + CHUNK]) for i in range(0, len(seeds), CHUNK)]
-    return np.concatenate([returns for returns, _ in chunks]), sum(steps for _, steps in chunks)
+    returns, steps = [], 0
+    for start in range(0, len(seeds), CHUNK):
+        played, steps = _play_chunk(agent, config, seeds[start : start + CHUNK], steps)
+        returns.append(played)
+    return np.concatenate(returns), steps
 
 
 def summarise(returns: np.ndarray, steps: int) -> Evaluation:
@@ -50,42 +54,47 @@ def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluatio
     return summarise(*play_episodes(agent, config, seeds))
 
 
-def _play_chunk(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> tuple[np.ndarray, int]:
-    envs = [make_env(config.env) for _ in seeds]
+def _play_chunk(agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int) -> tuple[np.ndarray, int]:
+    envs = make_vect_envs(config.env, seeds)
     try:
-        return _play(agent, config, envs, seeds)
-    except MemberFailure:
-        raise
-    except Exception as error:
-        raise MemberFailure("environment_error", 0, f"evaluation: {type(error).__name__}: {error}") from error
+        return _play(agent, config, envs, seeds, steps)
     finally:
-        for env in envs:
-            env.close()
+        envs.close()
 
 
-def _play(agent: Agent, config: RunConfig, envs: list, seeds: Sequence[int]) -> tuple[np.ndarray, int]:  # type: ignore[type-arg]
-    distribution, dtype = agent.network.distribution, storage_dtype(envs[0].observation_space)
-    rng = np.random.default_rng(np.random.SeedSequence(seeds[0]))
-    observations = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]).astype(dtype)
-    returns, alive, steps, length = np.zeros(len(envs)), np.arange(len(envs)), 0, 0
+def _play(
+    agent: Agent, config: RunConfig, vector: VectorEnvs, seeds: Sequence[int], steps: int
+) -> tuple[np.ndarray, int]:
+    rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS)
+    observations, space = vector.observations, vector.spaces.observation
+    returns, alive, length = np.zeros(len(seeds)), np.arange(len(seeds)), 0
     with torch.inference_mode():
         while len(alive):
-            require_finite(observations, steps)
-            outputs = agent.network.policy(agent.observe(observations))
-            if config.evaluation.deterministic:
-                chosen = distribution.mode(outputs)
-            else:
-                noise = torch.from_numpy(distribution.noise(rng, 1, len(alive))[0]).to(agent.device)
-                chosen = distribution.sample(outputs, noise)
-            actions = distribution.to_env(chosen.cpu().numpy())
-            results = [envs[i].step(action) for i, action in zip(alive, actions, strict=True)]
+            actions = _act(agent, observations, rng if not config.evaluation.deterministic else None, steps)
+            try:
+                results = [vector.envs[i].step(action) for i, action in zip(alive, actions, strict=True)]
+            except Exception as error:
+                raise environment_error(error, steps) from error
+            observations = np.array([result[0] for result in results], observations.dtype)
             rewards = np.array([result[1] for result in results], np.float64)
-            if not np.isfinite(rewards).all():
-                raise MemberFailure("nan_reward", steps, f"evaluation: rewards {rewards.tolist()}")
-            returns[alive] += rewards
             steps, length = steps + len(alive), length + 1
+            require_sound(observations, space, steps)
+            if not np.isfinite(rewards).all():
+                raise MemberFailure("nan_reward", steps, f"rewards {rewards.tolist()}")
+            returns[alive] += rewards
             cut = config.evaluation.max_steps is not None and length >= config.evaluation.max_steps
-            going = [not (cut or result[2] or result[3]) for result in results]
-            observations = np.array([r[0] for r, on in zip(results, going, strict=True) if on], dtype)
-            alive = alive[going]
+            going = np.array([not (cut or result[2] or result[3]) for result in results])
+            observations, alive = observations[going], alive[going]
     return returns, steps
+
+
+def _act(agent: Agent, observations: np.ndarray, rng: np.random.Generator | None, steps: int) -> Iterable[Any]:
+    """Choose what the environments get: the most likely actions, or with a generator drawn ones."""
+    distribution = agent.network.distribution
+    outputs = agent.network.policy(agent.observe(observations))
+    if not bool(torch.isfinite(outputs).all()):
+        raise MemberFailure("nan_loss", steps, f"network outputs {outputs.tolist()}")
+    if rng is None:
+        return distribution.to_env(distribution.mode(outputs).cpu().numpy())
+    noise = torch.from_numpy(distribution.noise(rng, 1, len(observations))[0]).to(agent.device)
+    return distribution.to_env(distribution.sample(outputs, noise).cpu().numpy())

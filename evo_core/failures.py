@@ -6,7 +6,7 @@ from evo_core.records import Failure, FailureReason
 class MemberFailure(Exception):
     """Raised where a member cannot go on.
 
-    `step` counts the environment steps of its generation so far. `detail` is free text for people: it is logged, and
+    `step` counts the environment steps of the phase so far. `detail` is free text for people: it is logged, and
     kept out of everything that is hashed.
     """
 

@@ -36,6 +36,10 @@ class Gene(BaseModel):
             raise ValueError(f"a log scale needs min > 0, got {self.min:g}; raise min or use scale: linear")
         if self.scale == "log1m" and self.max >= 1:
             raise ValueError(f"a log1m scale needs max < 1, got {self.max:g}; lower max or use scale: linear")
+        if not self._transform(self.min) < self._transform(self.max):
+            raise ValueError(
+                f"min {self.min!r} and max {self.max!r} are the same number on a {self.scale} scale; widen"
+            )
         return self
 
     def position(self, value: Number) -> float:

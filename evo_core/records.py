@@ -55,7 +55,7 @@ class Offspring(Record):
 
 
 class Failure(Record):
-    """Why a member did not finish, and after how many environment steps of this generation."""
+    """Why a member did not finish, and after how many environment steps of its generation, evaluation included."""
 
     reason: FailureReason
     step: int

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 Activation = Literal["ReLU", "Tanh", "ELU", "GELU", "SiLU"]
 Nodes = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 def _not_yet(value: bool) -> bool:

@@ -15,7 +15,6 @@ POPULATION = 2**31 - 1
 class Purpose(IntEnum):
     """What a stream of random numbers is for. Values are part of every run's identity: never renumber."""
 
-    INITIALISE = 0
     MUTATE = 1
     TRANSFER = 2
     ENVIRONMENT = 3
@@ -24,6 +23,7 @@ class Purpose(IntEnum):
     EVALUATE = 6
     SELECT = 7
     CONFIRM = 8
+    EVALUATION_ACTIONS = 9
 
 
 def stream(seed: int, generation: int, member: int, purpose: Purpose) -> np.random.Generator:

@@ -96,15 +96,17 @@ def evaluate_member(
             agent = Agent(from_bytes(blob, spaces), spaces, device)
             result = evaluate(agent, config, evaluation_seeds(config, offspring.generation))
         except MemberFailure as failure:
-            log.warning("%s failed: %s", offspring.uid, failure)
-            return Member(offspring=offspring, training=training, failure=failure.record())
+            log.warning("%s failed in evaluation: %s", offspring.uid, failure)
+            record = Failure(reason=failure.reason, step=training.steps + failure.step)
+            return Member(offspring=offspring, training=training, failure=record)
     return Member(offspring=offspring, training=training, evaluation=result)
 
 
-def lost_member(offspring: Offspring) -> Member:
-    """Record a member whose every attempt was lost."""
-    failure = Failure(reason="lost", step=0)
-    return Member(offspring=offspring, training=Training(uid=offspring.uid, steps=0, failure=failure), failure=failure)
+def lost_member(offspring: Offspring, training: Training | None = None) -> Member:
+    """Record a member whose every attempt was lost, in evaluation if it was trained."""
+    failure = Failure(reason="lost", step=training.steps if training else 0)
+    untrained = Training(uid=offspring.uid, steps=0, failure=failure)
+    return Member(offspring=offspring, training=training or untrained, failure=failure)
 
 
 def probe_observations(spaces: Spaces, rng: np.random.Generator) -> torch.Tensor:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-BAD_INPUT = 2
+from flows.output import reserve_stdout
+
+FAILED, BAD_INPUT = 1, 2
 
 app = App(
     name="evolve",
@@ -103,19 +105,25 @@ def _main(tokens: list[str]) -> int:
         _overrides.clear()
         _overrides.update(overrides)
         app["run"].help_epilogue = describe_flags()
+    if "--json" in tokens:
+        reserve_stdout()
     try:
         return int(app(tokens, exit_on_error=False, print_error=True) or 0)
     except CycloptsError:
         return BAD_INPUT
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         from evo_core.loading import ConfigError
         from flows.settings import BadInput
+        from tasks.store.errors import DeniedError, StoreError
 
-        if isinstance(error, ConfigError | BadInput):
+        if isinstance(error, ConfigError | BadInput | DeniedError):
             return _refuse(error)
+        if isinstance(error, StoreError):
+            _refuse(error)
+            return FAILED
         raise
 
 
-def _refuse(error: ValueError) -> int:
+def _refuse(error: Exception) -> int:
     print(f"evolve: {error}".replace("\n", "\n        "), file=sys.stderr)
     return BAD_INPUT

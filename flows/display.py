@@ -25,6 +25,7 @@ class LineObserver(Observer):
         self._console, self._config = console, config
         self._clock = time.monotonic()
         self._start_steps = 0
+        self._training: set[str] = set()
 
     def began(self, run_id: str, head: Generation) -> None:
         """Say where the run starts."""
@@ -36,6 +37,15 @@ class LineObserver(Observer):
             highlight=False,
             soft_wrap=True,
         )
+
+    def progressed(self, uid: str, steps: int) -> None:
+        """Remember who trains in this session; comes from another thread."""
+        self._training.add(uid)
+
+    def trained(self, record: Training) -> None:
+        """Leave members that the store already had out of the rate."""
+        if record.uid not in self._training:
+            self._start_steps += record.steps
 
     def committed(self, head: Generation) -> None:
         """Say how the generation went."""
@@ -104,6 +114,7 @@ class LiveObserver(LineObserver):
 
     def progressed(self, uid: str, steps: int) -> None:
         """Move a member and the bar on; comes from another thread."""
+        super().progressed(uid, steps)
         row = self._state.rows.get(uid)
         if row is not None and row.phase in ("waiting", "training"):
             row.phase, row.steps = "training", steps
@@ -111,6 +122,7 @@ class LiveObserver(LineObserver):
 
     def trained(self, record: Training) -> None:
         """Show that a member waits for its evaluation."""
+        super().trained(record)
         row = self._state.rows[record.uid]
         row.phase, row.steps = "evaluating", record.steps
         self._advance()

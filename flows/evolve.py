@@ -57,7 +57,12 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
         @cache
         def confirm(elite: EliteRef) -> Confirmation | None:
-            return confirmation(run.run_id, elite)
+            record = confirmation(run.run_id, elite)
+            if record is not None and record.uid != elite.uid:
+                raise RuntimeError(
+                    f"expected the confirmation of {elite.uid}, got that of {record.uid} from the subflow"
+                )
+            return record
 
         head = run.open().head() or found_population(run, environment.spaces)
         for difference in run.open().other_numerics(head):

@@ -1,11 +1,13 @@
 """One generation: every member is trained and evaluated in parallel, then selection makes the next."""
 
-from distributed.client import FutureCancelledError
+from typing import Any
+
 from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
-from evo_core.records import Generation, Member, Offspring, Training
+from evo_core.evolution.population import GenerationFailed
+from evo_core.records import Generation, Member, Offspring
 from evo_core.training import lost_member
 from flows.observer import observer
 from flows.runs import open_ref
@@ -28,8 +30,8 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
 
 def _run_members(ref: RunRef, population: tuple[Offspring, ...]) -> list[Member]:
     """Train and evaluate all members on the engine; the order of completion does not matter."""
-    phases: dict[PrefectFuture, Offspring] = {}
-    evaluations: dict[int, PrefectFuture] = {}
+    phases: dict[PrefectFuture[Any], Offspring] = {}
+    evaluations: dict[int, PrefectFuture[Member]] = {}
     for offspring in population:
         training = train_member.submit(ref, offspring)
         evaluations[offspring.index] = evaluate_member.submit(ref, offspring, training)
@@ -37,29 +39,34 @@ def _run_members(ref: RunRef, population: tuple[Offspring, ...]) -> list[Member]
     members: dict[int, Member] = {}
     for future in as_completed(list(phases)):
         offspring = phases[future]
-        if future is evaluations[offspring.index]:
-            members[offspring.index] = _member(ref, offspring, future)
-            observer().evaluated(members[offspring.index])
+        try:
+            result = future.result()
+        except KilledWorker as error:
+            observer().warned(f"{offspring.uid}: its worker died again and again: {error}")
+            continue
+        if isinstance(result, Member):
+            members[offspring.index] = result
+            observer().evaluated(result)
         else:
-            _report_training(future)
-    return [members[offspring.index] for offspring in population]
+            observer().trained(result)
+    lost = [offspring for offspring in population if offspring.index not in members]
+    return sorted([*members.values(), *_write_off(ref, lost, len(members))], key=lambda member: member.offspring.index)
 
 
-def _member(ref: RunRef, offspring: Offspring, future: PrefectFuture[Member]) -> Member:
-    """Take a member's record, or write it off when the engine lost every attempt."""
-    try:
-        return future.result()
-    except (KilledWorker, FutureCancelledError) as error:
-        store, address = ref.open(), (offspring.generation, offspring.index)
-        observer().warned(f"{offspring.uid} is lost: {error}")
-        if (done := store.member(*address)) is not None:
-            return done
-        store.put_member(*address, lost_member(offspring))
-        return lost_member(offspring)
-
-
-def _report_training(future: PrefectFuture[Training]) -> None:
-    try:
-        observer().trained(future.result())
-    except (KilledWorker, FutureCancelledError):
-        return  # the evaluation, which depends on it, reports the loss
+def _write_off(ref: RunRef, lost: list[Offspring], finished: int) -> list[Member]:
+    """Record members whose every attempt killed its worker, unless so many are lost that the fault is elsewhere."""
+    needed = ref.config.population.required_survivors
+    if finished < needed:
+        raise GenerationFailed(
+            f"the workers of {len(lost)} members died again and again, {finished} members finished and "
+            f"population.min_survivors asks for {needed}; nothing was written off. Look for lack of memory or an "
+            "environment that ends its process"
+        )
+    store, members = ref.open(), []
+    for offspring in lost:
+        address = (offspring.generation, offspring.index)
+        member = store.member(*address) or lost_member(offspring, store.training(*address))
+        store.put_member(*address, member)
+        observer().evaluated(member)
+        members.append(member)
+    return members

@@ -1,12 +1,17 @@
-"""The lineage's view in Optuna: training never waits for it, and what it misses it makes up for later."""
+"""The lineage's view in Optuna: a database that fails does not stop training, and what it misses comes later."""
 
+from optuna.exceptions import OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from evo_core.records import Generation
 from flows.observer import observer
 from tasks.generation import record_lineage
 from tasks.ref import RunRef
-from tasks.study import StudyRecorder
+from tasks.store import StoreError
+from tasks.study import ForeignStudy, StudyRecorder
+
+FAULTS = (OptunaError, SQLAlchemyError, StoreError, ForeignStudy, ImportError, OSError)
+"""What a database may do to us: be away, be locked, belong to another run, lack its driver or its directory."""
 
 
 class LineageView:
@@ -24,7 +29,7 @@ class LineageView:
                 self._recorder = StudyRecorder(self._run.open(), self._run.config, self._url)
             record_lineage(self._recorder, head)
             self.behind = None
-        except SQLAlchemyError as error:
+        except FAULTS as error:
             self._recorder = None
             self.behind = f"the study lacks generations up to {head.generation}: {error}"
             observer().warned(self.behind)

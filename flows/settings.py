@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -69,8 +69,7 @@ class Settings(BaseSettings):
         if self.study is not None:
             return self.study if "://" in self.study else f"sqlite:///{Path(self.study).absolute()}"
         local = urlsplit(self.store_url)
-        directory = Path(local.path) if local.scheme == "file" else Path("runs").absolute()
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()
         return f"sqlite:///{directory / 'study.db'}"
 
     def worker_count(self, members: int) -> int:

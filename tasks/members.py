@@ -1,6 +1,5 @@
 """The two phases of a member's generation as Prefect tasks. Both do nothing when their record exists."""
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from distributed import get_worker
-from prefect import task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.confirmation import Chunk, play_chunk
@@ -22,8 +21,6 @@ from tasks.store import UnavailableError
 
 PROGRESS_TOPIC = "evolve-progress"
 """Dask event topic on which workers say how far members are."""
-
-log = logging.getLogger(__name__)
 
 
 def _storage_fault(task: object, task_run: object, state: object) -> bool:
@@ -113,6 +110,7 @@ def _progress(offspring: Offspring) -> Callable[[Update], None]:
         made += update.steps
         worker.log_event(PROGRESS_TOPIC, {"uid": offspring.uid, "steps": made})
 
+    worker.log_event(PROGRESS_TOPIC, {"uid": offspring.uid, "steps": made})
     return say
 
 
@@ -121,5 +119,11 @@ def _timed(store: RunStore, offspring: Offspring, phase: str) -> Iterator[None]:
     """Write when and where the body ran, once it succeeded."""
     start = datetime.now(UTC)
     yield
-    timing = Timing(start=start, end=datetime.now(UTC), host=socket.gethostname(), process=os.getpid())
+    timing = Timing(
+        start=start,
+        end=datetime.now(UTC),
+        host=socket.gethostname(),
+        process=os.getpid(),
+        attempt=runtime.task_run.run_count or 1,
+    )
     store.put_timing(offspring.generation, offspring.index, phase, timing)

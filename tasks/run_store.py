@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from evo_core.records import (
     record_hash,
     seal,
 )
-from tasks.store import CorruptError, MissingError, Store
+from tasks.store import ConflictError, CorruptError, MissingError, Store
 
 RecordT = TypeVar("RecordT", bound=Record)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -42,7 +43,7 @@ class Timing(Record):
     end: datetime
     host: str
     process: int
-    note: str = ""
+    attempt: int = 1
 
 
 class RunStore:
@@ -101,7 +102,7 @@ class RunStore:
     def put_timing(self, generation: int, index: int, phase: str, timing: Timing) -> None:
         """Write when and where a phase ran; the first writer wins."""
         key = self._key(f"{_member(generation, index)}.{phase}.timing.json")
-        if not self.store.exists(key):
+        with suppress(ConflictError):
             self.store.create(key, canonical_json(timing.model_dump(mode="json")))
 
     def timing(self, generation: int, index: int, phase: str) -> Timing | None:

@@ -6,6 +6,7 @@ after an outage and rebuilding are the same thing.
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 import optuna
 from optuna.distributions import (
@@ -15,14 +16,19 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import make_url
 
 from evo_core.architecture import Layers
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import Gene
 from evo_core.genome import Genome
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.records import Generation, Member
+from evo_core.records import Generation, Member, record_hash
 from tasks.run_store import RunStore
+
+
+class ForeignStudy(RuntimeError):
+    """A study of this run's id that records another run."""
 
 
 class StudyRecorder:
@@ -32,9 +38,11 @@ class StudyRecorder:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._run, self._config = run, config
         self._distributions = distributions(config)
+        _make_directory(study_url)
         self._study = optuna.create_study(
             study_name=run.run_id, storage=study_url, direction="maximize", load_if_exists=True
         )
+        self._claim(record_hash(run.commit(0)))
         self._recorded = {trial.user_attrs.get("uid") for trial in self._study.get_trials(deepcopy=False)}
         self._next = 1
 
@@ -46,6 +54,17 @@ class StudyRecorder:
             added += sum(self._add(member) for member in commit.members)
             self._next += 1
         return added
+
+    def _claim(self, founders: str) -> None:
+        """Mark the study as this run's, by the hash of COMMIT 0; ForeignStudy when it is another's of the same id."""
+        owner = self._study.user_attrs.get("founders")
+        if owner is None:
+            self._study.set_user_attr("founders", founders)
+        elif owner != founders:
+            raise ForeignStudy(
+                f"the study {self._run.run_id} in this database belongs to another run of that id; name another "
+                "database by --study, or delete that study"
+            )
 
     def _add(self, member: Member) -> bool:
         if member.uid in self._recorded:
@@ -63,12 +82,13 @@ class StudyRecorder:
             user_attrs=attributes(member),
         )
         trial.datetime_start, trial.datetime_complete = self._times(member)
+        trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
         return trial
 
     def _times(self, member: Member) -> tuple[datetime, datetime]:
         address = (member.offspring.generation, member.offspring.index)
         timings = [timing for phase in ("train", "evaluate") if (timing := self._run.timing(*address, phase))]
-        if not timings:
+        if not timings:  # unknown: the database wants a time, `times_known` says that it is none
             now = datetime.now()
             return now, now
         local = [moment.astimezone().replace(tzinfo=None) for moment in (timings[0].start, timings[-1].end)]
@@ -128,6 +148,12 @@ def attributes(member: Member) -> dict[str, object]:
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
     }
+
+
+def _make_directory(study_url: str) -> None:
+    url = make_url(study_url)
+    if url.drivername.startswith("sqlite") and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
 _PARTS = ("encoder", "actor_head", "critic_head")

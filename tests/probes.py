@@ -123,7 +123,7 @@ class TruncationBootstrap(Probe):
 
 
 class Grid(gym.Env[Any, Any]):
-    """An n × n grid, from one corner to the other; reward 1 at the goal and nothing else, cut after 4n² steps."""
+    """An n × n grid, corner to corner; reward 1 at the goal and nothing else, cut after twice the shortest path."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     action_space = spaces.Discrete(4)
@@ -160,11 +160,103 @@ class Faulty(Probe):
                 raise RuntimeError("the simulator fell over")
             if self.what == "nan_observation":
                 self.state = float("nan")
+            if self.what == "nan_last_observation":
+                self.state = float("nan")
+                return 1.0, True
             if self.what == "nan_reward":
                 return float("nan"), True
             if self.what == "inf_reward":
                 return float("inf"), True
         return 1.0 if action == (self.state > 0) else -1.0, self.time >= 4
+
+
+class ReusedBuffer(Probe):
+    """Observes how many steps it has made, always in the same array, which reset overwrites."""
+
+    observation_space = spaces.Box(0.0, 100.0, (1,), np.float32)
+
+    def __init__(self) -> None:
+        self.buffer = np.zeros(1, np.float32)
+
+    def outcome(self, action):
+        return 0.0, False
+
+    def _observe(self):
+        self.buffer[0] = self.time
+        return self.buffer
+
+
+class Coin(Probe):
+    """One step; reward 1 for guessing a coin that reset drew and that is not shown."""
+
+    def reset(self, *, seed=None, options=None):
+        observed = super().reset(seed=seed)
+        self.coin = int(self.np_random.random() < 0.5)
+        return observed
+
+    def outcome(self, action):
+        return float(action == self.coin), True
+
+
+class Huge(Probe):
+    """Observes finite numbers so large that a network's outputs are not."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    choices = (3e38,)
+
+    def outcome(self, action):
+        return 1.0, True
+
+
+class HugeContinuous(Huge):
+    """The same with continuous actions, which must never reach the environment as NaN."""
+
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def outcome(self, action):
+        assert np.isfinite(action).all()
+        return 1.0, True
+
+
+class OutsideItsSpace(Probe):
+    """Observes a number that its discrete space does not have, at the third step."""
+
+    observation_space = spaces.Discrete(3, start=5)
+
+    def _observe(self):
+        return 5 if self.time < 3 else 8
+
+    def outcome(self, action):
+        return 1.0, False
+
+
+class Shifted(Probe):
+    """Discrete observations and actions that do not start at zero: reward 1 for the action that is the observation."""
+
+    observation_space = spaces.Discrete(3, start=5)
+    action_space = spaces.Discrete(3, start=5)
+    choices = (5, 6, 7)
+
+    def _observe(self):
+        return int(self.state)
+
+    def outcome(self, action):
+        assert self.action_space.contains(action)
+        return float(action == self.state), True
+
+
+class OddActions(Probe):
+    """Continuous actions in a table, some sides unbounded."""
+
+    action_space = spaces.Box(
+        np.array([[-1, -np.inf], [0, -2]], np.float64),
+        np.array([[1, np.inf], [np.inf, 2]], np.float64),
+        dtype=np.float64,
+    )
+
+    def outcome(self, action):
+        assert self.action_space.contains(action)
+        return -float(np.square(action - 0.5).sum()), self.time == 3
 
 
 class NoLimit(Probe):
@@ -198,6 +290,13 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "TruncationBootstrap": (TruncationBootstrap, 1),
     "Faulty": (Faulty, 50),
     "NoLimit": (NoLimit, None),
+    "ReusedBuffer": (ReusedBuffer, 5),
+    "Coin": (Coin, 10),
+    "Huge": (Huge, 10),
+    "HugeContinuous": (HugeContinuous, 10),
+    "OutsideItsSpace": (OutsideItsSpace, 10),
+    "Shifted": (Shifted, 10),
+    "OddActions": (OddActions, 10),
     "TupleSpace": (TupleSpace, 10),
     "MultiDiscreteActions": (MultiDiscreteActions, 10),
 }
@@ -208,4 +307,4 @@ def register() -> None:
     for name, (probe, limit) in PROBES.items():
         gym.register(f"Probe/{name}-v0", entry_point=probe, max_episode_steps=limit)
     for n in (4, 6):
-        gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * n * n)
+        gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * (n - 1))

@@ -80,7 +80,7 @@ class DiagonalGaussian(nn.Module):
     Actions are float32, [N, A], unbounded; the environment gets them clipped to its space.
     """
 
-    SUPPORTED = "Box"
+    SUPPORTED = "Box of floats"
 
     def __init__(self, space: Space[Any], std_init: float) -> None:
         super().__init__()
@@ -146,7 +146,11 @@ DISTRIBUTIONS: dict[type, type[Distribution]] = {spaces.Discrete: Categorical, s
 def distribution_for(space: Space[Any]) -> type[Distribution]:
     """Choose the distribution of an action space; ValueError lists what is supported."""
     for kind, distribution in DISTRIBUTIONS.items():
-        if isinstance(space, kind) and spaces.flatdim(space) > 0:
+        if (
+            isinstance(space, kind)
+            and spaces.flatdim(space) > 0
+            and (space.dtype is None or kind is not spaces.Box or space.dtype.kind == "f")
+        ):
             return distribution
     supported = ", ".join(item.SUPPORTED for item in DISTRIBUTIONS.values())
     raise ValueError(f"action space {space} is not supported; supported: {supported}")

@@ -1,14 +1,14 @@
 """Collecting rollouts. Only the policy acts; values and log-probabilities follow in one batch when learning starts."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box
 
 from evo_core.agent import Agent
-from evo_core.envs import VectorEnvs, require_finite
+from evo_core.envs import VectorEnvs
+from evo_core.failures import MemberFailure
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ def collect_rollouts(agent: Agent, envs: VectorEnvs, length: int, rng: np.random
             rollout.observations[t] = envs.observations
             outputs = agent.network.policy(agent.observe(rollout.observations[t]))
             actions = distribution.sample(outputs, noise[t]).cpu().numpy()
+            require_finite_actions(actions, envs.steps)
             rollout.actions[t] = actions
             made = envs.step(distribution.to_env(actions))
             rollout.rewards[t], rollout.terminated[t], rollout.truncated[t] = made[:3]
@@ -66,14 +67,21 @@ def rollout_lengths(steps_per_env: int, learn_step_per_env: float) -> list[int]:
     return [short + 1] * longer + [short] * (count - longer)
 
 
-def _end_episode(rollout: Rollout, envs: VectorEnvs, t: int, b: int, observation: Any) -> None:
+def require_finite_actions(actions: np.ndarray, step: int) -> None:
+    """Raise MemberFailure when a network's outputs are no longer finite, before an environment gets such an action.
+
+    Discrete actions hide it; `learn`, which computes the loss from the same outputs, finds it there.
+    """
+    if actions.dtype.kind == "f" and not np.isfinite(actions).all():
+        raise MemberFailure("nan_loss", step, f"actions {actions.tolist()}")
+
+
+def _end_episode(rollout: Rollout, envs: VectorEnvs, t: int, b: int, observation: np.ndarray) -> None:
     rollout.episode_returns.append(float(envs.returns[b]))
     envs.returns[b] = 0.0
     if rollout.truncated[t, b] and not rollout.terminated[t, b]:
-        final = np.asarray(observation, dtype=rollout.observations.dtype)
-        require_finite(final, envs.steps)
         rollout.final_index.append((t, b))
-        rollout.final_observations.append(final)
+        rollout.final_observations.append(observation)
 
 
 def _allocate(agent: Agent, envs: VectorEnvs, length: int) -> Rollout:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import json as jsonlib
 import os
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.run import read_settings
+from flows.output import emit
 from flows.server import configured_api
 
 ROOMS = ("evo_core", "tasks", "flows", "deployments")
@@ -32,7 +32,7 @@ def examine(store: str | None, *, json: bool) -> int:
     """Print every check; exit code 1 when one of them needs attention."""
     checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
     if json:
-        print(jsonlib.dumps([check._asdict() for check in checks]))
+        emit([check._asdict() for check in checks])
     else:
         table = Table("check", "finding", "what to do")
         for check in checks:

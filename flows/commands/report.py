@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from sqlalchemy import make_url
 
 from evo_core.config import RunConfig
+from evo_core.evolution.population import GenerationFailed
 from flows.settings import Settings
+from tasks.store import StoreError, open_store
 
 if TYPE_CHECKING:
     from flows.evolve import RunSummary
@@ -30,8 +33,7 @@ class Report:
         """One of target_reached, budget_spent, failed, interrupted."""
         if self.summary is not None:
             return self.summary.status
-        interrupted = isinstance(self.failure, KeyboardInterrupt) or type(self.failure).__name__ == "TerminationSignal"
-        return "interrupted" if interrupted else "failed"
+        return "failed" if isinstance(self.failure, Exception) else "interrupted"
 
     @property
     def exit_code(self) -> int:
@@ -42,10 +44,14 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """Everything a script needs to know."""
-        where = {"store": f"{self.settings.store_url}/{self.run_id}", "study": self.settings.study_url}
+        where = {
+            "store": f"{self.settings.store_url}/{self.run_id}",
+            "study": without_password(self.settings.study_url),
+        }
         common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
         if self.summary is None:
-            return {**common, "error": str(self.failure)}
+            unknown = ("generations", "train_steps", "eval_steps", "elite", "confirmed", "head")
+            return {**common, **dict.fromkeys(unknown), "error": describe_failure(self.failure)}
         s = self.summary
         return {
             **common,
@@ -72,20 +78,35 @@ class Report:
             f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
             f"; evaluated {s.eval_steps:,} steps",
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
-            f"lineage     {self.settings.study_url}",
+            f"lineage     {without_password(self.settings.study_url)}",
             f"chain head  {s.head}",
-            f"next        evolve status {self.run_id}{self._store_flag()}",
+            f"next        {self._command('status', 'store')}",
         ]
         if s.lineage_behind:
-            lines.append(f"warning     {s.lineage_behind}; `evolve resume {self.run_id}` brings it up to date")
+            lines.append(f"warning     {s.lineage_behind}; {self._command('resume')} brings it up to date")
         return lines
 
     def _advice(self) -> list[str]:
         reason = "stopped by the user" if self.status == "interrupted" else describe_failure(self.failure)
-        return [reason, f"nothing is lost: evolve resume {self.run_id}{self._store_flag()}"]
+        if isinstance(self.failure, GenerationFailed):
+            return [reason, "mend the environment, or begin a run with a lower population.min_survivors"]
+        if not self._begun():
+            return [reason]
+        return [reason, f"nothing is lost: {self._command('resume')}"]
 
-    def _store_flag(self) -> str:
-        return "" if self.settings.store == "runs" else f" --store {self.settings.store}"
+    def _begun(self) -> bool:
+        """Tell whether there is a run to go on with; an unreachable store may hold one."""
+        try:
+            return open_store(self.settings.store_url).exists(f"{self.run_id}/run.json")
+        except StoreError:
+            return True
+
+    def _command(self, command: str, *names: str) -> str:
+        """Write a command for this run with the settings that are not the default."""
+        defaults = Settings.model_fields
+        values = {name: getattr(self.settings, name) for name in names or tuple(defaults)}
+        flags = [f"--{name} {value}" for name, value in values.items() if value != defaults[name].default]
+        return " ".join(["evolve", command, self.run_id, *flags])
 
 
 def describe_delivery(summary: "RunSummary") -> str:
@@ -103,3 +124,8 @@ def describe_delivery(summary: "RunSummary") -> str:
 def describe_failure(failure: BaseException | None) -> str:
     """Say in one sentence what went wrong."""
     return f"{type(failure).__name__}: {failure}"
+
+
+def without_password(url: str) -> str:
+    """Write a database URL so that it can be shown."""
+    return make_url(url).render_as_string(hide_password=True)

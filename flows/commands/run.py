@@ -1,7 +1,7 @@
 """evolve run, evolve resume: the flow in this process, watched on the terminal."""
 
-import json as jsonlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from evo_core.config import RunConfig
 from flows.commands.report import Report
+from flows.output import emit
 from flows.server import configured_api, prefect_api
 from flows.settings import BadInput, Settings
 
@@ -63,7 +64,7 @@ def dry_run(config: RunConfig, *, json: bool) -> int:
         "steps_per_generation": config.generation_steps,
     }
     if json:
-        print(jsonlib.dumps(preview))
+        emit(preview)
         return 0
     import yaml
 
@@ -91,17 +92,23 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
     console = Console(stderr=json)
     began = time.monotonic()
     summary, failure = None, None
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         console.print("starting Prefect and the workers …", style="dim")
         with prefect_api():
             summary = _evolve(config, run_id, console)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # reported, with how to go on; Ctrl-C and SIGTERM among them
         failure = error
     report = Report(run_id, config, settings, summary, failure, time.monotonic() - began)
     if json:
-        print(jsonlib.dumps(report.as_json()))
+        emit(report.as_json())
     report.show(console)
     return report.exit_code
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Let SIGTERM end a run as Ctrl-C does: workers and server stopped, the way to go on printed."""
+    raise KeyboardInterrupt
 
 
 def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":

@@ -1,13 +1,12 @@
 """evolve status: how far a run is, from its store alone."""
 
-import json as jsonlib
-
 from rich.console import Console
 from rich.table import Table
 
 from evo_core.records import Generation, Member, record_hash
 from flows.commands.run import read_settings
 from flows.display import describe_confirmation, describe_fitness, describe_generation, describe_mutation
+from flows.output import emit
 from flows.runs import open_ref, run_ids
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
@@ -19,13 +18,16 @@ def show(run_id: str | None, store: str | None, *, json: bool) -> int:
     settings.export()
     if run_id is None:
         runs = run_ids(settings)
-        print(jsonlib.dumps({"store": settings.store_url, "runs": runs}) if json else "\n".join(runs))
+        if json:
+            emit({"store": settings.store_url, "runs": runs})
+        else:
+            print("\n".join(runs) or f"no runs in {settings.store_url}")
         return 0
     ref = open_ref(run_id)
     run = ref.open()
     head = run.head()
     if json:
-        print(jsonlib.dumps(_as_json(ref, run, head)))
+        emit(_as_json(ref, run, head))
     else:
         _print(Console(), ref, run, head)
     return 0

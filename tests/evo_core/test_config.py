@@ -33,9 +33,12 @@ BAD = [
     ({"algorithm.batch_size": 129, "search": {}}, "batch_size: expected at most the initial rollout of 128 steps"),
     ({"training.evo_steps": 258}, r"evo_steps: expected a multiple of env.num_envs \(4\), got 258; use 256 or 260"),
     ({"training.max_steps": 700}, "max_steps: expected at least one generation, .* = 768, got 700"),
+    ({"search.learn_step": {"min": 3, "max": 512}}, r"learn_step and its range: expected at least"),
+    ({"mutation.parameters": 1e300}, "mutation.parameters: expected less than or equal to"),
+    ({"search.lr": {"min": 0.001, "max": 0.0010000000000000002, "scale": "log"}}, "are the same number on a log scale"),
     (
         {"algorithm.learn_step": 3, "search": {}, "algorithm.batch_size": 1},
-        r"learn_step: expected at least env.num_envs",
+        r"learn_step and its range: expected at least env.num_envs",
     ),
     ({"algorithm.recurrent": True}, "algorithm.recurrent: not yet available"),
     ({"network.squash_output": True}, "network.squash_output: not yet available"),
@@ -75,6 +78,10 @@ def test_a_bad_environment_is_refused_by_name(env_id, message):
 def test_wrong_environment_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"env.kwargs .*colour"):
         inspect_environment(make_config(**{"env.kwargs": {"colour": "red"}}))
+    with pytest.raises(ConfigError, match=r"env.kwargs .*AssertionError"):
+        inspect_environment(make_config("LunarLander-v3", **{"env.kwargs": {"gravity": 5}}))
+    with pytest.raises(ConfigError, match=r"env.kwargs .*zz"):
+        inspect_environment(make_config("FrozenLake-v1", **{"env.kwargs": {"map_name": "zz"}}))
 
 
 def test_all_problems_are_named_at_once():

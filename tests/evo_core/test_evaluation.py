@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from evo_core.checkpoint import to_bytes
-from evo_core.confirmation import chunk_count, confirmation, play_chunk
+from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.envs import inspect_environment
 from evo_core.evaluation import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
-from evo_core.records import BlobRef, EliteRef
+from evo_core.evolution.population import create_population
+from evo_core.records import BlobRef, Confirmation, EliteRef, Generation, Training
+from evo_core.training import evaluate_member
 from tests.conftest import make_config
 from tests.evo_core.test_learn import make_agent
 
@@ -61,6 +64,79 @@ def test_drawn_actions_are_reproducible():
     first, second = (play_episodes(agent, config, seeds)[0].tolist() for _ in range(2))
     assert first == second
     assert first != play_episodes(agent, make_config(**{"evaluation.episodes": 4}), seeds)[0].tolist()
+
+
+def test_drawn_actions_are_independent_of_what_the_environment_draws():
+    config = make_config("Probe/Coin-v0", **{"evaluation.deterministic": False})
+    agent, scores = make_agent(config), []
+    for seed in range(400):
+        scores.append(play_episodes(agent, config, [seed])[0].mean())
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("env", "what", "reason"),
+    [
+        ("Faulty", "nan_reward", "nan_reward"),
+        ("Faulty", "inf_reward", "nan_reward"),
+        ("Faulty", "nan_observation", "nan_observation"),
+        ("Faulty", "nan_last_observation", "nan_observation"),
+        ("Faulty", "raise", "environment_error"),
+        ("Huge", None, "nan_loss"),
+        ("HugeContinuous", None, "nan_loss"),
+        ("OutsideItsSpace", None, "environment_error"),
+    ],
+)
+def test_what_breaks_in_evaluation_fails_the_member_with_reason_and_step(env, what, reason):
+    config = make_config(f"Probe/{env}-v0", **({"env.kwargs": {"what": what, "after": 0}} if what else {}))
+    agent = make_agent(config)
+    blob = to_bytes(agent.state())
+    spaces = inspect_environment(config).spaces
+    offspring = create_population(config, spaces.observation).offspring[0]
+    training = Training(uid=offspring.uid, steps=256, blob=BlobRef(sha256="0" * 64, size=1))
+    member = evaluate_member(config, offspring, training, blob, spaces)
+    assert member.evaluation is None
+    assert member.failure.reason == reason
+    assert 256 <= member.failure.step <= 256 + 2 * 3
+    elite = EliteRef(uid=offspring.uid, generation=1, fitness=0, fitness_sem=None, episodes=1, blob=training.blob)
+    assert play_chunk(config, elite, blob, spaces, 0) is None
+    assert confirmation(elite, [None]) is None
+
+
+def generation(fitness, best=None):
+    def elite(uid, value):
+        return EliteRef(
+            uid=uid, generation=1, fitness=value, fitness_sem=None, episodes=1, blob=BlobRef(sha256=uid, size=1)
+        )
+
+    last = elite("last", fitness)
+    return Generation.model_construct(generation=1, elite=last, best=elite("best", best) if best else last)
+
+
+def scored(mean):
+    return Confirmation(uid="x", mean=mean, ci95=(mean, mean), episodes=2, steps=1) if mean is not None else None
+
+
+@pytest.mark.parametrize(
+    ("fitness", "confirmed", "reached"), [(10, 10, True), (10, 9.9, False), (10, None, False), (9.9, 99, False)]
+)
+def test_a_target_must_be_reached_in_selection_and_in_confirmation(fitness, confirmed, reached):
+    asked = []
+    config = make_config(**{"training.target": 10.0})
+    assert reaches_target(config, generation(fitness), lambda elite: asked.append(1) or scored(confirmed)) == reached
+    assert len(asked) == (fitness >= 10)
+    assert not reaches_target(make_config(), generation(fitness), lambda elite: scored(99))
+
+
+@pytest.mark.parametrize(
+    ("last", "best", "delivered"),
+    [(5, 6, "best"), (6, 6, "last"), (6, 5, "last"), (None, 5, "best"), (5, None, "last"), (None, None, "last")],
+)
+def test_the_better_one_in_confirmation_is_delivered(last, best, delivered):
+    scores = {"last": scored(last), "best": scored(best)}
+    elite, confirmed = deliver(generation(1, best=2), lambda elite: scores[elite.uid])
+    assert elite.uid == delivered
+    assert confirmed == scores[delivered]
 
 
 def test_a_confirmation_in_chunks_is_one_over_all_episodes():

@@ -13,7 +13,7 @@ from evo_core.failures import MemberFailure
 from evo_core.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces
 from evo_core.ppo.learn import learn, minibatches, prepare
-from evo_core.ppo.loss import Minibatch
+from evo_core.ppo.loss import Minibatch, ppo_loss
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
 from tests.conftest import make_config
 from tests.evo_core.test_loss import reference_loss
@@ -72,6 +72,20 @@ def test_values_follow_time_and_truncated_steps_use_their_own_final_observation(
     torch.testing.assert_close(returns[199, 2], final - 1)
     torch.testing.assert_close(returns[249], last - 1)
     torch.testing.assert_close(returns[:199], data.values.view(250, 4)[1:200] - 1)
+
+
+def test_final_observations_are_those_of_their_episode_even_when_the_environment_reuses_its_buffer():
+    config = make_config("Probe/ReusedBuffer-v0")
+    rollout = make_rollout(make_agent(config), config, length=12)
+    assert rollout.final_index == [(4, b) for b in range(4)] + [(9, b) for b in range(4)]
+    assert [observation.tolist() for observation in rollout.final_observations] == [[5.0]] * 8
+
+
+def test_a_ratio_that_overflows_in_the_clipped_branch_has_no_gradient():
+    batch = numbered(1)
+    batch = dataclasses.replace(batch, log_probs=torch.tensor([-100.0]), advantages=torch.tensor([1.0]))
+    loss = ppo_loss(torch.zeros(1), torch.zeros(1), torch.zeros(1), batch, make_config().algorithm)
+    assert loss.grad_log_probs.tolist() == [0.0]
 
 
 def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():

@@ -81,12 +81,39 @@ def test_the_target_ends_a_run_once_confirmed():
     assert result.confirmed.mean >= 5.0
 
 
-def test_a_target_that_only_evaluation_reaches_does_not_end_a_run():
-    free = train_on_policy(make_config())
-    lucky = free.commits[1].elite.fitness  # the elite's own evaluation: chosen for its luck
-    config = make_config(**{"training.target": lucky, "training.max_steps": 768})
+@pytest.mark.parametrize(
+    ("env", "overrides"),
+    [
+        ("CartPole-v1", {"population.size": 1, "selection.tournament_size": 1, "env.num_envs": 1}),
+        ("CartPole-v1", {"selection.elitism": False, "population.init": "diverse"}),
+        ("CartPole-v1", {"search.learn_step": {"min": 4, "max": 4096, "scale": "log", "step": 0.5}}),
+        ("CartPole-v1", {"search.batch_size": {"min": 1, "max": 100_000, "scale": "log", "step": 0.5}}),
+        ("CartPole-v1", {"search.update_epochs": {"min": 1, "max": 4}, "algorithm.clip_value": True}),
+        ("CartPole-v1", {"algorithm.target_kl": 0.02, "search.target_kl": {"min": 0.001, "max": 1, "scale": "log"}}),
+        ("Probe/Shifted-v0", {}),
+        ("Probe/OddActions-v0", {}),
+    ],
+)
+def test_unusual_configurations_run_to_their_end(env, overrides):
+    config = make_config(env, **{"mutation.rl_hp": 5.0, **overrides})
     result = train_on_policy(config)
-    assert (result.status == "target_reached") == (result.confirmed.mean >= lucky)
+    assert result.commits[-1].generation == config.max_generations
+    assert all(member.failure is None for commit in result.commits for member in commit.members)
+    assert all(m.training.steps == 256 for commit in result.commits[1:] for m in commit.members)
+
+
+def test_a_fitness_window_averages_over_a_members_line():
+    config = make_config(**{"selection.fitness_window": 3, "training.max_steps": 768 * 5})
+    commits = train_on_policy(config).commits
+    members = {member.uid: member for commit in commits for member in commit.members}
+
+    def line(member):
+        parent = members.get(member.offspring.parent)
+        return [*(line(parent) if parent else []), member.fitness]
+
+    for commit in commits[1:]:
+        expected = [np.mean(line(member)[-3:]) for member in commit.members]
+        assert commit.draw.scores == pytest.approx(expected)
 
 
 def test_founders_are_the_configuration_and_mutations_of_it():
@@ -116,6 +143,7 @@ def test_diverse_founders_are_spread_over_the_ranges():
         ("nan_reward", "nan_reward"),
         ("inf_reward", "nan_reward"),
         ("nan_observation", "nan_observation"),
+        ("nan_last_observation", "nan_observation"),
         ("raise", "environment_error"),
     ],
 )

@@ -1,0 +1,28 @@
+"""Standard output for machines: with --json it carries one JSON object, whatever else prints meanwhile."""
+
+import json
+import os
+import sys
+
+_reserved: int | None = None
+
+
+def reserve_stdout() -> None:
+    """Keep standard output for `emit`, and send what anything else prints there to standard error.
+
+    On the level of file descriptors, because workers inherit them and a user's environment may print.
+    """
+    global _reserved
+    if _reserved is None:
+        sys.stdout.flush()
+        _reserved = os.dup(1)
+        os.dup2(2, 1)
+
+
+def emit(value: object) -> None:
+    """Print one JSON object on standard output."""
+    line = json.dumps(value) + "\n"
+    if _reserved is None:
+        print(line, end="", flush=True)
+    else:
+        os.write(_reserved, line.encode())
