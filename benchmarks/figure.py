@@ -46,6 +46,8 @@ def main() -> None:
         top.plot([], [], color=colour, label={"none": "no mutation", "rl_hp": "hyperparameter"}.get(kind, kind))
     if config.training.target is not None:
         top.axhline(config.training.target, color="black", linewidth=0.8, linestyle=":")
+    fitness = sorted(member.fitness for member in members.values() if member.fitness is not None)
+    top.set_ylim(bottom=fitness[len(fitness) // 10])  # the worst tenth would hide the rest
     top.set_ylabel("mean return in evaluation")
     top.set_title(f"{config.env.id}: population {config.population.size}, seed {config.seed}", loc="left")
     top.legend(fontsize=8, loc="lower right")
@@ -56,6 +58,9 @@ def main() -> None:
         axis.set_ylabel(gene)
         if config.search[gene].scale == "log":
             axis.set_yscale("log")
+        axis.set_ylim(config.search[gene].min * 0.8, config.search[gene].max * 1.25)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter("")
     axes[-1].set_xlabel("training steps of the whole population")
     figure.tight_layout()
     figure.savefig(target, dpi=110)

@@ -1,9 +1,14 @@
 """Configurations and environments that many tests share."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from evo_core.config import RunConfig
 from evo_core.loading import parse_config
+from flows.server import prefect_api
 from tests import probes
 
 
@@ -37,3 +42,21 @@ def config() -> RunConfig:
 
 
 probes.register()
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect home of the tests' own, so that the user's is not touched."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_home: Path) -> Iterator[str]:
+    """A real Prefect server."""
+    before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
+    os.environ["PREFECT_HOME"] = str(prefect_home)
+    with prefect_api() as url:
+        os.environ["PREFECT_HOME"] = str(prefect_home)
+        yield url
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

@@ -1,5 +1,6 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
+import os
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -156,6 +157,10 @@ class Faulty(Probe):
     def outcome(self, action):
         self.total += 1
         if self.total > self.after and self.np_random.random() < self.odds:
+            if self.what == "print":
+                print("an environment that talks", flush=True)
+            if self.what == "exit":
+                os._exit(1)
             if self.what == "raise":
                 raise RuntimeError("the simulator fell over")
             if self.what == "nan_observation":
@@ -201,8 +206,10 @@ class Coin(Probe):
 class Huge(Probe):
     """Observes finite numbers so large that a network's outputs are not."""
 
-    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
-    choices = (3e38,)
+    observation_space = spaces.Box(-np.inf, np.inf, (64,), np.float32)
+
+    def _observe(self):
+        return np.full(64, 3e38, np.float32)
 
     def outcome(self, action):
         return 1.0, True

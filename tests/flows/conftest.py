@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,11 @@ import pytest
 import yaml
 
 from evo_core.config import RunConfig
-from flows.server import prefect_api
 from tasks.run_store import RunStore
 from tasks.store import open_store
 
 ROOT = Path(__file__).parents[2]
 EVOLVE = Path(sys.executable).parent / "evolve"
-
-
-@pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Prefect home of the tests' own, so that the user's is not touched."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="session")
-def prefect_url(prefect_home: Path) -> Iterator[str]:
-    """A real Prefect server."""
-    before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
-    os.environ["PREFECT_HOME"] = str(prefect_home)
-    with prefect_api() as url:
-        os.environ["PREFECT_HOME"] = str(prefect_home)
-        yield url
-    for name, value in before.items():
-        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 @dataclass

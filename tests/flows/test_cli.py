@@ -62,6 +62,17 @@ def test_an_unknown_run_cannot_be_resumed(bare):
     assert "the store has no runs" in bare("resume", "nothing", expect=2).stderr
 
 
+def test_a_store_that_is_away_is_one_line_with_advice(bare):
+    bare.environment |= {
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+    }
+    failed = bare("status", "one", "--store", "s3://bucket/runs", expect=1)
+    assert "check AWS_ENDPOINT_URL_S3" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 def test_help_answers_at_once_and_names_every_command():
     subprocess.run([EVOLVE, "--help"], check=True, capture_output=True)
     started = time.monotonic()

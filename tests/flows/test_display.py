@@ -63,6 +63,16 @@ def test_a_terminal_gets_a_table_of_the_running_generation(result):
     assert "steps/s" in shown
 
 
+def test_members_that_the_store_already_had_do_not_count_in_the_rate(result):
+    observer = LineObserver(Console(file=io.StringIO()), CONFIG)
+    observer.began("my-run", result.commits[0])
+    first, second, third = result.commits[1].members
+    observer.progressed(second.uid, 0)
+    for member in (first, second, third):
+        observer.trained(member.training)
+    assert observer._start_steps == first.training.steps + third.training.steps
+
+
 def test_phases_follow_the_members(result):
     console = Console(file=io.StringIO(), width=160, force_terminal=True, record=True)
     observer = LiveObserver(console, CONFIG)

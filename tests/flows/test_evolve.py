@@ -235,9 +235,48 @@ def test_a_generation_with_too_few_survivors_fails_and_the_one_before_stands(cli
     assert '"status": "failed"' in out
     assert "0 of 3 members finished" in out
     assert "g0001/m00: nan_reward at step" in err
-    assert "evolve resume broken" in err
+    assert "lower population.min_survivors" in err
+    assert "evolve resume" not in err
     assert "Traceback" not in err
     assert cli.run_store("broken").head().generation == 0
+
+
+def test_the_target_ends_a_run_once_confirmed_and_stays_reached(cli):
+    config = make_config(**{"training.target": 5.0})
+    oracle = train_on_policy(config)
+    first = cli.json("run", "--config", cli.config(config), "--run-id", "aim")
+    assert first["status"] == oracle.status == "target_reached"
+    assert (first["head"], first["generations"]) == (oracle.head, 1)
+    assert first["confirmed"]["mean"] == oracle.confirmed.mean
+    before = files(cli.directory / "runs" / "aim")
+    again = cli.json("resume", "aim")
+    assert (again["status"], again["head"]) == ("target_reached", oracle.head)
+    assert files(cli.directory / "runs" / "aim") == before
+    assert "go on" not in cli("status", "aim").stdout
+
+
+@pytest.mark.slow
+def test_a_member_that_kills_its_worker_every_time_is_lost_alone(cli):
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+
+    def faulty(what):
+        kwargs = {"what": what, "after": 20, "odds": 0.002}
+        overrides = {"population.min_survivors": 1, "training.max_steps": 768, "training.evo_steps": 256}
+        return make_config("Probe/Faulty-v0", **{"env.kwargs": kwargs, **overrides, "seed": 5})
+
+    would_raise = {m.uid for m in train_on_policy(faulty("raise")).commits[1].members if m.failure}
+    assert len(would_raise) in (1, 2)
+    result = cli.json("run", "--config", cli.config(faulty("exit")), "--run-id", "deadly")
+    members = cli.run_store("deadly").commit(1).members
+    assert {m.uid for m in members if m.failure and m.failure.reason == "lost"} == would_raise
+    assert result["status"] == "budget_spent"
+
+
+@pytest.mark.slow
+def test_nothing_but_the_result_is_on_standard_output_even_when_an_environment_prints(cli):
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    config = make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": "print", "after": 0}})
+    assert cli.json("run", "--config", cli.config(config))["status"] == "budget_spent"
 
 
 @pytest.mark.slow
@@ -264,14 +303,17 @@ def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
     process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "stopped", "--json")
     wait_for(lambda: (cli.directory / "runs/stopped/gen/000001/m/0000.train.json").exists())
-    os.kill(process.pid, signal.SIGINT)
+    family = descendants(process.pid)
+    os.killpg(process.pid, stop)  # as a terminal does
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert '"status": "interrupted"' in out
     assert "evolve resume stopped" in err
+    wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
     assert cli.json("resume", "stopped")["head"] == slower_oracle.head
 
 
