@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command runs: `evolve --help` answers at once."""
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,10 +23,23 @@ Store = Annotated[
     str | None, Parameter(help="Where runs are kept: a directory, file:///… or s3://bucket/prefix [runs].")
 ]
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
-Study = Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")]
-Engine = Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")]
-Workers = Annotated[int | None, Parameter(help="Local worker processes [one per core].")]
-Device = Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device that members learn on [auto].")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Operational:
+    """Where a run is kept and computed; None leaves it to the environment (EVOLVE_STORE, …) and the defaults."""
+
+    store: Store = None
+    study: Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")] = (
+        None
+    )
+    engine: Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")] = None
+    workers: Annotated[int | None, Parameter(help="Local worker processes [one per core].")] = None
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
+
+
+DEFAULTS = Operational()
 _overrides: dict[str, object] = {}
 
 
@@ -34,11 +48,7 @@ def run(
     *,
     config: Annotated[Path | None, Parameter(help="Configuration file (YAML).")] = None,
     run_id: Annotated[str | None, Parameter(help="Name of the run; one that exists is continued [made up].")] = None,
-    store: Store = None,
-    study: Study = None,
-    engine: Engine = None,
-    workers: Workers = None,
-    device: Device = None,
+    operational: Operational = DEFAULTS,
     json: Json = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Show configuration and networks; run nothing.")] = False,
 ) -> int:
@@ -50,8 +60,7 @@ def run(
     loaded = load_config(config, _overrides)
     if dry_run:
         return preview(loaded, json=json)
-    operational = {"store": store, "study": study, "engine": engine, "workers": workers, "device": device}
-    return start(loaded, run_id, operational, json=json)
+    return start(loaded, run_id, asdict(operational), json=json)
 
 
 @app.command
@@ -59,18 +68,13 @@ def resume(
     run_id: str,
     /,
     *,
-    store: Store = None,
-    study: Study = None,
-    engine: Engine = None,
-    workers: Workers = None,
-    device: Device = None,
+    operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
     """Go on with a run from its last COMMIT and its finished members, with its own configuration."""
     from flows.commands.run import go_on
 
-    operational = {"store": store, "study": study, "engine": engine, "workers": workers, "device": device}
-    return go_on(run_id, operational, json=json)
+    return go_on(run_id, asdict(operational), json=json)
 
 
 @app.command

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from distributed import get_worker
 from prefect import runtime, task
@@ -34,15 +35,17 @@ def _storage_fault(task: object, task_run: object, state: object) -> bool:
     return False
 
 
-@task(
-    name="train",
-    task_run_name="train g{offspring.generation}/m{offspring.index}",
+member_task = partial(
+    task,
     cache_policy=NO_CACHE,
-    persist_result=False,
+    persist_result=False,  # the store remembers, not Prefect
     retries=2,
     retry_delay_seconds=2,
     retry_condition_fn=_storage_fault,
 )
+
+
+@member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
 def train_member(run: RunRef, offspring: Offspring) -> Training:
     """Train an offspring and store its checkpoint and record; both are adopted when they exist."""
     store, address = run.open(), (offspring.generation, offspring.index)
@@ -59,15 +62,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Training:
     return record
 
 
-@task(
-    name="evaluate",
-    task_run_name="evaluate g{offspring.generation}/m{offspring.index}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=2,
-    retry_condition_fn=_storage_fault,
-)
+@member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
 def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Member:
     """Evaluate a trained offspring and store the whole member; adopted when it exists."""
     store, address = run.open(), (offspring.generation, offspring.index)
@@ -82,15 +77,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
     return member
 
 
-@task(
-    name="confirm",
-    task_run_name="confirm {elite.uid} {chunk}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=2,
-    retry_condition_fn=_storage_fault,
-)
+@member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
     """Play one chunk of an elite's confirmation on fresh seeds."""
     blob, spaces = run.open().blob(elite.blob), inspect_environment(run.config).spaces

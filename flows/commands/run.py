@@ -28,6 +28,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
+    _check_device(settings)
     inspect_environment(config)  # refuses before anything is written
     if run_id is not None:
         check_run(settings, config, run_id)
@@ -41,6 +42,7 @@ def go_on(run_id: str, operational: Operational, *, json: bool) -> int:
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     settings.export()
+    _check_device(settings)
     return _run(open_ref(run_id).config, run_id, settings, json=json)
 
 
@@ -83,6 +85,15 @@ def read_settings(operational: Operational) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _check_device(settings: Settings) -> None:
+    import torch
+
+    if settings.device == "cuda" and settings.engine == "local" and not torch.cuda.is_available():
+        raise BadInput(
+            "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
+        )
 
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> int:

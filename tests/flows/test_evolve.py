@@ -209,6 +209,18 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
 
 
 @pytest.mark.slow
+def test_a_killed_run_takes_its_own_server_and_workers_with_it(cli):
+    del cli.environment["PREFECT_API_URL"]
+    process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "gone")
+    wait_for(lambda: (cli.directory / "runs/gone/gen/000001/m/0000.train.json").exists())
+    family = descendants(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(family) >= 3
+    wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
+
+
+@pytest.mark.slow
 def test_a_study_that_cannot_be_written_is_a_warning_and_exit_code_3(cli, oracle):
     result = cli.start("run", "--config", cli.config(CONFIG), "--study", "sqlite:////nowhere/study.db", "--json")
     out, err = result.communicate(timeout=200)
