@@ -4,6 +4,7 @@ Endpoint and credentials come from where boto finds them: AWS_ENDPOINT_URL_S3, A
 AWS_SECRET_ACCESS_KEY, profiles, instance roles. They never pass through this program's configuration.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -27,6 +28,7 @@ class S3Store:
         self.url = url.rstrip("/")
         self._root = self.url.removeprefix("s3://")
         self._fs = s3fs.S3FileSystem(
+            endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3"),  # boto reads it too, but s3fs caches by argument
             use_listings_cache=False,
             config_kwargs={
                 "connect_timeout": 5,
