@@ -222,7 +222,7 @@ def test_a_killed_run_takes_its_own_server_and_workers_with_it(cli):
 
 @pytest.mark.slow
 def test_a_study_that_cannot_be_written_is_a_warning_and_exit_code_3(cli, oracle):
-    result = cli.start("run", "--config", cli.config(CONFIG), "--study", "sqlite:////nowhere/study.db", "--json")
+    result = cli.start("run", "--config", cli.config(CONFIG), "--study", "sqlite:////dev/null/no/study.db", "--json")
     out, err = result.communicate(timeout=200)
     assert result.returncode == 3, err
     assert oracle.head in out
@@ -272,12 +272,12 @@ def test_a_member_that_kills_its_worker_every_time_is_lost_alone(cli):
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
 
     def faulty(what):
-        kwargs = {"what": what, "after": 20, "odds": 0.002}
+        kwargs = {"what": what, "after": 20, "odds": 0.003}
         overrides = {"population.min_survivors": 1, "training.max_steps": 768, "training.evo_steps": 256}
-        return make_config("Probe/Faulty-v0", **{"env.kwargs": kwargs, **overrides, "seed": 5})
+        return make_config("Probe/Faulty-v0", **{"env.kwargs": kwargs, **overrides, "seed": 6})
 
     would_raise = {m.uid for m in train_on_policy(faulty("raise")).commits[1].members if m.failure}
-    assert len(would_raise) in (1, 2)
+    assert len(would_raise) == 1
     result = cli.json("run", "--config", cli.config(faulty("exit")), "--run-id", "deadly")
     members = cli.run_store("deadly").commit(1).members
     assert {m.uid for m in members if m.failure and m.failure.reason == "lost"} == would_raise
