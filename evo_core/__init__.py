@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evo_core.agent import Agent
+    from evo_core.checkpoint import load_agent
     from evo_core.config import RunConfig
     from evo_core.envs import inspect_environment, make_vect_envs
     from evo_core.evaluation import evaluate, evaluation_seeds
@@ -39,6 +40,7 @@ _HOME = {
     "inherit": "training",
     "inspect_environment": "envs",
     "learn": "ppo.learn",
+    "load_agent": "checkpoint",
     "make_vect_envs": "envs",
     "mutate": "evolution.mutation",
     "next_generation": "evolution.population",
@@ -67,6 +69,7 @@ __all__ = [
     "inherit",
     "inspect_environment",
     "learn",
+    "load_agent",
     "make_vect_envs",
     "mutate",
     "next_generation",

@@ -3,8 +3,9 @@
 The flat vector makes gradient clipping and the optimizer step one operation each instead of one per tensor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,12 @@ class Agent:
             maximize=False,
         )
         return norm
+
+    def act(self, observations: np.ndarray) -> Iterable[Any]:
+        """Choose the most likely action for each of a batch of observations [N, ...], as the environment takes it."""
+        distribution = self.network.distribution
+        with torch.inference_mode():
+            return distribution.to_env(distribution.mode(self.network.policy(self.observe(observations))).cpu().numpy())
 
     def state(self) -> AgentState:
         """Copy weights and optimizer to the CPU."""

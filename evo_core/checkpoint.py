@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from evo_core.agent import AgentState
+from evo_core.agent import Agent, AgentState
 from evo_core.canonical import canonical_json
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
@@ -63,6 +63,11 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != expected:
             raise CheckpointError(f"expected {part} with names, shapes and types of the genome's network, got others")
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps)
+
+
+def load_agent(content: bytes, spaces: Spaces, device: torch.device | str = "cpu") -> Agent:
+    """Load an agent from a checkpoint's bytes; CheckpointError says what is wrong with them."""
+    return Agent(from_bytes(content, spaces), spaces, device)
 
 
 def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """From a mapping (a parsed file, flags, a form) to a RunConfig, or to an error that says what to change."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import Gene
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 class ConfigError(ValueError):
@@ -30,7 +33,7 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
     for dotted, value in (overrides or {}).items():
         _set_dotted(merged, dotted, value)
     try:
-        return RunConfig.model_validate(merged)
+        return RunConfig.model_validate({key: _numbers(value) for key, value in merged.items()})
     except ValidationError as error:
         raise ConfigError(list(dict.fromkeys(_describe(item) for item in error.errors()))) from None
 
@@ -52,6 +55,15 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
+def _numbers(value: object) -> object:
+    """Read 1e6 as the number that it is: YAML 1.1 takes it for a word. What goes to the environment stays as it is."""
+    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: item if key == "kwargs" else _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _set_dotted(target: dict[str, object], dotted: str, value: object) -> None:
     *sections, leaf = dotted.split(".")
     for depth, name in enumerate(sections):
@@ -71,7 +83,8 @@ def _describe(error: object) -> str:
     if kind == "extra_forbidden":
         return f"{field}: unknown key; {did_you_mean(location[-1], _siblings(location[:-1]))}"
     if kind == "missing":
-        return f"{field}: required, but missing"
+        hint = {"env": "env.id", "training": "training.max_steps"}.get(field, field)
+        return f"{field}: required, but missing; give a configuration file, or --{hint}"
     if kind == "value_error":
         message = str(error["ctx"]["error"])
         return f"{field}: {message}" if location else message
@@ -80,7 +93,7 @@ def _describe(error: object) -> str:
 
 def _expectation(message: str) -> str:
     """Turn pydantic's sentence into what follows a field's name."""
-    expected = message.replace("Input should be", "expected")
+    expected = message.replace("Input should be", "expected").replace("a valid tuple", "a list such as [64, 64]")
     return expected[0].lower() + expected[1:]
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from evo_core.agent import Agent
-from evo_core.checkpoint import from_bytes
+from evo_core.checkpoint import load_agent
 from evo_core.config import RunConfig
 from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
 from evo_core.envs import inspect_environment
@@ -32,7 +32,7 @@ class RunResult:
 
     def agent(self, device: torch.device | str = "cpu") -> Agent:
         """Load the delivered agent."""
-        return Agent(from_bytes(self.checkpoint, self.spaces), self.spaces, device)
+        return load_agent(self.checkpoint, self.spaces, device)
 
     @property
     def head(self) -> str:

@@ -47,7 +47,7 @@ _overrides: dict[str, object] = {}
 def run(
     *,
     config: Annotated[Path | None, Parameter(help="Configuration file (YAML).")] = None,
-    run_id: Annotated[str | None, Parameter(help="Name of the run; one that exists is continued [made up].")] = None,
+    run_id: Annotated[str | None, Parameter(help="Name of the run; an equal one is continued [made up].")] = None,
     operational: Operational = DEFAULTS,
     json: Json = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Show configuration and networks; run nothing.")] = False,

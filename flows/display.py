@@ -142,7 +142,10 @@ class LiveObserver(LineObserver):
 
     def __rich__(self) -> RenderableType:
         """Render the table and the bar."""
-        return Group(generation_table(self._state, self._config), self._bar) if self._state.rows else self._bar
+        return self._group() if self._state.rows else self._bar
+
+    def _group(self) -> Group:
+        return Group(generation_table(self._state, self._config, self._console.width), self._bar)
 
     def _advance(self) -> None:
         done = self._state.finished_steps + sum(row.steps for row in list(self._state.rows.values()))
@@ -161,9 +164,9 @@ def display(console: Console, config: RunConfig) -> Iterator[Observer]:
         yield observer
 
 
-def generation_table(state: LiveState, config: RunConfig) -> Table:
-    """Tabulate a running generation: who, from whom, by what mutation, how good, how far."""
-    genes = sorted(config.search)[:3]
+def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
+    """Tabulate a running generation: who, from whom, by what mutation, how good, how far; genes where they fit."""
+    genes = sorted(config.search)[: max(0, min(3, (width - 88) // 12))]
     table = Table(title=f"generation {state.generation}", expand=True, title_justify="left")
     for column in ("member", "parent", "mutation", "fitness", *genes, "steps", "phase"):
         table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
@@ -171,8 +174,8 @@ def generation_table(state: LiveState, config: RunConfig) -> Table:
     for row in rows:
         values = [f"{row.offspring.genome.hyperparameters[gene]:.4g}" for gene in genes]
         table.add_row(
-            row.offspring.uid,
-            row.offspring.parent or "–",
+            row.offspring.uid.split("/")[1],  # the title names the generation
+            (row.offspring.parent or "–").split("/")[-1],
             describe_mutation(row.offspring.mutation),
             describe_fitness(row.result),
             *values,

@@ -1,11 +1,13 @@
 """Configuration flags: every field of RunConfig is a flag by its dotted name, such as --algorithm.lr 3e-4."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, parse_config
@@ -78,8 +80,15 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
         if nested is not None:
             yield from _rows(nested, f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
+        default = (
+            "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
+        )
         yield f"{prefix}{name}", f"{field.description} [{default}]"
+
+
+def _shown(default: object) -> str:
+    """Write a default as the configuration file would."""
+    return json.dumps(to_jsonable_python(default))
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY, SECRET_KEY, BUCKET = "evolve-tests", "evolve-tests-secret", "evolve"
 
@@ -97,14 +98,20 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
 
 
 def _await_bucket(server: S3Server, log: Path) -> None:
+    """Wait for a signed HEAD of the bucket: the port answers, and even asks who we are, before the bucket is made."""
+    client = botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{server.port}",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+        config=Config(connect_timeout=2, read_timeout=2, retries={"max_attempts": 0}),
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.process.poll() is None:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/{BUCKET}", timeout=2)
-        except urllib.error.HTTPError as error:
-            if error.code == 403:  # it is there, and asks who we are
-                return
-        except OSError:
-            pass
+        with contextlib.suppress(BotoCoreError, ClientError):
+            client.head_bucket(Bucket=BUCKET)
+            client.close()
+            return
         time.sleep(0.1)
     raise RuntimeError(f"weed mini is not ready: {log.read_text()[-3000:]}")

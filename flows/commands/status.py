@@ -45,6 +45,8 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "elite": head.elite.model_dump(mode="json") if head and head.elite else None,
         "best": head.best.model_dump(mode="json") if head and head.best else None,
         "head": record_hash(head) if head else None,
+        "target": ref.config.training.target,
+        "status": _outcome(ref, run, head),
         "finished_members_of_next_generation": sum(member is not None for member in members),
     }
 
@@ -59,16 +61,22 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print(_table(head))
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
-    if head is None or not _is_over(ref, run, head):
+    outcome = _outcome(ref, run, head)
+    target = ref.config.training.target
+    console.print(f"{outcome.replace('_', ' ')}{f', target {target:g}' if target is not None else ''}", highlight=False)
+    if outcome == "unfinished":
         members = _running(run, head)
         done = sum(member is not None for member in members)
         console.print(f"next generation: {done} of {len(members)} members finished; go on: evolve resume {ref.run_id}")
 
 
-def _is_over(ref: RunRef, run: RunStore, head: Generation) -> bool:
+def _outcome(ref: RunRef, run: RunStore, head: Generation | None) -> str:
+    if head is None:
+        return "unfinished"
     confirmation, target = run.confirmation(head.generation), ref.config.training.target
-    reached = confirmation is not None and target is not None and confirmation.mean >= target
-    return reached or head.generation >= ref.config.max_generations
+    if confirmation is not None and target is not None and confirmation.mean >= target:
+        return "target_reached"
+    return "budget_spent" if head.generation >= ref.config.max_generations else "unfinished"
 
 
 def _running(run: RunStore, head: Generation | None) -> list[Member | None]:

@@ -52,6 +52,7 @@ class FileStore:
     def _link(self, path: Path, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         try:
+            os.fchmod(handle, 0o644)  # mkstemp hides it from everybody else
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()

@@ -49,7 +49,7 @@ BAD = [
     ({"env.num_envs.x": 1}, "env.num_envs.x: env.num_envs is a value, not a section"),
     ({"env.vectorization": "asinc"}, "env.vectorization: expected 'auto' or 'sync', got 'asinc'"),
     ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
-    ({"training": {}}, "training.max_steps: required, but missing"),
+    ({"training": {}}, "training.max_steps: required, but missing; give a configuration file, or --training.max_steps"),
 ]
 
 BAD_ENVIRONMENTS = [
@@ -173,6 +173,14 @@ def test_every_field_has_a_description():
         "TOTAL training steps of the whole population"
         in RunConfig.model_json_schema()["$defs"]["TrainingConfig"]["properties"]["max_steps"]["description"]
     )
+
+
+def test_scientific_notation_is_a_number_wherever_yaml_takes_it_for_a_word():
+    config = make_config(**{"training.max_steps": "1e6", "algorithm.lr": "3e-4", "env.kwargs": {"word": "1e6"}})
+    assert (config.training.max_steps, config.algorithm.lr) == (1_000_000, 3e-4)
+    assert config.env.kwargs == {"word": "1e6"}
+    with pytest.raises(ConfigError, match=r"expected a list such as \[64, 64\], got 64"):
+        make_config(**{"network.encoder.hidden_size": 64})
 
 
 def test_a_configuration_survives_json():

@@ -54,13 +54,25 @@ def test_a_terminal_gets_a_table_of_the_running_generation(result):
     console.print(observer)
     shown = console.export_text()
     for member in result.commits[-1].members:
-        assert member.uid in shown
-        assert member.offspring.parent in shown
+        assert member.uid.split("/")[1] in shown
+        assert member.offspring.parent.split("/")[1] in shown
         assert f"{member.evaluation.fitness:.1f} ± {member.evaluation.fitness_sem:.1f}" in shown
         assert describe_mutation(member.offspring.mutation) in shown
         assert f"{member.offspring.genome.hyperparameters['lr']:.4g}" in shown
     assert "2,304/2,304 steps" in shown
     assert "steps/s" in shown
+
+
+def test_eighty_columns_show_member_fitness_and_phase_whole(result):
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, record=True)
+    observer = LiveObserver(console, CONFIG)
+    replay(observer, result)
+    console.print(observer)
+    shown = console.export_text()
+    for member in result.commits[-1].members:
+        assert f"│ {member.uid.split('/')[1]} " in shown
+        assert f"{member.evaluation.fitness:.1f} ± {member.evaluation.fitness_sem:.1f}" in shown
+    assert shown.count("│ done") == 3
 
 
 def test_members_that_the_store_already_had_do_not_count_in_the_rate(result):
@@ -81,9 +93,9 @@ def test_phases_follow_the_members(result):
     observer.progressed("g0001/m00", 128)
     observer.trained(result.commits[1].members[1].training)
     console.print(observer)
-    rows = {line.split()[1]: line for line in console.export_text().splitlines() if "g0001/m" in line}
-    assert "training" in rows["g0001/m00"]
-    assert "128" in rows["g0001/m00"]
-    assert "evaluating" in rows["g0001/m01"]
-    assert "waiting" in rows["g0001/m02"]
+    rows = {line.split()[1]: line for line in console.export_text().splitlines() if "│ m0" in line}
+    assert "training" in rows["m00"]
+    assert "128" in rows["m00"]
+    assert "evaluating" in rows["m01"]
+    assert "waiting" in rows["m02"]
     observer.progressed("unknown", 5)  # of a generation that is over: ignored

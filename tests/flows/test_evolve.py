@@ -81,6 +81,7 @@ def test_status_tells_how_far_a_run_is(finished, oracle):
     cli, _ = finished
     status = cli.json("status", "one")
     assert (status["generations"], status["head"], status["train_steps"]) == (3, oracle.head, 2304)
+    assert (status["status"], status["target"]) == ("budget_spent", None)
     shown = cli("status", "one").stdout
     assert "generation   3/3" in shown
     assert oracle.commits[-1].elite.uid in shown
@@ -264,7 +265,9 @@ def test_the_target_ends_a_run_once_confirmed_and_stays_reached(cli):
     again = cli.json("resume", "aim")
     assert (again["status"], again["head"]) == ("target_reached", oracle.head)
     assert files(cli.directory / "runs" / "aim") == before
-    assert "go on" not in cli("status", "aim").stdout
+    shown = cli("status", "aim").stdout
+    assert "target reached, target 5" in shown
+    assert "go on" not in shown
 
 
 @pytest.mark.slow

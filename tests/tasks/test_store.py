@@ -104,6 +104,7 @@ def test_files_leave_no_temporary_names_behind(tmp_path):
     with pytest.raises(ConflictError):
         store.create("key", b"y")
     assert os.listdir(tmp_path) == ["key"]
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_directory_that_cannot_be_made_is_an_error_with_advice(tmp_path):
