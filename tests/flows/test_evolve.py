@@ -199,7 +199,7 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
         seen |= descendants(process.pid)
         try:
             process.wait(0.2)
-        except Exception:
+        except subprocess.TimeoutExpired:
             continue
     out, err = process.communicate()
     assert process.returncode == 0, err
