@@ -20,7 +20,7 @@ from evo_core.networks.transfer import output_shift, perturb, transfer
 from evo_core.numerics import one_thread
 from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
-from evo_core.records import BlobRef, Failure, Member, Offspring, Training, Update
+from evo_core.records import BlobRef, Failure, FailureReason, Member, Offspring, Training, Update
 from evo_core.seeding import Purpose, environment_seeds, stream
 
 PROBES = 64
@@ -102,9 +102,9 @@ def evaluate_member(
     return Member(offspring=offspring, training=training, evaluation=result)
 
 
-def lost_member(offspring: Offspring, training: Training | None = None) -> Member:
+def lost_member(offspring: Offspring, training: Training | None, reason: FailureReason) -> Member:
     """Record a member whose every attempt was lost, in evaluation if it was trained."""
-    failure = Failure(reason="lost", step=training.steps if training else 0)
+    failure = Failure(reason=reason, step=training.steps if training else 0)
     untrained = Training(uid=offspring.uid, steps=0, failure=failure)
     return Member(offspring=offspring, training=training or untrained, failure=failure)
 

@@ -19,9 +19,13 @@ app = App(
     result_action="return_value",
 )
 
+lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
+app.command(lineage)
+
 Store = Annotated[
     str | None, Parameter(help="Where runs are kept: a directory, file:///… or s3://bucket/prefix [runs].")
 ]
+Study = Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")]
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
 
 
@@ -31,12 +35,19 @@ class Operational:
     """Where a run is kept and computed; None leaves it to the environment (EVOLVE_STORE, …) and the defaults."""
 
     store: Store = None
-    study: Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")] = (
-        None
-    )
+    study: Study = None
     engine: Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")] = None
     workers: Annotated[int | None, Parameter(help="Local worker processes [one per core].")] = None
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
+    member_deadline: Annotated[
+        float | None, Parameter(help="Seconds that training or evaluating one member may take [3600].")
+    ] = None
+    member_memory: Annotated[
+        str | None, Parameter(help="Memory that a worker may take, such as 4GiB [its share of the machine].")
+    ] = None
+    keep_generations: Annotated[
+        int | None, Parameter(help="Release checkpoints that are older, all elites excepted [keep all].")
+    ] = None
 
 
 DEFAULTS = Operational()
@@ -65,16 +76,22 @@ def run(
 
 @app.command
 def resume(
-    run_id: str,
+    run: str,
     /,
     *,
+    extend: Annotated[int | None, Parameter(help="New TOTAL of training steps; the run goes on with it.")] = None,
+    target: Annotated[float | None, Parameter(help="New target; the run goes on until it is reached.")] = None,
+    from_generation: Annotated[
+        int | None, Parameter(help="Leave the run as it is, and go on from this generation under another id.")
+    ] = None,
+    run_id: Annotated[str | None, Parameter(help="With --from-generation: the new run's id [made up].")] = None,
     operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
     """Go on with a run from its last COMMIT and its finished members, with its own configuration."""
-    from flows.commands.run import go_on
+    from flows.commands.run import Change, go_on
 
-    return go_on(run_id, asdict(operational), json=json)
+    return go_on(run, asdict(operational), Change(extend, target, from_generation, run_id), json=json)
 
 
 @app.command
@@ -83,6 +100,52 @@ def status(run_id: str | None = None, /, *, store: Store = None, json: Json = Fa
     from flows.commands.status import show
 
     return show(run_id, store, json=json)
+
+
+@app.command
+def verify(
+    run: str,
+    /,
+    *,
+    recompute: Annotated[
+        str | None, Parameter(help="Run one member again, such as g0003/m05, and compare what comes out.")
+    ] = None,
+    repair: Annotated[
+        bool, Parameter(negative="", help="Compute what is damaged again; replace it if its hash matches.")
+    ] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Check every object of a run: hashes, links, selections; exit code 1 when something is missing or damaged."""
+    from flows.commands.verify import check, check_member
+
+    if recompute is not None:
+        return check_member(run, recompute, store, json=json)
+    return check(run, store, repair=repair, json=json)
+
+
+@app.command
+def gc(
+    run: str,
+    /,
+    *,
+    keep_generations: Annotated[int, Parameter(help="Generations whose checkpoints are all kept [3].")] = 3,
+    dry_run: Annotated[bool, Parameter(negative="", help="List what would be released; delete nothing.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Release checkpoints that a run needs no longer; elites, parents and records stay. Safe beside a running run."""
+    from flows.commands.gc import collect_garbage
+
+    return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
+
+
+@lineage.command
+def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
+    """Make a run's Optuna study again, from the store alone."""
+    from flows.commands.rebuild import rebuild_lineage
+
+    return rebuild_lineage(run, store, study, json=json)
 
 
 @app.command
@@ -118,9 +181,9 @@ def _main(tokens: list[str]) -> int:
     except (ValueError, RuntimeError) as error:
         from evo_core.loading import ConfigError
         from flows.settings import BadInput
-        from tasks.store.errors import DeniedError, StoreError
+        from tasks.store.errors import DeniedError, StoreError, UnsafeError
 
-        if isinstance(error, ConfigError | BadInput | DeniedError):
+        if isinstance(error, ConfigError | BadInput | DeniedError | UnsafeError):
             return _refuse(error)
         if isinstance(error, StoreError):
             _refuse(error)

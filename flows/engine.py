@@ -13,6 +13,9 @@ from tasks.members import PROGRESS_TOPIC
 Progress = Callable[[str, int], None]
 """Called with a member's uid and the environment steps it has made in its generation."""
 
+ATTEMPTS = 3
+"""How many workers a member may lose before the flow looks at it alone."""
+
 
 @contextmanager
 def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iterator[DaskTaskRunner]:
@@ -25,13 +28,20 @@ def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iter
             yield DaskTaskRunner(address=settings.engine)
         return
     with (
-        dask.config.set({"distributed.worker.daemon": True, "distributed.admin.log-format": "%(message)s"}),
+        dask.config.set(
+            {
+                "distributed.worker.daemon": True,
+                "distributed.admin.log-format": "%(message)s",
+                "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+            }
+        ),
         LocalCluster(
             n_workers=settings.worker_count(members),
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # watched per member (tasks/watchdog.py), which says why it ends its worker
             silence_logs="ERROR",
         ) as cluster,
         _listening(cluster.scheduler_address, on_progress),

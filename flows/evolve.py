@@ -1,40 +1,23 @@
 """The whole evolution, on one page."""
 
 from functools import cache
-from typing import Literal
 
 from prefect import flow, runtime
-from pydantic import BaseModel, ConfigDict
 
 from evo_core.config import RunConfig
-from evo_core.confirmation import deliver, reaches_target
 from evo_core.envs import inspect_environment, notices
-from evo_core.records import Confirmation, EliteRef, Generation, record_hash
+from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation
 from flows.lineage import LineageView
 from flows.observer import observer
+from flows.outages import survives_outages
 from flows.runs import begin_run
 from flows.server import configured_api
 from flows.settings import Settings
+from flows.summary import RunSummary, ended, summarise
 from tasks.generation import found_population
-
-
-class RunSummary(BaseModel):
-    """How a run ended."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    status: Literal["target_reached", "budget_spent"]
-    generations: int
-    train_steps: int
-    eval_steps: int
-    elite: EliteRef
-    confirmed: Confirmation | None
-    head: str
-    lineage_behind: str | None
 
 
 @flow(name="evolve", flow_run_name="{config.env.id} · pop {config.population.size} · seed {config.seed}")
@@ -49,45 +32,35 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     for notice in notices(config, environment):
         watcher.warned(notice)
     run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
+    config, store = run.config, run.open()
 
     with open_engine(settings, config.population.size, watcher.progressed) as runner:
         generation, confirmation = (
-            step.with_options(task_runner=runner) for step in (evolve_generation, confirm_elite)
+            survives_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
         )
 
         @cache
         def confirm(elite: EliteRef) -> Confirmation | None:
-            record = confirmation(run.run_id, elite)
+            record = store.confirmation(elite.generation) or confirmation(run.run_id, elite)
             if record is not None and record.uid != elite.uid:
                 raise RuntimeError(
                     f"expected the confirmation of {elite.uid}, got that of {record.uid} from the subflow"
                 )
             return record
 
-        head = run.open().head() or found_population(run, environment.spaces)
-        for difference in run.open().other_numerics(head):
+        head = store.head() or found_population(run, environment.spaces)
+        for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         lineage = LineageView(run, settings.study_url)
         watcher.began(run.run_id, head)
-        reached = reaches_target(config, head, confirm)
-        while not reached and head.generation < config.max_generations:
+        while not ended(config, head, confirm):
             lineage.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
-            reached = reaches_target(config, head, confirm)
         lineage.record(head)
-        elite, confirmed = deliver(head, confirm)
+        summary = summarise(run.run_id, config, head, confirm)
+        lineage.close()
 
-    return RunSummary(
-        run_id=run.run_id,
-        status="target_reached" if reached else "budget_spent",
-        generations=head.generation,
-        train_steps=head.train_steps,
-        eval_steps=head.eval_steps,
-        elite=elite,
-        confirmed=confirmed,
-        head=record_hash(head),
-        lineage_behind=lineage.behind,
-    )
+    return summary.model_copy(update={"lineage_behind": lineage.behind})
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:

@@ -5,15 +5,21 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
+from prefect_dask import get_dask_client
 
 from evo_core.evolution.population import GenerationFailed
-from evo_core.records import Generation, Member, Offspring
+from evo_core.records import FailureReason, Generation, Member, Offspring
 from evo_core.training import lost_member
 from flows.observer import observer
 from flows.runs import open_ref
-from tasks.generation import select_and_mutate
+from flows.settings import Settings
+from tasks.generation import release_checkpoints, select_and_mutate
 from tasks.members import evaluate_member, train_member
 from tasks.ref import RunRef
+from tasks.store import MissingError
+from tasks.watchdog import ended_topic
+
+Population = tuple[Offspring, ...]
 
 
 @flow(name="generation", flow_run_name="generation {generation}", persist_result=False)
@@ -22,51 +28,76 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
     ref = open_ref(run_id)
     previous = ref.open().commit(generation - 1)
     observer().generation_began(previous.offspring)
-    members = _run_members(ref, previous.offspring)
-    commit = select_and_mutate(ref, previous, members)
+    try:
+        commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
+    except MissingError as error:  # a collector took a checkpoint that was adopted: its member is trained again
+        observer().warned(str(error))
+        commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     observer().committed(commit)
+    if keep := Settings().keep_generations:
+        release_checkpoints(ref, commit, keep)
     return commit
 
 
-def _run_members(ref: RunRef, population: tuple[Offspring, ...]) -> list[Member]:
+def _run_members(ref: RunRef, population: Population) -> list[Member]:
     """Train and evaluate all members on the engine; the order of completion does not matter."""
+    members = _attempt(ref, population)
+    reasons = _reasons(ref)
+    for offspring in population:
+        # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
+        if offspring.uid not in members and offspring.uid not in reasons:
+            members |= _attempt(ref, (offspring,))
+    lost = tuple(offspring for offspring in population if offspring.uid not in members)
+    if lost:
+        members |= _write_off(ref, lost, len(members))
+    return [members[offspring.uid] for offspring in population]
+
+
+def _attempt(ref: RunRef, population: Population) -> dict[str, Member]:
+    """Run members side by side; those whose worker died again and again are missing from what is returned."""
     phases: dict[PrefectFuture[Any], Offspring] = {}
-    evaluations: dict[int, PrefectFuture[Member]] = {}
     for offspring in population:
         training = train_member.submit(ref, offspring)
-        evaluations[offspring.index] = evaluate_member.submit(ref, offspring, training)
-        phases[training] = phases[evaluations[offspring.index]] = offspring
-    members: dict[int, Member] = {}
+        phases[training] = phases[evaluate_member.submit(ref, offspring, training)] = offspring
+    members: dict[str, Member] = {}
     for future in as_completed(list(phases)):
-        offspring = phases[future]
         try:
             result = future.result()
         except KilledWorker as error:
-            observer().warned(f"{offspring.uid}: its worker died again and again: {error}")
+            observer().warned(f"{phases[future].uid}: its worker died again and again: {error}")
             continue
         if isinstance(result, Member):
-            members[offspring.index] = result
+            members[result.uid] = result
             observer().evaluated(result)
         else:
             observer().trained(result)
-    lost = [offspring for offspring in population if offspring.index not in members]
-    return sorted([*members.values(), *_write_off(ref, lost, len(members))], key=lambda member: member.offspring.index)
+    return members
 
 
-def _write_off(ref: RunRef, lost: list[Offspring], finished: int) -> list[Member]:
-    """Record members whose every attempt killed its worker, unless so many are lost that the fault is elsewhere."""
+def _reasons(ref: RunRef) -> dict[str, FailureReason]:
+    """Ask the scheduler which members' workers ended themselves, and why."""
+    with get_dask_client() as client:
+        events: tuple[tuple[float, dict[str, Any]], ...] = client.get_events(ended_topic(ref.run_id))
+    return {event["uid"]: event["reason"] for _, event in events}
+
+
+def _write_off(ref: RunRef, lost: Population, finished: int) -> dict[str, Member]:
+    """Record members whose every attempt was lost, unless so many are lost that the fault is elsewhere."""
+    reasons = _reasons(ref)
+    why = {offspring.uid: reasons.get(offspring.uid, "lost") for offspring in lost}
     needed = ref.config.population.required_survivors
     if finished < needed:
         raise GenerationFailed(
-            f"the workers of {len(lost)} members died again and again, {finished} members finished and "
-            f"population.min_survivors asks for {needed}; nothing was written off. Look for lack of memory or an "
+            f"every attempt of {len(lost)} members was lost ({', '.join(f'{u}: {r}' for u, r in why.items())}), "
+            f"{finished} members finished and population.min_survivors asks for {needed}; nothing was written off. "
+            "deadline and memory: raise --member-deadline or --member-memory; lost: look for lack of memory or an "
             "environment that ends its process"
         )
-    store, members = ref.open(), []
+    store, members = ref.open(), {}
     for offspring in lost:
         address = (offspring.generation, offspring.index)
-        member = store.member(*address) or lost_member(offspring, store.training(*address))
+        member = store.member(*address) or lost_member(offspring, store.training(*address), why[offspring.uid])
         store.put_member(*address, member)
         observer().evaluated(member)
-        members.append(member)
+        members[offspring.uid] = member
     return members

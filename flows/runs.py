@@ -1,15 +1,23 @@
-"""Beginning a run, and finding one that exists."""
+"""Beginning a run, and finding, extending and forking one that exists."""
 
 import re
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
+from evo_core.envs import inspect_environment
 from evo_core.loading import ConfigError, did_you_mean, differences
 from flows.settings import BadInput, Settings
+from tasks import layout
+from tasks.fork import fork
+from tasks.recomputation import Recomputer
 from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from tasks.run_store import Extension, RunStore, extended
 from tasks.store import MissingError, open_store
+
+QUICK_S = 40.0
+"""Patience with a store before anything runs: a wrong address should not look like work."""
 
 
 def fresh_run_id(config: RunConfig) -> str:
@@ -20,28 +28,70 @@ def fresh_run_id(config: RunConfig) -> str:
 
 
 def check_run(settings: Settings, config: RunConfig, run_id: str) -> bool:
-    """Tell whether a run exists; ConfigError lists the differences when it has another configuration."""
+    """Tell whether a run exists; ConfigError lists the differences when it has another configuration.
+
+    The budget it began with and the one it was extended to are both its own.
+    """
+    run = _open(settings, run_id)
     try:
-        existing = _open(settings, run_id).config()
+        original = run.run_file().config
     except MissingError:
         return False
-    if existing != config:
+    if config not in (original, current := run.config()):
         raise ConfigError(
             [
                 f"run {run_id} exists in {settings.store_url} with another configuration; use another --run-id, or "
                 f"`evolve resume {run_id}` to go on with its own:",
-                *differences(existing, config),
+                *differences(current, config),
+                *_how_to_extend(run_id, current, config),
             ]
         )
     return True
 
 
 def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
-    """Write run.json, unless the run exists with this configuration; see check_run."""
-    ref = RunRef(settings.store_url, run_id, config, settings.device)
+    """Write run.json, unless the run exists with this configuration; see check_run.
+
+    UnsafeError for a store on which two writers could both win.
+    """
+    _open(settings, run_id).store.probe()
     if not check_run(settings, config, run_id):
-        ref.open().create_run(config)
-    return ref
+        open_run(settings, config, run_id).open().create_run(config)
+    return open_ref(run_id)
+
+
+def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: float | None) -> None:
+    """Raise a run's budget or change its target; BadInput when that would not let it go on."""
+    config = open_ref(run_id).config
+    extension = Extension(
+        max_steps=max_steps if max_steps is not None else config.training.max_steps,
+        target=target if target is not None else config.training.target,
+    )
+    if extension == Extension(max_steps=config.training.max_steps, target=config.training.target):
+        return
+    if extension.max_steps < config.training.max_steps:
+        raise BadInput(
+            f"--extend: expected the new TOTAL of training steps, more than {config.training.max_steps:,}, got "
+            f"{extension.max_steps:,}; `evolve status {run_id}` shows how many are spent"
+        )
+    _open(settings, run_id).extend(extension)
+
+
+def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> None:
+    """Copy a run up to a generation under a new id; BadInput when that id is taken by something else."""
+    source = open_ref(run_id)
+    target = open_run(settings, source.config, new_id).open()
+    store = source.open()
+    last = store.last(layout.commit)
+    if last is None or not 0 <= generation <= last:
+        raise BadInput(f"--from-generation: expected 0 to {last or 0}, the generations of {run_id}, got {generation}")
+    with suppress(MissingError):
+        origin = target.run_file().forked_from
+        if origin is None or (origin.run_id, origin.generation) != (run_id, generation):
+            raise BadInput(f"--run-id {new_id}: there is such a run already; choose another id for the fork")
+        return
+    spaces = inspect_environment(source.config).spaces
+    fork(store, target, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 
 
 def open_ref(run_id: str) -> RunRef:
@@ -49,21 +99,35 @@ def open_ref(run_id: str) -> RunRef:
     settings = Settings()
     run = _open(settings, run_id)
     try:
-        return RunRef(settings.store_url, run_id, run.config(), settings.device)
+        return open_run(settings, run.config(), run_id)
     except MissingError:
         runs = run_ids(settings)
         hint = did_you_mean(run_id, runs) if runs else "the store has no runs"
         raise BadInput(f"run {run_id} is not in {settings.store_url}; {hint}") from None
 
 
+def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
+    """Refer to a run under these settings."""
+    return RunRef(settings.store_url, run_id, config, settings.device, settings.limits(config.population.size))
+
+
 def run_ids(settings: Settings) -> list[str]:
     """List the runs of the store."""
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_url, QUICK_S)
     return [name for name in store.children() if store.exists(f"{name}/run.json")]
+
+
+def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[str]:
+    """Name the command that is meant when a higher budget is all that differs."""
+    wanted = Extension(max_steps=config.training.max_steps, target=config.training.target)
+    if extended(current, wanted) != config or wanted.max_steps < current.training.max_steps:
+        return []
+    target = f" --target {wanted.target:g}" if wanted.target not in (None, current.training.target) else ""
+    return [f"a higher budget is all that differs: `evolve resume {run_id} --extend {wanted.max_steps}{target}`"]
 
 
 def _open(settings: Settings, run_id: str) -> RunStore:
     try:
-        return RunStore(open_store(settings.store_url), run_id)
+        return RunStore(open_store(settings.store_url, QUICK_S), run_id)
     except ValueError as error:
         raise BadInput(str(error)) from None

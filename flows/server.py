@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import urllib.error
@@ -16,8 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.outages import prepare_client
+
 START_TIMEOUT_S = 180.0
 """The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
+
+RESTARTS = 10
+"""How often a server that dies is started again in one run."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -42,23 +48,44 @@ def configured_api() -> str | None:
 
 @contextmanager
 def prefect_api() -> Iterator[str]:
-    """Provide a Prefect API: the configured one, or a server that lives as long as the body."""
+    """Provide a Prefect API: the configured one, or a server that lives as long as the body.
+
+    A server that dies meanwhile is started again on the same port; runs wait for it.
+    """
+    prepare_client()
     if url := configured_api():
         yield url
         return
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
+    ending = threading.Event()
     with tempfile.TemporaryFile() as output:
         server = _start(port, output.fileno())
+        keeper = threading.Thread(target=_keep_alive, args=(server, port, output.fileno(), ending))
         os.environ["PREFECT_API_URL"] = url
         _refresh_settings()
         try:
             _await_health(server, url, output)
+            keeper.start()
             yield url
         finally:
             del os.environ["PREFECT_API_URL"]
             _refresh_settings()
-            _stop(server)
+            ending.set()
+            keeper.join() if keeper.ident else _stop(server)
+
+
+def _keep_alive(server: subprocess.Popen[bytes], port: int, output: int, ending: threading.Event) -> None:
+    """Start a server again whenever it dies, until the run ends; then end it.
+
+    In one thread, because a server dies with the thread that started it (see _die_with).
+    """
+    restarts = 0
+    while not ending.wait(0.5):
+        if server.poll() is not None and restarts < RESTARTS:
+            restarts += 1
+            server = _start(port, output)
+    _stop(server)
 
 
 def _refresh_settings() -> None:

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, field_validator
+from distributed.system import MEMORY_LIMIT
+from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.watchdog import Limits
+
 ENV_PREFIX = "EVOLVE_"
+USABLE_MEMORY = 0.9
+"""Share of the machine's memory that local workers may use together."""
 
 
 class BadInput(ValueError):
@@ -30,6 +35,15 @@ class Settings(BaseSettings):
     engine: str = Field(default="local", description="local, or the address of a Dask scheduler: tcp://host:8786.")
     workers: int | None = Field(default=None, ge=1, description="Local worker processes; default: one per core.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that members learn on.")
+    member_deadline: float = Field(default=3600, gt=0, description="Seconds that one phase of a member may take.")
+    member_memory: ByteSize | None = Field(
+        default=None,
+        ge=2**28,
+        description="Memory of a worker process, such as 4GiB; default: its share of the machine.",
+    )
+    keep_generations: int | None = Field(
+        default=None, ge=1, description="Release checkpoints older than this many generations; default: keep all."
+    )
 
     @field_validator("engine")
     @classmethod
@@ -76,7 +90,14 @@ class Settings(BaseSettings):
         """Choose how many local workers serve a population: one per core, and no more than members."""
         return min(self.workers or len(os.sched_getaffinity(0)), members)
 
+    def limits(self, members: int) -> Limits:
+        """Choose what one phase of a member may take; workers of a cluster elsewhere have no share to guess."""
+        memory = self.member_memory
+        if memory is None and self.engine == "local":
+            memory = ByteSize(MEMORY_LIMIT * USABLE_MEMORY / self.worker_count(members))
+        return Limits(self.member_deadline, memory)
+
     def export(self) -> None:
         """Put the settings into this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
-            os.environ[ENV_PREFIX + name.upper()] = str(value)
+            os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)

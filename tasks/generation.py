@@ -1,4 +1,4 @@
-"""What ends a generation: selection, mutation and COMMIT; then the view of it in the study."""
+"""What ends a generation: selection, mutation and COMMIT; then the view of it in the study, and retention."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import Generation, Member
+from tasks import retention
 from tasks.ref import RunRef
+from tasks.store import MissingError
 from tasks.study import StudyRecorder
 
 
@@ -22,9 +24,18 @@ def found_population(run: RunRef, spaces: Spaces) -> Generation:
 
 @task(name="select and mutate", cache_policy=NO_CACHE, persist_result=False)
 def select_and_mutate(run: RunRef, previous: Generation, members: Sequence[Member]) -> Generation:
-    """Select parents, mutate their offspring, and write the COMMIT that makes the generation exist."""
-    commit = next_generation(run.config, previous, members)
-    run.open().put_commit(commit)
+    """Select parents, mutate their offspring, and write the COMMIT that makes the generation exist.
+
+    Raises MissingError when a member's checkpoint is gone: one that was adopted may have been collected meanwhile.
+    """
+    commit, store = next_generation(run.config, previous, members), run.open()
+    gone = store.missing_blobs(member.training.blob for member in members if member.training.blob)
+    if gone:
+        raise MissingError(
+            f"checkpoints {', '.join(reference.sha256 for reference in gone)} of generation {commit.generation} are "
+            "gone from the store, so it was not committed; training their members again brings them back"
+        )
+    store.put_commit(commit)
     return commit
 
 
@@ -32,3 +43,9 @@ def select_and_mutate(run: RunRef, previous: Generation, members: Sequence[Membe
 def record_lineage(recorder: StudyRecorder, head: Generation) -> int:
     """Add to the study what it lacks; return the number of trials added."""
     return recorder.catch_up(head)
+
+
+@task(name="release checkpoints", cache_policy=NO_CACHE, persist_result=False)
+def release_checkpoints(run: RunRef, head: Generation, keep_generations: int) -> int:
+    """Delete the checkpoints of the generation that has just left those to keep; return how many."""
+    return retention.release_passed(run.open(), head, keep_generations)

@@ -18,31 +18,14 @@ from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
 from tasks.ref import RunRef
 from tasks.run_store import RunStore, Timing
-from tasks.store import UnavailableError
+from tasks.watchdog import watched
 
 PROGRESS_TOPIC = "evolve-progress"
 """Dask event topic on which workers say how far members are."""
 
 
-def _storage_fault(task: object, task_run: object, state: object) -> bool:
-    """Tell whether a failed attempt is worth another: only faults of the storage's moment are."""
-    try:
-        state.result()  # type: ignore[attr-defined]
-    except UnavailableError:
-        return True
-    except Exception:
-        return False
-    return False
-
-
-member_task = partial(
-    task,
-    cache_policy=NO_CACHE,
-    persist_result=False,  # the store remembers, not Prefect
-    retries=2,
-    retry_delay_seconds=2,
-    retry_condition_fn=_storage_fault,
-)
+# the store remembers, not Prefect; what is worth another try is tried again by the Store, or by Dask on a new worker
+member_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 
 
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
@@ -50,9 +33,9 @@ def train_member(run: RunRef, offspring: Offspring) -> Training:
     """Train an offspring and store its checkpoint and record; both are adopted when they exist."""
     store, address = run.open(), (offspring.generation, offspring.index)
     done = store.training(*address)
-    if done is not None:
+    if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         return done
-    with _timed(store, offspring, "train"):
+    with watched(run.limits, run.run_id, offspring.uid), _timed(store, offspring, "train"):
         parent = store.blob(offspring.parent_blob) if offspring.parent_blob else None
         spaces = inspect_environment(run.config).spaces
         blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(offspring))
@@ -69,7 +52,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
     done = store.member(*address)
     if done is not None:
         return done
-    with _timed(store, offspring, "evaluate"):
+    with watched(run.limits, run.run_id, offspring.uid), _timed(store, offspring, "evaluate"):
         blob = store.blob(training.blob) if training.blob else None
         spaces = inspect_environment(run.config).spaces
         member = evaluate_offspring(run.config, offspring, training, blob, spaces, run.resolve_device())
@@ -80,8 +63,9 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
 @member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
     """Play one chunk of an elite's confirmation on fresh seeds."""
-    blob, spaces = run.open().blob(elite.blob), inspect_environment(run.config).spaces
-    return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+    with watched(run.limits, run.run_id, elite.uid):
+        blob, spaces = run.open().blob(elite.blob), inspect_environment(run.config).spaces
+        return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
 
 
 def _progress(offspring: Offspring) -> Callable[[Update], None]:

@@ -1,6 +1,6 @@
 """A reference to a run, small enough to travel with every task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -8,6 +8,7 @@ from evo_core.config import RunConfig
 from evo_core.numerics import numerics
 from tasks.run_store import RunStore
 from tasks.store import open_store
+from tasks.watchdog import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class RunRef:
     run_id: str
     config: RunConfig
     device: str = "auto"
+    limits: Limits = field(default_factory=Limits)
 
     def resolve_device(self) -> torch.device:
         """Turn `auto` into the device of the machine that asks."""

@@ -1,7 +1,8 @@
-"""One run in a store: its layout, and records that are verified whenever they are read."""
+"""One run in a store: records that are verified whenever they are read, and the search for the last of a series."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
@@ -22,10 +23,21 @@ from evo_core.records import (
     record_hash,
     seal,
 )
+from tasks import layout
 from tasks.store import ConflictError, CorruptError, MissingError, Store
 
 RecordT = TypeVar("RecordT", bound=Record)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+CONNECTIONS = 8
+"""Requests to the store that are under way together where many are made."""
+
+
+class Fork(Record):
+    """Where a run branched off: the run, its generation, and the hash of that COMMIT."""
+
+    run_id: str
+    generation: int
+    commit: str
 
 
 class RunFile(Record):
@@ -33,7 +45,22 @@ class RunFile(Record):
 
     schema_version: int = SCHEMA
     config: RunConfig
-    forked_from: str | None = None
+    forked_from: Fork | None = None
+
+
+class Extension(Record):
+    """A budget in place of the one before."""
+
+    max_steps: int
+    target: float | None
+
+
+class Release(Record):
+    """Checkpoints that were released: by which head and rule, and which."""
+
+    head: int
+    keep_generations: int
+    blobs: tuple[str, ...]
 
 
 class Timing(Record):
@@ -55,76 +82,110 @@ class RunStore:
                 f"run id {run_id!r}: expected 1 to 63 lower-case letters, digits, - and _, beginning with a letter or "
                 "digit"
             )
-        self.store, self.run_id, self._numerics = store, run_id, numerics or {}
+        self.store, self.run_id, self.numerics = store, run_id, numerics or {}
 
-    def create_run(self, config: RunConfig) -> None:
+    def create_run(self, config: RunConfig, forked_from: Fork | None = None) -> None:
         """Write run.json."""
-        self._put("run.json", RunFile(config=config))
+        self.put(layout.RUN, RunFile(config=config, forked_from=forked_from))
+
+    def run_file(self) -> RunFile:
+        """Read run.json; MissingError when there is no such run."""
+        return self.get(layout.RUN, RunFile)
 
     def config(self) -> RunConfig:
-        """Read the run's configuration; MissingError when there is no such run."""
-        run = self._get("run.json", RunFile)
-        return run.config
+        """Read the run's configuration with its last extension; MissingError when there is no such run."""
+        original = self.run_file().config
+        extensions = self.extensions()
+        return extended(original, extensions[-1]) if extensions else original
+
+    def extensions(self) -> list[Extension]:
+        """Read every raised budget, oldest first."""
+        return list(self._series(layout.extension, Extension))
+
+    def extend(self, extension: Extension) -> None:
+        """Add a raised budget; ConflictError when another one was added meanwhile."""
+        self.put(layout.extension(len(self.extensions())), extension)
+
+    def releases(self) -> list[Release]:
+        """Read what was released, oldest first."""
+        return list(self._series(layout.release, Release))
+
+    def put_release(self, release: Release) -> None:
+        """Write what is about to be deleted; ConflictError when another collector was faster."""
+        last = self.last(layout.release)
+        self.put(layout.release(0 if last is None else last + 1), release)
 
     def put_blob(self, content: bytes) -> BlobRef:
         """Store a checkpoint under its hash."""
         reference = BlobRef(sha256=sha256(content), size=len(content))
-        self.store.create(self._key(f"blobs/{reference.sha256}.safetensors"), content)
+        self.store.create(self.key(layout.blob(reference.sha256)), content)
         return reference
 
     def blob(self, reference: BlobRef) -> bytes:
         """Read a checkpoint; CorruptError when it is not what its reference says."""
-        key = self._key(f"blobs/{reference.sha256}.safetensors")
-        content = self.store.read(key)
-        if len(content) != reference.size or sha256(content) != reference.sha256:
-            raise CorruptError(
-                f"{key}: expected {reference.size} bytes with sha256 {reference.sha256}, got {len(content)} bytes "
-                f"with {sha256(content)}; the checkpoint is damaged: restore it from a copy"
-            )
-        return content
+        key = self.key(layout.blob(reference.sha256))
+
+        def verify(content: bytes) -> bytes:
+            if len(content) != reference.size or sha256(content) != reference.sha256:
+                raise CorruptError(
+                    f"{key}: expected {reference.size} bytes with sha256 {reference.sha256}, got {len(content)} bytes "
+                    f"with {sha256(content)}; the checkpoint is damaged: `evolve verify {self.run_id} --repair` "
+                    "computes it again"
+                )
+            return content
+
+        return self.store.read(key, verify, expected=True)
+
+    def missing_blobs(self, references: Iterable[BlobRef]) -> list[BlobRef]:
+        """Name the checkpoints that do not exist."""
+        asked = list(references)
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            there = pool.map(lambda reference: self.exists(layout.blob(reference.sha256)), asked)
+        return [reference for reference, found in zip(asked, there, strict=True) if not found]
 
     def put_training(self, generation: int, index: int, record: Training) -> None:
         """Write what training made of a member."""
-        self._put(f"{_member(generation, index)}.train.json", record)
+        self.put(layout.training(generation, index), record)
 
     def training(self, generation: int, index: int) -> Training | None:
         """Read what training made of a member; None when it was not trained yet."""
-        return self._find(f"{_member(generation, index)}.train.json", Training)
+        return self.find(layout.training(generation, index), Training)
 
     def put_member(self, generation: int, index: int, record: Member) -> None:
         """Write a whole member."""
-        self._put(f"{_member(generation, index)}.json", record)
+        self.put(layout.member(generation, index), record)
 
     def member(self, generation: int, index: int) -> Member | None:
         """Read a whole member; None when it was not evaluated yet."""
-        return self._find(f"{_member(generation, index)}.json", Member)
+        return self.find(layout.member(generation, index), Member)
 
     def put_timing(self, generation: int, index: int, phase: str, timing: Timing) -> None:
         """Write when and where a phase ran; the first writer wins."""
-        key = self._key(f"{_member(generation, index)}.{phase}.timing.json")
         with suppress(ConflictError):
-            self.store.create(key, canonical_json(timing.model_dump(mode="json")))
+            self.store.create(
+                self.key(layout.timing(generation, index, phase)), canonical_json(timing.model_dump(mode="json"))
+            )
 
     def timing(self, generation: int, index: int, phase: str) -> Timing | None:
         """Read when and where a phase ran; None when unknown."""
+        name = layout.timing(generation, index, phase)
         try:
-            content = self.store.read(self._key(f"{_member(generation, index)}.{phase}.timing.json"))
+            return self.store.read(self.key(name), lambda content: self._parse(name, content, Timing))
         except MissingError:
             return None
-        return Timing.model_validate_json(content)
 
     def put_commit(self, record: Generation) -> None:
         """Write a COMMIT: from here on the generation exists."""
-        self._put(_commit(record.generation), record)
+        self.put(layout.commit(record.generation), record)
 
     def commit(self, generation: int) -> Generation:
         """Read a COMMIT; MissingError when the generation does not exist."""
-        return self._get(_commit(generation), Generation)
+        return self.get(layout.commit(generation), Generation)
 
     def commits(self) -> Iterator[Generation]:
         """Read the chain from COMMIT 0 on; CorruptError when a link does not fit the one before it."""
         previous: Generation | None = None
-        while (commit := self._find(_commit(previous.generation + 1 if previous else 0), Generation)) is not None:
+        for commit in self._series(layout.commit, Generation):
             if previous is not None and commit.previous != record_hash(previous):
                 raise CorruptError(
                     f"{self.run_id}: COMMIT {commit.generation} follows {commit.previous}, but COMMIT "
@@ -134,68 +195,95 @@ class RunStore:
             previous = commit
 
     def head(self) -> Generation | None:
-        """Find the last COMMIT by direct key reads (doubling, then bisection); None before COMMIT 0."""
-        if not self._committed(0):
-            return None
-        low, high = 0, 1
-        while self._committed(high):
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._committed(middle) else (low, middle)
-        return self.commit(low)
+        """Find the last COMMIT by direct key reads; None before COMMIT 0."""
+        last = self.last(layout.commit)
+        return None if last is None else self.commit(last)
 
     def other_numerics(self, head: Generation) -> list[str]:
         """Name what a COMMIT was computed under and this process is not: versions, CPU instructions, device."""
-        content = self.store.read(self._key(_commit(head.generation)))
-        recorded = Sealed[Generation].model_validate_json(content).numerics
+        recorded = self.sealed(layout.commit(head.generation), Generation).numerics
         return [
-            f"COMMIT {head.generation} was made with {name} {value}, here is {self._numerics.get(name)}"
+            f"COMMIT {head.generation} was made with {name} {value}, here is {self.numerics.get(name)}"
             for name, value in recorded.items()
-            if self._numerics.get(name) != value
+            if self.numerics.get(name) != value
         ]
 
     def put_confirmation(self, generation: int, record: Confirmation) -> None:
         """Write the confirmation of a generation's elite."""
-        self._put(f"gen/{generation:06d}/confirm.json", record)
+        self.put(layout.confirmation(generation), record)
 
     def confirmation(self, generation: int) -> Confirmation | None:
         """Read the confirmation of a generation's elite; None when it was not made."""
-        return self._find(f"gen/{generation:06d}/confirm.json", Confirmation)
+        return self.find(layout.confirmation(generation), Confirmation)
 
-    def _committed(self, generation: int) -> bool:
-        return self.store.exists(self._key(_commit(generation)))
-
-    def _key(self, name: str) -> str:
+    def key(self, name: str) -> str:
+        """Name a key of this run in its store."""
         return f"{self.run_id}/{name}"
 
-    def _put(self, name: str, record: Record) -> None:
-        self.store.create(self._key(name), canonical_json(seal(record, self._numerics).model_dump(mode="json")))
+    def exists(self, name: str) -> bool:
+        """Tell whether a key of this run exists."""
+        return self.store.exists(self.key(name))
 
-    def _find(self, name: str, kind: type[RecordT]) -> RecordT | None:
+    def put(self, name: str, record: Record) -> None:
+        """Seal a record and create it."""
+        self.store.create(self.key(name), sealed_bytes(record, self.numerics))
+
+    def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
+        """Read a record; None when it does not exist."""
         try:
-            return self._get(name, kind)
+            return self.get(name, kind)
         except MissingError:
             return None
 
-    def _get(self, name: str, kind: type[RecordT]) -> RecordT:
-        content = self.store.read(self._key(name))
+    def get(self, name: str, kind: type[RecordT]) -> RecordT:
+        """Read a record; CorruptError when it is not one, or not what its hash says."""
+        return self.sealed(name, kind).record
+
+    def sealed(self, name: str, kind: type[RecordT]) -> Sealed[RecordT]:
+        """Read a record with its seal; see `get`."""
+
+        def verify(content: bytes) -> Sealed[RecordT]:
+            sealed: Sealed[RecordT] = self._parse(name, content, Sealed[kind])  # type: ignore[valid-type]
+            if record_hash(sealed.record) != sealed.sha256:
+                raise CorruptError(
+                    f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
+                    f"{sealed.sha256}; the record is damaged: `evolve verify {self.run_id} --repair` may restore it"
+                )
+            return sealed
+
+        return self.store.read(self.key(name), verify)
+
+    def _parse(self, name: str, content: bytes, kind: type[RecordT]) -> RecordT:
         try:
-            sealed = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
+            return kind.model_validate_json(content)
         except ValidationError as error:
-            raise CorruptError(f"{self._key(name)}: not a record of this program: {error}") from error
-        if record_hash(sealed.record) != sealed.sha256:
-            raise CorruptError(
-                f"{self._key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
-                f"{sealed.sha256}; the record is damaged: restore it from a copy"
-            )
-        record: RecordT = sealed.record
-        return record
+            raise CorruptError(f"{self.key(name)}: not a record of this program: {error}") from error
+
+    def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
+        number = 0
+        while (record := self.find(name(number), kind)) is not None:
+            yield record
+            number += 1
+
+    def last(self, name: Callable[[int], str]) -> int | None:
+        """Find the last of a series without gaps by asking for few keys: doubling, then bisection."""
+        if not self.exists(name(0)):
+            return None
+        low, high = 0, 1
+        while self.exists(name(high)):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.exists(name(middle)) else (low, middle)
+        return low
 
 
-def _member(generation: int, index: int) -> str:
-    return f"gen/{generation:06d}/m/{index:04d}"
+def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:
+    """Write a record as it is stored."""
+    return canonical_json(seal(record, numerics).model_dump(mode="json"))
 
 
-def _commit(generation: int) -> str:
-    return f"gen/{generation:06d}/COMMIT.json"
+def extended(config: RunConfig, extension: Extension) -> RunConfig:
+    """Put a raised budget in place of the original one."""
+    training = config.training.model_copy(update={"max_steps": extension.max_steps, "target": extension.target})
+    return config.model_copy(update={"training": training})

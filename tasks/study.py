@@ -15,6 +15,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import make_url
 
@@ -23,8 +24,15 @@ from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import Gene
 from evo_core.genome import Genome
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.records import Generation, Member, record_hash
-from tasks.run_store import RunStore
+from evo_core.records import Generation, Member, record_hash, uid
+from tasks.run_store import RunStore, Timing
+from tasks.store import CorruptError
+
+FOUNDERS = "founders"
+"""The study's attribute that says by the hash of COMMIT 0 whose it is."""
+
+DATABASE_S = 20
+"""Longest wait for a database that is locked or does not answer."""
 
 
 class ForeignStudy(RuntimeError):
@@ -35,16 +43,14 @@ class StudyRecorder:
     """Brings a run's study up to date with its store."""
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._run, self._config = run, config
         self._distributions = distributions(config)
-        _make_directory(study_url)
         self._study = optuna.create_study(
-            study_name=run.run_id, storage=study_url, direction="maximize", load_if_exists=True
+            study_name=run.run_id, storage=open_storage(study_url), direction="maximize", load_if_exists=True
         )
-        self._claim(record_hash(run.commit(0)))
+        self._claim()
         self._recorded = {trial.user_attrs.get("uid") for trial in self._study.get_trials(deepcopy=False)}
-        self._next = 1
+        self._next = self._first_unrecorded()
 
     def catch_up(self, head: Generation) -> int:
         """Add every trial that is missing up to a COMMIT; return how many were added."""
@@ -55,16 +61,18 @@ class StudyRecorder:
             self._next += 1
         return added
 
-    def _claim(self, founders: str) -> None:
-        """Mark the study as this run's, by the hash of COMMIT 0; ForeignStudy when it is another's of the same id."""
-        owner = self._study.user_attrs.get("founders")
-        if owner is None:
-            self._study.set_user_attr("founders", founders)
-        elif owner != founders:
-            raise ForeignStudy(
-                f"the study {self._run.run_id} in this database belongs to another run of that id; name another "
-                "database by --study, or delete that study"
-            )
+    def _first_unrecorded(self) -> int:
+        """Find the first generation that lacks a trial, without asking the store for those that are complete."""
+        generation = 1
+        while all(uid(generation, index) in self._recorded for index in range(self._config.population.size)):
+            generation += 1
+        return generation
+
+    def _claim(self) -> None:
+        """Mark the study as this run's, by the hash of COMMIT 0."""
+        if FOUNDERS not in self._study.user_attrs:
+            self._study.set_user_attr(FOUNDERS, record_hash(self._run.commit(0)))
+        _require_owner(self._study, self._run)
 
     def _add(self, member: Member) -> bool:
         if member.uid in self._recorded:
@@ -87,12 +95,54 @@ class StudyRecorder:
 
     def _times(self, member: Member) -> tuple[datetime, datetime]:
         address = (member.offspring.generation, member.offspring.index)
-        timings = [timing for phase in ("train", "evaluate") if (timing := self._run.timing(*address, phase))]
+        timings = [timing for phase in ("train", "evaluate") if (timing := self._timing(*address, phase))]
         if not timings:  # unknown: the database wants a time, `times_known` says that it is none
             now = datetime.now()
             return now, now
         local = [moment.astimezone().replace(tzinfo=None) for moment in (timings[0].start, timings[-1].end)]
         return local[0], local[1]
+
+    def _timing(self, generation: int, index: int, phase: str) -> Timing | None:
+        try:
+            return self._run.timing(generation, index, phase)
+        except CorruptError:  # a damaged clock is an unknown one; `evolve verify` names it
+            return None
+
+
+def _require_owner(study: optuna.Study, run: RunStore) -> None:
+    if study.user_attrs.get(FOUNDERS) != record_hash(run.commit(0)):
+        raise ForeignStudy(
+            f"the study {run.run_id} in this database belongs to another run of that id; name another database by "
+            "--study, or delete that study"
+        )
+
+
+def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
+    """Delete a run's study and make it again from the store alone; return the number of trials.
+
+    ForeignStudy when it records another run of the same id: that one is left alone.
+    """
+    storage = open_storage(study_url)
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if run.run_id in names:
+        _require_owner(optuna.load_study(study_name=run.run_id, storage=storage), run)
+        optuna.delete_study(study_name=run.run_id, storage=storage)
+    head = run.head()
+    return StudyRecorder(run, config, study_url).catch_up(head) if head is not None else 0
+
+
+def open_storage(study_url: str) -> RDBStorage:
+    """Open an Optuna database, which is made when it does not exist; a hung or locked one fails after DATABASE_S."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = make_url(study_url)
+    waits: dict[str, object] = {}
+    if url.drivername.startswith("sqlite"):
+        waits = {"timeout": DATABASE_S}
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    elif url.drivername.startswith("postgresql"):
+        waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
+    return RDBStorage(study_url, engine_kwargs={"connect_args": waits})
 
 
 def distributions(config: RunConfig) -> dict[str, BaseDistribution]:
@@ -148,12 +198,6 @@ def attributes(member: Member) -> dict[str, object]:
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
     }
-
-
-def _make_directory(study_url: str) -> None:
-    url = make_url(study_url)
-    if url.drivername.startswith("sqlite") and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
 _PARTS = ("encoder", "actor_head", "critic_head")

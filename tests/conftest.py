@@ -10,6 +10,7 @@ from evo_core.config import RunConfig
 from evo_core.loading import parse_config
 from flows.server import prefect_api
 from tests import probes
+from tests.services import S3Server, s3_server
 
 
 def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
@@ -42,6 +43,15 @@ def config() -> RunConfig:
 
 
 probes.register()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, in this process's environment too."""
+    with s3_server(tmp_path_factory.mktemp("weed")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,3 +115,11 @@ def _await_bucket(server: S3Server, log: Path) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"weed mini is not ready: {log.read_text()[-3000:]}")
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.05)

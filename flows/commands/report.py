@@ -12,7 +12,7 @@ from flows.settings import Settings
 from tasks.store import StoreError, open_store
 
 if TYPE_CHECKING:
-    from flows.evolve import RunSummary
+    from flows.summary import RunSummary
 
 FINE, FAILED, BEHIND = 0, 1, 3
 
@@ -105,7 +105,9 @@ class Report:
         """Write a command for this run with the settings that are not the default."""
         defaults = Settings.model_fields
         values = {name: getattr(self.settings, name) for name in names or tuple(defaults)}
-        flags = [f"--{name} {value}" for name, value in values.items() if value != defaults[name].default]
+        flags = [
+            f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != defaults[name].default
+        ]
         return " ".join(["evolve", command, self.run_id, *flags])
 
 

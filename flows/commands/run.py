@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,33 +17,52 @@ from flows.server import configured_api, prefect_api
 from flows.settings import BadInput, Settings
 
 if TYPE_CHECKING:
-    from flows.evolve import RunSummary
+    from flows.summary import RunSummary
 
 Operational = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a resumed run does differently: a new total budget, a new target, or a past to branch off from."""
+
+    extend: int | None = None
+    target: float | None = None
+    from_generation: int | None = None
+    run_id: str | None = None
 
 
 def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
     """Begin a run, or continue the one of that id if its configuration is the same."""
     from evo_core.envs import inspect_environment
-    from flows.runs import check_run, fresh_run_id
+    from flows.runs import check_run, fresh_run_id, open_ref
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     _check_device(settings)
     inspect_environment(config)  # refuses before anything is written
-    if run_id is not None:
-        check_run(settings, config, run_id)
+    settings.export()
+    if run_id is not None and check_run(settings, config, run_id):
+        config = open_ref(run_id).config
     return _run(config, run_id or fresh_run_id(config), settings, json=json)
 
 
-def go_on(run_id: str, operational: Operational, *, json: bool) -> int:
-    """Continue a run with its own configuration."""
-    from flows.runs import open_ref
+def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
+    """Continue a run with its own configuration; before that, fork it or raise its budget if that was asked for."""
+    from flows.runs import extend_run, fork_run, fresh_run_id, open_ref
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     settings.export()
     _check_device(settings)
+    if change.from_generation is not None:
+        new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
+        fork_run(settings, run_id, change.from_generation, new_id)
+        run_id = new_id
+    elif change.run_id is not None:
+        raise BadInput("--run-id: names the fork that --from-generation makes; give both, or neither")
+    if change.extend is not None or change.target is not None:
+        extend_run(settings, run_id, change.extend, change.target)
     return _run(open_ref(run_id).config, run_id, settings, json=json)
 
 
@@ -98,16 +118,17 @@ def _check_device(settings: Settings) -> None:
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> int:
     """Run the flow, embedded when no Prefect API is configured; report how it ended."""
-    settings.export()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
     began = time.monotonic()
     summary, failure = None, None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        console.print("starting Prefect and the workers …", style="dim")
-        with prefect_api():
-            summary = _evolve(config, run_id, console)
+        summary = _already_finished(config, run_id, settings)
+        if summary is None:
+            console.print("starting Prefect and the workers …", style="dim")
+            with prefect_api():
+                summary = _evolve(config, run_id, console)
     except BaseException as error:  # reported, with how to go on; Ctrl-C and SIGTERM among them
         failure = error
     report = Report(run_id, config, settings, summary, failure, time.monotonic() - began)
@@ -115,6 +136,26 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
         emit(report.as_json())
     report.show(console)
     return report.exit_code
+
+
+def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
+    """Summarise a run that has nothing left to do without starting anything, its study brought up to date."""
+    from flows.faults import VIEW_FAULTS
+    from flows.runs import open_run
+    from flows.summary import finished
+
+    run = open_run(settings, config, run_id)
+    found = finished(run)
+    if found is None:
+        return None
+    summary, head = found
+    try:
+        from tasks.study import StudyRecorder
+
+        StudyRecorder(run.open(), config, settings.study_url).catch_up(head)
+    except VIEW_FAULTS as error:
+        return summary.model_copy(update={"lineage_behind": f"the study lacks generations: {error}"})
+    return summary
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -4,10 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.store.base import Store
-from tasks.store.errors import ConflictError, CorruptError, DeniedError, MissingError, StoreError, UnavailableError
+from tasks.store.base import PATIENCE_S, Backend, Store
+from tasks.store.errors import (
+    ConflictError,
+    CorruptError,
+    DeniedError,
+    MissingError,
+    StoreError,
+    UnavailableError,
+    UnsafeError,
+)
 
 __all__ = [
+    "Backend",
     "ConflictError",
     "CorruptError",
     "DeniedError",
@@ -15,28 +24,35 @@ __all__ = [
     "Store",
     "StoreError",
     "UnavailableError",
+    "UnsafeError",
     "open_store",
 ]
 
 
-def _open_s3(url: str) -> Store:
-    from tasks.store.s3 import S3Store  # seconds of imports that a local run does not need
+def _open_s3(url: str) -> Backend:
+    from tasks.store.s3 import S3Backend  # seconds of imports that a local run does not need
 
-    return S3Store(url)
-
-
-def _open_file(url: str) -> Store:
-    from tasks.store.file import FileStore
-
-    return FileStore(Path(unquote(urlsplit(url).path)))
+    return S3Backend(url)
 
 
-SCHEMES: dict[str, Callable[[str], Store]] = {"file": _open_file, "s3": _open_s3}
+def _open_file(url: str) -> Backend:
+    from tasks.store.file import FileBackend
+
+    return FileBackend(Path(unquote(urlsplit(url).path)))
 
 
-def open_store(url: str) -> Store:
+def _open_memory(url: str) -> Backend:
+    from tasks.store.memory import MemoryBackend
+
+    return MemoryBackend(url)
+
+
+SCHEMES: dict[str, Callable[[str], Backend]] = {"file": _open_file, "s3": _open_s3, "memory": _open_memory}
+
+
+def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
     """Open the store at a URL, such as file:///data/runs or s3://bucket/runs; ValueError for another scheme."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise ValueError(f"store {url!r}: expected a URL that begins with {' or '.join(f'{s}://' for s in SCHEMES)}")
-    return SCHEMES[scheme](url)
+    return Store(SCHEMES[scheme](url), patience_s)

@@ -21,6 +21,14 @@ class UnavailableError(StoreError):
     """The store cannot be reached, or failed; trying again later may help."""
 
 
+class UnsafeError(StoreError):
+    """The store lets a key be created twice, so that two writers would both believe to have won."""
+
+
+class ExistsError(StoreError):
+    """A key cannot be created, because it exists. Raised by backends; a Store adopts it or reports a conflict."""
+
+
 class ConflictError(StoreError):
     """A key exists with other content. Nothing was overwritten."""
 
@@ -28,7 +36,7 @@ class ConflictError(StoreError):
         super().__init__(
             f"{key} exists with other content: sha256 {existing} in the store, {given} given. Nothing was overwritten. "
             "Another writer or another version of the program made it: use a new run id, or `evolve resume` with the "
-            "version that began the run"
+            "version that began the run; `evolve verify` tells whether the stored one is damaged"
         )
         self.key, self.existing, self.given = key, existing, given
 

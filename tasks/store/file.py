@@ -1,14 +1,20 @@
 """The store on a local file system."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.store.base import adopt
-from tasks.store.errors import DeniedError, MissingError, UnavailableError
+from tasks.store.errors import DeniedError, ExistsError, MissingError, UnavailableError
+
+_OURS_TO_MEND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES})
+"""Errors that waiting does not mend."""
 
 
-class FileStore:
+class FileBackend:
     """Files below a directory. A file appears under its name whole and synced, by a hard link, or not at all."""
 
     def __init__(self, root: Path) -> None:
@@ -16,40 +22,56 @@ class FileStore:
         self.url = self.root.as_uri()
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; see Store."""
+        """Create a key, whole or not at all; ExistsError when it exists."""
         path = self.root / key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._link(path, content)
-        except FileExistsError:
-            adopt(self, key, content)
-        except PermissionError as error:
-            raise DeniedError(f"{path}: {error.strerror}; give this user write permission or use --store") from error
-        except OSError as error:
-            raise UnavailableError(f"{path}: {error.strerror}; free space or repair the disk, then resume") from error
+        with _translated(path), self._written(path, content) as temporary:
+            os.link(temporary, path)  # unlike rename, fails when the name is taken
 
     def read(self, key: str) -> bytes:
         """Read a key; MissingError when it does not exist."""
         path = self.root / key
-        try:
+        with _translated(path):
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingError(f"{path} does not exist; check run id and --store") from None
-        except PermissionError as error:
-            raise DeniedError(f"{path}: {error.strerror}; give this user read permission") from error
-        except OSError as error:
-            raise UnavailableError(f"{path}: {error.strerror}; repair the disk, then resume") from error
 
     def exists(self, key: str) -> bool:
         """Tell whether a key exists."""
-        return (self.root / key).is_file()
+        path = self.root / key
+        with _translated(path):
+            return path.is_file()
 
-    def children(self, prefix: str = "") -> list[str]:
-        """List the names directly below a prefix, sorted."""
+    def children(self, prefix: str) -> list[str]:
+        """List the names directly below a prefix, sorted; what is being written has a name that begins with a dot."""
         directory = self.root / prefix
-        return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+        with _translated(directory):
+            return sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
 
-    def _link(self, path: Path, content: bytes) -> None:
+    def modified(self, key: str) -> datetime:
+        """Tell when a key was last written."""
+        path = self.root / key
+        with _translated(path):
+            return _moment(path.stat())
+
+    def now(self) -> datetime:
+        """Read the file system's clock, which on a network is not this machine's."""
+        with _translated(self.root), tempfile.TemporaryFile(dir=self.root) as file:
+            return _moment(os.fstat(file.fileno()))
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        """Write a key, whole or not at all, whatever it held."""
+        path = self.root / key
+        with _translated(path), self._written(path, content) as temporary:
+            os.replace(temporary, path)
+
+    def delete(self, key: str) -> None:
+        """Delete a key."""
+        path = self.root / key
+        with _translated(path):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self, path: Path, content: bytes) -> Iterator[str]:
+        """Write a synced temporary file beside a path; sync the directory after the body has named it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         try:
             os.fchmod(handle, 0o644)  # mkstemp hides it from everybody else
@@ -57,11 +79,34 @@ class FileStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(temporary, path)  # unlike rename, fails when the name is taken
+            yield temporary
         finally:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _moment(stat: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(stat.st_mtime, UTC)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a StoreError."""
+    try:
+        yield
+    except FileExistsError:
+        raise ExistsError(str(path)) from None
+    except FileNotFoundError:
+        raise MissingError(f"{path} does not exist; check run id and --store") from None
+    except OSError as error:
+        if error.errno in _OURS_TO_MEND:
+            raise DeniedError(
+                f"{path}: {error.strerror}; give this user permission to write directories and files there, or use "
+                "another --store"
+            ) from error
+        raise UnavailableError(f"{path}: {error.strerror}; free space or repair the disk, then resume") from error

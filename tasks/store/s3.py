@@ -5,85 +5,100 @@ AWS_SECRET_ACCESS_KEY, profiles, instance roles. They never pass through this pr
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 import s3fs
+from fsspec.asyn import sync
 
-from tasks.store.base import adopt
-from tasks.store.errors import DeniedError, MissingError, StoreError, UnavailableError
+from tasks.store.base import ATTEMPT_S
+from tasks.store.errors import DeniedError, ExistsError, MissingError, StoreError, UnavailableError
 
-T = TypeVar("T")
-
-ATTEMPTS = 2
-PAUSE_S = 1.0
 PRECONDITION_FAILED = 412
 
 
-class S3Store:
+class S3Backend:
     """Objects below a prefix of a bucket, created by conditional PUT (If-None-Match: *)."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._root = self.url.removeprefix("s3://")
+        self._bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
         self._fs = s3fs.S3FileSystem(
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3"),  # boto reads it too, but s3fs caches by argument
             use_listings_cache=False,
-            config_kwargs={
-                "connect_timeout": 5,
-                "read_timeout": 20,
-                "retries": {"mode": "standard", "max_attempts": 2},
-            },
+            config_kwargs={"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}},
         )
-        self._fs.retries = 1  # retries of s3fs and boto multiply: a hung server costs 80 s in all
+        self._fs.retries = 1  # tries of boto, s3fs and the Store would multiply: only the Store tries again
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; see Store."""
-        path = f"{self._root}/{key}"
-        try:
-            self._call(path, lambda: self._fs.pipe_file(path, content, mode="create"))
-        except FileExistsError:
-            adopt(self, key, content)
+        """Create a key, whole or not at all; ExistsError when it exists."""
+        self._call(key, self._fs._pipe_file, self._path(key), content, mode="create")
 
     def read(self, key: str) -> bytes:
         """Read a key; MissingError when it does not exist."""
-        path = f"{self._root}/{key}"
-        content: bytes = self._call(path, lambda: self._fs.cat_file(path))
+        content: bytes = self._call(key, self._fs._cat_file, self._path(key))
         return content
 
     def exists(self, key: str) -> bool:
-        """Tell whether a key exists."""
-        path = f"{self._root}/{key}"
-        return bool(self._call(path, lambda: self._fs.exists(path)))
-
-    def children(self, prefix: str = "") -> list[str]:
-        """List the names directly below a prefix, sorted. May lag behind: never decide by it."""
-        path = f"{self._root}/{prefix}".rstrip("/")
+        """Tell whether a key exists, by one request."""
         try:
-            listed: list[str] = self._call(path, lambda: self._fs.ls(path, detail=False, refresh=True))
+            self._head(key)
+        except MissingError:
+            return False
+        return True
+
+    def children(self, prefix: str) -> list[str]:
+        """List the names directly below a prefix, sorted. May lag behind."""
+        path = self._path(prefix).rstrip("/")
+        try:
+            listed: list[str] = self._call(prefix, self._fs._ls, path, detail=False, refresh=True)
         except MissingError:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
 
-    def _call(self, path: str, request: Callable[[], T]) -> T:
-        """Make a request, again on faults of the moment; raise FileExistsError on a refused create, else StoreError."""
-        for attempt in range(ATTEMPTS):
-            try:
-                return request()
-            except Exception as error:
-                translated = _translate(error, f"s3://{path}")
-                if not isinstance(translated, UnavailableError) or attempt == ATTEMPTS - 1:
-                    raise translated from error
-                time.sleep(PAUSE_S)
-        raise AssertionError("unreachable")
+    def modified(self, key: str) -> datetime:
+        """Tell when a key was last written."""
+        moment: datetime = self._head(key)["LastModified"]
+        return moment
+
+    def now(self) -> datetime:
+        """Read the service's clock from the header of a reply."""
+        reply = self._call("", self._fs._call_s3, "head_bucket", Bucket=self._bucket)
+        return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        """Write a key, whole or not at all, whatever it held."""
+        self._call(key, self._fs._pipe_file, self._path(key), content)
+
+    def delete(self, key: str) -> None:
+        """Delete a key."""
+        self._call(key, self._fs._call_s3, "delete_object", Bucket=self._bucket, Key=f"{self._prefix}{key}")
+
+    def _path(self, key: str) -> str:
+        return f"{self._bucket}/{self._prefix}{key}"
+
+    def _head(self, key: str) -> dict[str, Any]:
+        reply: dict[str, Any] = self._call(
+            key, self._fs._call_s3, "head_object", Bucket=self._bucket, Key=f"{self._prefix}{key}"
+        )
+        return reply
+
+    def _call(self, key: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Make one request from this thread, with a limit on its whole duration."""
+        try:
+            return sync(self._fs.loop, function, *arguments, timeout=ATTEMPT_S, **keywords)
+        except Exception as error:
+            raise _translate(error, f"s3://{self._path(key)}") from error
 
 
-def _translate(error: Exception, path: str) -> FileExistsError | StoreError:
+def _translate(error: Exception, path: str) -> StoreError:
     """Name a fault by the HTTP status behind it: s3fs maps several statuses to the same OSError."""
     status = next(_statuses(error), None)
     if status == PRECONDITION_FAILED or (status is None and isinstance(error, FileExistsError)):
-        return FileExistsError(path)
+        return ExistsError(path)
     if status == 404 or (status is None and isinstance(error, FileNotFoundError)):
         return MissingError(f"{path} does not exist; check run id, --store and that the bucket exists")
     if status in (401, 403) or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,14 +70,6 @@ class Cli:
 def cli(tmp_path: Path, prefect_url: str, prefect_home: Path) -> Cli:
     """The command line, with a Prefect server that is already there."""
     return Cli(tmp_path, {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.05)
 
 
 def descendants(pid: int) -> set[int]:

@@ -12,8 +12,8 @@ import pytest
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
-from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants, wait_for
-from tests.services import BUCKET, free_port, s3_server
+from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants
+from tests.services import BUCKET, free_port, s3_server, wait_for
 
 CONFIG = make_config()
 SLOWER = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
@@ -142,11 +142,11 @@ def test_a_run_killed_in_mid_generation_on_s3_ends_with_the_chain_of_an_undistur
         assert not store.exists("killed/gen/000003/COMMIT.json")
         wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)  # no orphan outlives the run
         finished = [m for m in range(3) if store.exists(f"killed/gen/000002/m/{m:04d}.train.json")]
-        before = {m: store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json") for m in finished}
+        before = {m: store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json", bytes) for m in finished}
         result = cli.json(*arguments)
         assert result["head"] == slower_oracle.head
         for m, timing in before.items():  # finished members were not run again
-            assert store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json") == timing
+            assert store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json", bytes) == timing
         status = cli.json("status", "killed")
         assert (status["generations"], status["head"]) == (3, slower_oracle.head)
     trials = optuna.load_study(study_name="killed", storage=result["study"]).trials

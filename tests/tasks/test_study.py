@@ -1,16 +1,22 @@
 """The study catches up with the store, and never mixes runs."""
 
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+
 import optuna
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from evo_core.local import train_on_policy
 from flows.lineage import LineageView
 from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from tasks.run_store import RunStore, Timing
 from tasks.store import open_store
-from tasks.study import ForeignStudy, StudyRecorder, distributions
+from tasks.study import ForeignStudy, StudyRecorder, distributions, rebuild_study
 from tests.conftest import make_config
+from tests.services import wait_for
 
 CONFIG = make_config(
     **{
@@ -40,6 +46,14 @@ def study_url(tmp_path):
 
 def uids(tmp_path):
     return [t.user_attrs["uid"] for t in optuna.load_study(study_name="run", storage=study_url(tmp_path)).trials]
+
+
+def recorded(tmp_path):
+    """How many trials there are, before there is a study too."""
+    try:
+        return len(uids(tmp_path))
+    except (KeyError, OperationalError):
+        return 0
 
 
 def test_a_recorder_adds_what_is_missing_and_nothing_twice(tmp_path, commits):
@@ -74,21 +88,93 @@ def test_a_database_that_breaks_in_mid_run_is_caught_up_once_it_is_back(tmp_path
     stored(tmp_path / "runs", commits)
     view = LineageView(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
     view.record(commits[1])
-    assert view.behind is None
+    wait_for(lambda: recorded(tmp_path) == 3)
     engine = create_engine(study_url(tmp_path))
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE trials RENAME TO hidden"))
     view.record(commits[2])
+    wait_for(lambda: view.behind is not None)
     assert "the study lacks generations up to 2" in view.behind
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE hidden RENAME TO trials"))
     view.record(commits[3])
+    view.close()
     assert view.behind is None
     assert len(uids(tmp_path)) == 9
+
+
+@pytest.mark.filterwarnings("ignore:Logger 'prefect")
+def test_a_database_that_is_locked_stops_nothing_and_is_caught_up(tmp_path, commits, prefect_url, monkeypatch):
+    monkeypatch.setattr("tasks.study.DATABASE_S", 1)
+    stored(tmp_path / "runs", commits)
+    view = LineageView(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
+    view.record(commits[1])
+    wait_for(lambda: recorded(tmp_path) == 3)
+    lock = sqlite3.connect(tmp_path / "new/study.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    view.record(commits[2])
+    assert time.monotonic() - began < 0.5  # recording is not waited for
+    wait_for(lambda: view.behind is not None)
+    assert "locked" in view.behind
+    lock.execute("ROLLBACK")
+    lock.close()
+    view.record(commits[3])
+    view.close()
+    assert view.behind is None
+    assert sorted(uids(tmp_path)) == sorted(m.uid for commit in commits for m in commit.members)
 
 
 def test_a_driver_that_is_missing_leaves_the_view_behind(tmp_path, commits):
     stored(tmp_path / "runs", commits)
     view = LineageView(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), "oracle://user@host/db")
     view.record(commits[1])
+    view.close()
     assert "the study lacks generations" in view.behind
+
+
+def times_and_all(trials):
+    return [
+        (t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.datetime_start, t.datetime_complete)
+        for t in trials
+    ]
+
+
+def test_a_study_that_is_rebuilt_from_the_store_equals_the_live_one(tmp_path, commits):
+    run = stored(tmp_path, commits)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for commit in commits[1:]:
+        for i, phase in enumerate(("train", "evaluate")):
+            timing = Timing(start=start, end=start + timedelta(seconds=1 + i), host="here", process=1)
+            for index in range(3):
+                run.put_timing(commit.generation, index, phase, timing)
+    url = study_url(tmp_path)
+    live = StudyRecorder(run, CONFIG, url)
+    for commit in commits[1:]:
+        live.catch_up(commit)
+    before = times_and_all(optuna.load_study(study_name="run", storage=url).trials)
+    assert len(before) == 9
+    assert all(attributes["times_known"] for *_, attributes, _, _ in before)
+    assert rebuild_study(run, CONFIG, url) == 9
+    assert times_and_all(optuna.load_study(study_name="run", storage=url).trials) == before
+    elsewhere = f"sqlite:///{tmp_path}/other.db"
+    assert rebuild_study(run, CONFIG, elsewhere) == 9
+    assert times_and_all(optuna.load_study(study_name="run", storage=elsewhere).trials) == before
+
+
+def test_a_study_of_another_run_is_not_rebuilt_away(tmp_path, commits):
+    StudyRecorder(stored(tmp_path / "a", commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
+    other = train_on_policy(make_config(seed=2)).commits
+    with pytest.raises(ForeignStudy, match="another run of that id"):
+        rebuild_study(stored(tmp_path / "b", other), CONFIG, study_url(tmp_path))
+    assert len(uids(tmp_path)) == 9
+
+
+def test_a_recorder_that_starts_late_asks_the_store_only_for_what_is_missing(tmp_path, commits):
+    run = stored(tmp_path, commits)
+    StudyRecorder(run, CONFIG, study_url(tmp_path)).catch_up(commits[3])
+    asked = []
+    read = run.store.backend.read
+    run.store.backend.read = lambda key: asked.append(key) or read(key)
+    assert StudyRecorder(run, CONFIG, study_url(tmp_path)).catch_up(commits[3]) == 0
+    assert set(asked) == {"run/gen/000000/COMMIT.json"}

@@ -1,0 +1,29 @@
+"""evolve lineage rebuild: the study is a view of the store, so it can be made again at will."""
+
+from flows.commands.report import without_password
+from flows.commands.run import read_settings
+from flows.faults import VIEW_FAULTS
+from flows.output import emit
+from flows.runs import open_ref
+from flows.settings import BadInput
+from tasks.store import StoreError
+from tasks.study import rebuild_study
+
+
+def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: bool) -> int:
+    """Delete a run's study and make it again from the store."""
+    settings = read_settings({"store": store, "study": study})
+    settings.export()
+    ref = open_ref(run_id)
+    url = without_password(settings.study_url)
+    try:
+        trials = rebuild_study(ref.open(), ref.config, settings.study_url)
+    except StoreError:
+        raise
+    except VIEW_FAULTS as error:
+        raise BadInput(f"study {url}: {error}") from error
+    if json:
+        emit({"run_id": run_id, "study": url, "trials": trials})
+    else:
+        print(f"{run_id}: {trials} trials in {url}")
+    return 0

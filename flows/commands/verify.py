@@ -1,0 +1,106 @@
+"""evolve verify: is everything there, is it whole, and does it come out the same when it is computed again?"""
+
+from rich.console import Console
+
+from evo_core.envs import inspect_environment
+from evo_core.loading import ConfigError
+from evo_core.networks.actor_critic import Spaces
+from flows.commands.run import read_settings
+from flows.output import emit
+from flows.runs import open_ref
+from flows.settings import BadInput
+from tasks.recomputation import Recomputer
+from tasks.ref import RunRef
+from tasks.repair import Repair, mend_all
+from tasks.run_store import RunStore
+from tasks.store import MissingError
+from tasks.verification import Finding, Verification, verify
+
+
+def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
+    """Verify a run, and with `repair` put back what is damaged; exit code 1 when damage remains."""
+    ref = _open(run_id, store)
+    run, spaces = ref.open(), _spaces(ref)
+    result = verify(run, spaces)
+    outcomes: list[tuple[Finding, str, bool]] = []
+    if repair and result.findings:
+        if spaces is None:
+            raise BadInput(f"--repair: {ref.config.env.id} cannot be made here; install what provides it")
+        outcomes = mend_all(Repair(run, result, _recomputer(ref, run, spaces)))
+        result = verify(run, spaces)
+    if json:
+        emit(_as_json(run_id, result, outcomes))
+    else:
+        _print(run_id, result, outcomes, repaired=repair)
+    return 1 if result.findings else 0
+
+
+def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
+    """Run one member again and compare; exit code 1 when another checkpoint or fitness comes out."""
+    ref = _open(run_id, store)
+    run, spaces = ref.open(), inspect_environment(ref.config).spaces
+    recomputer = _recomputer(ref, run, spaces)
+    try:
+        offspring = recomputer.offspring(uid)
+        stored = run.commit(offspring.generation).members[offspring.index]
+    except MissingError as error:
+        raise BadInput(f"--recompute {uid}: {error}") from None
+    _, again = recomputer.member(offspring)
+    before, after = (m.training.blob.sha256 if m.training.blob else None for m in (stored, again))
+    same = again == stored
+    if json:
+        emit({"run_id": run_id, "uid": uid, "same": same, "stored": before, "recomputed": after})
+        return 0 if same else 1
+    print(f"{uid}: {'the same checkpoint and record' if same else 'ANOTHER result'}")
+    print(f"  stored      {before}, fitness {stored.fitness}\n  recomputed  {after}, fitness {again.fitness}")
+    for difference in run.other_numerics(run.commit(offspring.generation)) if not same else ():
+        print(f"  {difference}")
+    return 0 if same else 1
+
+
+def _open(run_id: str, store: str | None) -> RunRef:
+    settings = read_settings({"store": store})
+    settings.export()
+    return open_ref(run_id)
+
+
+def _spaces(ref: RunRef) -> Spaces | None:
+    try:
+        return inspect_environment(ref.config).spaces
+    except ConfigError:  # everything but the founders can be checked without the environment
+        return None
+
+
+def _recomputer(ref: RunRef, run: RunStore, spaces: Spaces) -> Recomputer:
+    return Recomputer(run, ref.config, spaces, ref.resolve_device())
+
+
+def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, str, bool]]) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        "whole": not result.findings,
+        "generations": max(result.chain, default=0),
+        "checked": result.checked,
+        "released": result.released,
+        "findings": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.findings],
+        "repairs": [{"key": f.name, "repaired": whole, "how": how} for f, how, whole in outcomes],
+    }
+
+
+def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str, bool]], *, repaired: bool) -> None:
+    console = Console()
+    for finding, how, whole in outcomes:
+        console.print(
+            f"{'repaired' if whole else 'NOT repaired'}  {finding.name}: {how}", highlight=False, soft_wrap=True
+        )
+    for finding in result.findings:
+        console.print(f"{finding.what:<13} {finding.problem}", highlight=False, soft_wrap=True, markup=False)
+    state = "whole" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
+    console.print(
+        f"{run_id}: {state}; {result.checked} objects checked, {result.released} checkpoints released, "
+        f"{max(result.chain, default=0)} generations",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.findings and not repaired:
+        console.print(f"put back what can be computed again: evolve verify {run_id} --repair", highlight=False)

@@ -1,0 +1,77 @@
+"""How a run ended; and telling from the store alone whether it has."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from evo_core.config import RunConfig
+from evo_core.confirmation import Confirm, deliver, reaches_target
+from evo_core.records import Confirmation, EliteRef, Generation, record_hash
+from tasks.ref import RunRef
+
+
+class RunSummary(BaseModel):
+    """How a run ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: Literal["target_reached", "budget_spent"]
+    generations: int
+    train_steps: int
+    eval_steps: int
+    elite: EliteRef
+    confirmed: Confirmation | None
+    head: str
+    lineage_behind: str | None = None
+
+
+class _NotConfirmed(Exception):
+    """A confirmation that decides how the run ends was not played yet."""
+
+
+def ended(config: RunConfig, head: Generation, confirm: Confirm) -> bool:
+    """Tell whether nothing is left to train: the budget is spent, or the target is confirmed."""
+    return reaches_target(config, head, confirm) or head.generation >= config.max_generations
+
+
+def summarise(run_id: str, config: RunConfig, head: Generation, confirm: Confirm) -> RunSummary:
+    """Choose whom to deliver, and say how the run ended."""
+    reached = reaches_target(config, head, confirm)
+    elite, confirmed = deliver(head, confirm)
+    return RunSummary(
+        run_id=run_id,
+        status="target_reached" if reached else "budget_spent",
+        generations=head.generation,
+        train_steps=head.train_steps,
+        eval_steps=head.eval_steps,
+        elite=elite,
+        confirmed=confirmed,
+        head=record_hash(head),
+    )
+
+
+def finished(run: RunRef) -> tuple[RunSummary, Generation] | None:
+    """Summarise a run that has nothing left to do, with its head; None when there is something."""
+    store = run.open()
+    head = store.head()
+    if head is None or head.elite is None:
+        return None
+    confirm = _stored(store.confirmation)
+    try:
+        if ended(run.config, head, confirm):
+            return summarise(run.run_id, run.config, head, confirm), head
+    except _NotConfirmed:
+        pass
+    return None
+
+
+def _stored(find: Callable[[int], Confirmation | None]) -> Confirm:
+    def confirm(elite: EliteRef) -> Confirmation:
+        record = find(elite.generation)
+        if record is None or record.uid != elite.uid:
+            raise _NotConfirmed
+        return record
+
+    return confirm

@@ -1,0 +1,47 @@
+"""The names of a run's keys, below its run id. Every key is created once."""
+
+RUN = "run.json"
+
+
+def blob(sha256: str) -> str:
+    """Weights and optimizer of one member, under their hash."""
+    return f"blobs/{sha256}.safetensors"
+
+
+def commit(generation: int) -> str:
+    """The record that makes a generation exist."""
+    return f"gen/{generation:06d}/COMMIT.json"
+
+
+def confirmation(generation: int) -> str:
+    """The score of a generation's elite on fresh seeds."""
+    return f"gen/{generation:06d}/confirm.json"
+
+
+def training(generation: int, index: int) -> str:
+    """A member after training."""
+    return f"{_member(generation, index)}.train.json"
+
+
+def member(generation: int, index: int) -> str:
+    """A whole member, after evaluation."""
+    return f"{_member(generation, index)}.json"
+
+
+def timing(generation: int, index: int, phase: str) -> str:
+    """When and where a phase of a member ran."""
+    return f"{_member(generation, index)}.{phase}.timing.json"
+
+
+def extension(number: int) -> str:
+    """A raised budget."""
+    return f"extend/{number:06d}.json"
+
+
+def release(number: int) -> str:
+    """A list of checkpoints that were released."""
+    return f"gc/{number:06d}.json"
+
+
+def _member(generation: int, index: int) -> str:
+    return f"gen/{generation:06d}/m/{index:04d}"

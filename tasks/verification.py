@@ -1,0 +1,212 @@
+"""Verifying a run: every object is read, every hash is taken, every selection is made again."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from evo_core.config import RunConfig
+from evo_core.evolution.population import create_population, next_generation
+from evo_core.networks.actor_critic import Spaces
+from evo_core.records import INFRASTRUCTURE, Confirmation, Generation, Member, Training, config_hash, record_hash
+from evo_core.records import uid as member_uid
+from tasks import layout
+from tasks.run_store import CONNECTIONS, Extension, Release, RunStore
+from tasks.store import CorruptError, MissingError
+
+What = Literal["run", "extension", "release", "commit", "confirmation", "training", "member", "timing", "blob"]
+PHASES = ("train", "evaluate")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An object that is missing or damaged. `uid` names the member that it belongs to, if any."""
+
+    what: What
+    name: str
+    problem: str
+    generation: int = 0
+    uid: str | None = None
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was looked at and found. `chain` holds the COMMITs that are whole, by generation."""
+
+    checked: int = 0
+    released: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    chain: dict[int, Generation] = field(default_factory=dict)
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
+    """Check every object of a run. With `spaces`, the founders are drawn again as well."""
+    result = Verification()
+    try:
+        config = run.run_file().config
+    except (MissingError, CorruptError) as error:
+        result.findings.append(Finding("run", layout.RUN, str(error)))
+        return result
+    result.checked += 1
+    released = _series(run, result)
+    _chain(run, config, spaces, result)
+    checks = list(_checks(run, result, released))
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for findings in pool.map(lambda check: list(check()), checks):
+            result.findings += findings
+    result.checked += len(checks)
+    return result
+
+
+def _series(run: RunStore, result: Verification) -> set[str]:
+    """Check extensions and releases; return the hashes of what was released."""
+    released: set[str] = set()
+    for what, name, kind in (("extension", layout.extension, Extension), ("release", layout.release, Release)):
+        number = 0
+        while run.exists(name(number)):
+            try:
+                record = run.get(name(number), kind)  # type: ignore[type-var]
+            except (CorruptError, MissingError) as error:
+                result.findings.append(Finding(what, name(number), str(error)))  # type: ignore[arg-type]
+            else:
+                released |= set(record.blobs) if isinstance(record, Release) else set()
+            number += 1
+        result.checked += number
+    return released
+
+
+def _chain(run: RunStore, config: RunConfig, spaces: Spaces | None, result: Verification) -> None:
+    """Check every COMMIT by itself, against the one before it, and against what selection makes of its members."""
+    last = _last_generation(run)
+    if last is None:
+        return
+    for generation in range(last + 1):
+        name = layout.commit(generation)
+        try:
+            commit = run.get(name, Generation)
+        except (MissingError, CorruptError) as error:
+            result.findings.append(Finding("commit", name, str(error), generation))
+            continue
+        problem = _link(config, commit, result.chain.get(generation - 1), spaces)
+        if problem or commit.generation != generation:
+            problem = problem or f"it says that it is generation {commit.generation}"
+            result.findings.append(Finding("commit", name, f"{run.key(name)}: {problem}", generation))
+            continue
+        result.chain[generation] = commit
+    result.checked += last + 1
+
+
+def _last_generation(run: RunStore) -> int | None:
+    """Find the last COMMIT even when one before it is missing: by direct reads, and by listing what may lie behind."""
+    head = run.last(layout.commit)
+    listed = [int(name) for name in run.store.children(run.key("gen")) if name.isdigit()]
+    behind = [g for g in sorted(listed, reverse=True) if g > (-1 if head is None else head)]
+    found = next((g for g in behind if run.exists(layout.commit(g))), None)
+    return found if found is not None else head
+
+
+def _link(config: RunConfig, commit: Generation, previous: Generation | None, spaces: Spaces | None) -> str | None:
+    """Say what is wrong with a COMMIT that is whole by itself; None when it is what it must be."""
+    if commit.generation == 0:
+        if commit.previous != config_hash(config):
+            return f"its founders come from a configuration with hash {commit.previous}, run.json has another one"
+        if spaces is not None and commit != create_population(config, spaces.observation):
+            return "its founders are not those that the configuration and the seed give"
+    elif previous is not None:
+        if commit.previous != record_hash(previous):
+            return (
+                f"it follows {commit.previous}, but COMMIT {previous.generation} has the hash {record_hash(previous)}"
+            )
+        if [member.offspring for member in commit.members] != list(previous.offspring):
+            return f"its members are not the offspring of COMMIT {previous.generation}"
+        if commit != next_generation(config, previous, commit.members):
+            return "selection and mutation of its members give another one"
+    return None
+
+
+def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator[Check]:
+    """List what is to be read beside the chain."""
+    for generation, commit in result.chain.items():
+        yield partial(_confirmation, run, commit)
+        for member in commit.members:
+            yield partial(_records, run, member)
+            if member.training.blob is None:
+                continue
+            if member.training.blob.sha256 in released:
+                result.released += 1
+            else:
+                yield partial(_blob, run, member.training)
+        if generation + 1 not in result.chain and generation == max(result.chain):
+            for child in commit.offspring:
+                yield partial(_uncommitted, run, child.generation, child.index)
+
+
+def _confirmation(run: RunStore, commit: Generation) -> Iterator[Finding]:
+    name = layout.confirmation(commit.generation)
+    try:
+        record = run.find(name, Confirmation)
+    except CorruptError as error:
+        yield Finding("confirmation", name, str(error), commit.generation)
+        return
+    if record is not None and (commit.elite is None or record.uid != commit.elite.uid):
+        yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", commit.generation)
+
+
+def _records(run: RunStore, member: Member) -> Iterator[Finding]:
+    """Check a committed member's own records against its COMMIT."""
+    generation, index = member.offspring.generation, member.offspring.index
+    trained: Training | None = member.training
+    if member.training.failure is not None and member.training.failure.reason in INFRASTRUCTURE:
+        trained = None  # written off by the flow before it was trained
+    for what, name, kind, expected in (
+        ("training", layout.training(generation, index), Training, trained),
+        ("member", layout.member(generation, index), Member, member),
+    ):
+        if expected is None:
+            continue
+        try:
+            found = run.get(name, kind)  # type: ignore[type-var]
+        except (MissingError, CorruptError) as error:
+            yield Finding(what, name, str(error), generation, member.uid)  # type: ignore[arg-type]
+        else:
+            if found != expected:
+                problem = f"{run.key(name)}: it differs from what its COMMIT says"
+                yield Finding(what, name, problem, generation, member.uid)  # type: ignore[arg-type]
+    yield from _timings(run, generation, index, member.uid)
+
+
+def _timings(run: RunStore, generation: int, index: int, uid: str) -> Iterator[Finding]:
+    for phase in PHASES:
+        try:
+            run.timing(generation, index, phase)
+        except CorruptError as error:
+            yield Finding("timing", layout.timing(generation, index, phase), str(error), generation, uid)
+
+
+def _blob(run: RunStore, training: Training) -> Iterator[Finding]:
+    assert training.blob is not None
+    try:
+        run.blob(training.blob)
+    except (MissingError, CorruptError) as error:
+        yield Finding("blob", layout.blob(training.blob.sha256), str(error), uid=training.uid)
+
+
+def _uncommitted(run: RunStore, generation: int, index: int) -> Iterator[Finding]:
+    """Check a member whose generation does not exist yet: what is there must be whole."""
+    uid = member_uid(generation, index)
+    try:
+        training = run.training(generation, index)
+    except CorruptError as error:
+        yield Finding("training", layout.training(generation, index), str(error), generation, uid)
+    else:
+        if training is not None and training.blob is not None:
+            yield from _blob(run, training)
+    try:
+        run.member(generation, index)
+    except CorruptError as error:
+        yield Finding("member", layout.member(generation, index), str(error), generation, uid)
+    yield from _timings(run, generation, index, uid)

@@ -1,0 +1,84 @@
+"""Limits of a member's phase, watched inside its worker, which ends itself when one is broken.
+
+Ending the process is the only cure for code that hangs or swallows memory; Dask's nanny brings a new worker, and the
+scheduler tries the member again with the same seed.
+"""
+
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+from distributed import Worker, get_worker
+
+Reason = Literal["deadline", "memory"]
+
+INTERVAL_S = 0.25
+FAREWELL_S = 1.0
+"""Time for the reason to leave the process before it ends."""
+
+GRACE_S = 10.0
+"""How much later than the deadline a process ends whose interpreter is held by foreign code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one phase (training or evaluation) of a member may take: seconds, and bytes of its process; None = any."""
+
+    deadline_s: float | None = None
+    memory: int | None = None
+
+
+def ended_topic(run_id: str) -> str:
+    """Name the Dask event topic on which workers of a run say why they end themselves."""
+    return f"evolve-ended-{run_id}"
+
+
+@contextmanager
+def watched(limits: Limits, run_id: str, uid: str) -> Iterator[None]:
+    """End this worker process when the body breaks a limit, or when the process that started it is gone.
+
+    Does nothing outside a Dask worker.
+    """
+    try:
+        worker = get_worker()
+    except ValueError:
+        yield
+        return
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(worker, limits, run_id, uid, stop), daemon=True)
+    watcher.start()
+    if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
+        faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        _end(worker, run_id, uid, "memory")
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        stop.set()
+        watcher.join()
+
+
+def _watch(worker: Worker, limits: Limits, run_id: str, uid: str, stop: threading.Event) -> None:
+    began, parent, process = time.monotonic(), os.getppid(), psutil.Process()
+    while not stop.wait(INTERVAL_S):
+        if os.getppid() != parent:
+            os._exit(1)
+        if limits.memory is not None and process.memory_info().rss > limits.memory:
+            _end(worker, run_id, uid, "memory")
+        if limits.deadline_s is not None and time.monotonic() - began > limits.deadline_s:
+            _end(worker, run_id, uid, "deadline")
+
+
+def _end(worker: Worker, run_id: str, uid: str, reason: Reason) -> None:
+    """Say why, then end the process, whatever it is doing."""
+    worker.log_event(ended_topic(run_id), {"uid": uid, "reason": reason})
+    time.sleep(FAREWELL_S)
+    os._exit(1)
