@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue
 
 def canonical_json(value: BaseModel | JsonValue) -> bytes:
     """Serialise with sorted keys, no spaces and shortest floats; NaN and infinities become null."""
-    plain = value.model_dump(mode="python") if isinstance(value, BaseModel) else value
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return json.dumps(
         _plain(plain), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
     ).encode()

@@ -179,16 +179,22 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class Sealed(Record, Generic[RecordT]):
-    """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under."""
+    """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under.
+
+    `seal` is the hash of hash and numerics, so that no byte of a stored record can change unseen.
+    """
 
     record: SerializeAsAny[RecordT]
     sha256: str
     numerics: dict[str, str]
+    seal: str
 
 
 def seal(record: RecordT, numerics: dict[str, str]) -> Sealed[RecordT]:
-    """Hash a record."""
-    return Sealed[RecordT](record=record, sha256=record_hash(record), numerics=numerics)
+    """Hash a record, and what is stored beside it."""
+    digest = record_hash(record)
+    beside = sha256(canonical_json({"sha256": digest, "numerics": dict(numerics)}))
+    return Sealed[RecordT](record=record, sha256=digest, numerics=numerics, seal=beside)
 
 
 def record_hash(record: Record) -> str:

@@ -4,7 +4,7 @@ import threading
 from contextvars import copy_context
 
 from evo_core.records import Generation
-from flows.faults import VIEW_FAULTS
+from flows.faults import VIEW_FAULTS, describe_fault
 from flows.observer import observer
 from tasks.generation import record_lineage
 from tasks.ref import RunRef
@@ -65,7 +65,8 @@ class LineageView:
             self.behind = self._told = None
         except VIEW_FAULTS as error:
             self._recorder = None
-            self.behind = f"the study lacks generations up to {head.generation}: {error}"
-            if str(error) != self._told:
+            reason = describe_fault(error)
+            self.behind = f"the study lacks generations up to {head.generation}: {reason}"
+            if reason != self._told:
                 observer().warned(self.behind)
-            self._told = str(error)
+            self._told = reason

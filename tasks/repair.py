@@ -36,9 +36,9 @@ class Repair:
                 return self._commit(finding)
             case "confirmation":
                 return self._confirmation(finding)
-            case "timing":
+            case "timing" | "orphan":
                 self.run.store.delete(self.run.key(finding.name))
-                return "deleted: times are for views only, a missing one is unknown"
+                return "deleted: nothing depends on it"
         raise Unrepairable(f"{finding.name}: nothing else in the store says what it held; restore it from a copy")
 
     def _blob(self, finding: Finding) -> str:

@@ -162,17 +162,11 @@ class RunStore:
     def put_timing(self, generation: int, index: int, phase: str, timing: Timing) -> None:
         """Write when and where a phase ran; the first writer wins."""
         with suppress(ConflictError):
-            self.store.create(
-                self.key(layout.timing(generation, index, phase)), canonical_json(timing.model_dump(mode="json"))
-            )
+            self.put(layout.timing(generation, index, phase), timing)
 
     def timing(self, generation: int, index: int, phase: str) -> Timing | None:
         """Read when and where a phase ran; None when unknown."""
-        name = layout.timing(generation, index, phase)
-        try:
-            return self.store.read(self.key(name), lambda content: self._parse(name, content, Timing))
-        except MissingError:
-            return None
+        return self.find(layout.timing(generation, index, phase), Timing)
 
     def put_commit(self, record: Generation) -> None:
         """Write a COMMIT: from here on the generation exists."""
@@ -243,21 +237,19 @@ class RunStore:
         """Read a record with its seal; see `get`."""
 
         def verify(content: bytes) -> Sealed[RecordT]:
-            sealed: Sealed[RecordT] = self._parse(name, content, Sealed[kind])  # type: ignore[valid-type]
-            if record_hash(sealed.record) != sealed.sha256:
+            try:
+                sealed: Sealed[RecordT] = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
+            except ValidationError as error:
+                raise CorruptError(f"{self.key(name)}: not a record of this program: {error}") from error
+            if content != sealed_bytes(sealed.record, sealed.numerics):
                 raise CorruptError(
                     f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
-                    f"{sealed.sha256}; the record is damaged: `evolve verify {self.run_id} --repair` may restore it"
+                    f"{sealed.sha256}, or its seal is broken; the record is damaged: `evolve verify {self.run_id} "
+                    "--repair` may restore it"
                 )
             return sealed
 
         return self.store.read(self.key(name), verify)
-
-    def _parse(self, name: str, content: bytes, kind: type[RecordT]) -> RecordT:
-        try:
-            return kind.model_validate_json(content)
-        except ValidationError as error:
-            raise CorruptError(f"{self.key(name)}: not a record of this program: {error}") from error
 
     def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
         number = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
@@ -15,7 +16,9 @@ from tasks import layout
 from tasks.run_store import CONNECTIONS, Extension, Release, RunStore
 from tasks.store import CorruptError, MissingError
 
-What = Literal["run", "extension", "release", "commit", "confirmation", "training", "member", "timing", "blob"]
+What = Literal[
+    "run", "extension", "release", "commit", "confirmation", "training", "member", "timing", "blob", "orphan"
+]
 PHASES = ("train", "evaluate")
 
 
@@ -130,7 +133,7 @@ def _link(config: RunConfig, commit: Generation, previous: Generation | None, sp
 
 def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator[Check]:
     """List what is to be read beside the chain."""
-    for generation, commit in result.chain.items():
+    for commit in result.chain.values():
         yield partial(_confirmation, run, commit)
         for member in commit.members:
             yield partial(_records, run, member)
@@ -140,9 +143,13 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
                 result.released += 1
             else:
                 yield partial(_blob, run, member.training)
-        if generation + 1 not in result.chain and generation == max(result.chain):
-            for child in commit.offspring:
-                yield partial(_uncommitted, run, child.generation, child.index)
+    named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
+    head = result.chain[max(result.chain)] if result.chain else None
+    for child in head.offspring if head is not None else ():
+        yield partial(_uncommitted, run, child.generation, child.index)
+    for sha in (name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))):
+        if sha not in named and sha not in released:
+            yield partial(_unnamed, run, sha)
 
 
 def _confirmation(run: RunStore, commit: Generation) -> Iterator[Finding]:
@@ -193,6 +200,17 @@ def _blob(run: RunStore, training: Training) -> Iterator[Finding]:
         run.blob(training.blob)
     except (MissingError, CorruptError) as error:
         yield Finding("blob", layout.blob(training.blob.sha256), str(error), uid=training.uid)
+
+
+def _unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
+    """Check a checkpoint that no COMMIT names: left by a try that died, or its record is on the way."""
+    name = layout.blob(sha)
+    try:
+        intact = run.store.read(run.key(name), sha256) == sha
+    except MissingError:  # a collector was faster
+        return
+    if not intact:
+        yield Finding("orphan", name, f"{run.key(name)}: its content is not what its name says")
 
 
 def _uncommitted(run: RunStore, generation: int, index: int) -> Iterator[Finding]:

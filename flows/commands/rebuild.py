@@ -2,7 +2,7 @@
 
 from flows.commands.report import without_password
 from flows.commands.run import read_settings
-from flows.faults import VIEW_FAULTS
+from flows.faults import VIEW_FAULTS, describe_fault
 from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -21,7 +21,7 @@ def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: 
     except StoreError:
         raise
     except VIEW_FAULTS as error:
-        raise BadInput(f"study {url}: {error}") from error
+        raise BadInput(f"study {url}: {describe_fault(error)}") from error
     if json:
         emit({"run_id": run_id, "study": url, "trials": trials})
     else:

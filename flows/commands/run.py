@@ -140,7 +140,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
     """Summarise a run that has nothing left to do without starting anything, its study brought up to date."""
-    from flows.faults import VIEW_FAULTS
+    from flows.faults import VIEW_FAULTS, describe_fault
     from flows.runs import open_run
     from flows.summary import finished
 
@@ -154,7 +154,7 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
 
         StudyRecorder(run.open(), config, settings.study_url).catch_up(head)
     except VIEW_FAULTS as error:
-        return summary.model_copy(update={"lineage_behind": f"the study lacks generations: {error}"})
+        return summary.model_copy(update={"lineage_behind": f"the study lacks generations: {describe_fault(error)}"})
     return summary
 
 

@@ -32,6 +32,9 @@ PATIENCE_S = 150.0
 ATTEMPT_S = 30.0
 """Longest time of one try."""
 
+PAUSE_S = 0.2
+"""First pause between tries, at most; each next one may be twice as long, up to 5 s."""
+
 TRIES = 3
 """How often a refusal, or content that is damaged or missing, is tried before it is believed."""
 
@@ -169,7 +172,7 @@ class Store:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(again),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            wait=tenacity.wait_random_exponential(multiplier=PAUSE_S, max=5),
             stop=lambda state: time.monotonic() - began > max(0.0, self._patience_s - ATTEMPT_S),
             before_sleep=warn,
             reraise=True,

@@ -1,0 +1,108 @@
+"""A run without learning: milliseconds per member, through the very tasks that a real run uses.
+
+`fake_trainer` puts functions in place of training, evaluation and confirmation whose results depend on exactly what the
+real ones depend on: the seed, the place in the run, the genome and the parent's bytes.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from gymnasium.spaces import Box, Discrete
+
+from evo_core.canonical import canonical_json, sha256
+from evo_core.config import RunConfig
+from evo_core.confirmation import chunk_count, confirmation
+from evo_core.networks.actor_critic import Spaces
+from evo_core.records import BlobRef, Evaluation, Generation, Member, Training
+from flows.summary import ended
+from tasks.generation import found_population, release_checkpoints, select_and_mutate
+from tasks.members import confirm_chunk, evaluate_member, train_member
+from tasks.ref import RunRef
+from tests.conftest import make_config
+
+SPACES = Spaces(Box(-1.0, 1.0, (4,)), Discrete(2))
+
+
+def fake_config(generations: int = 3, **overrides: object) -> RunConfig:
+    """Population 4, three generations unless told otherwise."""
+    steps = {"population.size": 4, "training.max_steps": 4 * 256 * generations}
+    return make_config(**{**steps, **overrides})
+
+
+def train(config, offspring, parent, spaces, device="cpu", on_update=lambda update: None):
+    """Make a checkpoint out of everything that a real one depends on."""
+    origin = {"seed": config.seed, "uid": offspring.uid, "genome": sha256(canonical_json(offspring.genome))}
+    blob = canonical_json({**origin, "parent": sha256(parent) if parent is not None else None}) * 8
+    reference = BlobRef(sha256=sha256(blob), size=len(blob))
+    return blob, Training(uid=offspring.uid, steps=config.training.evo_steps, blob=reference)
+
+
+def evaluate(config, offspring, training, blob, spaces, device="cpu"):
+    """Make a fitness out of the checkpoint."""
+    fitness = int(sha256(blob)[:8], 16) / 2**32 * 100
+    evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=2, steps=20)
+    return Member(offspring=offspring, training=training, evaluation=evaluation)
+
+
+def play_chunk(config, elite, blob, spaces, chunk, device="cpu"):
+    """Make returns out of the checkpoint."""
+    return [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)], 40
+
+
+class _Environment:
+    spaces = SPACES
+
+
+@contextmanager
+def fake_trainer() -> Iterator[None]:
+    """Train nothing while the body runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.members.train", train)
+        patch.setattr("tasks.members.evaluate_offspring", evaluate)
+        patch.setattr("tasks.members.play_chunk", play_chunk)
+        patch.setattr("tasks.members.inspect_environment", lambda config: _Environment)
+        patch.setattr("tasks.recomputation.train", train)
+        patch.setattr("tasks.recomputation.evaluate_member", evaluate)
+        patch.setattr("tasks.repair.play_chunk", play_chunk)
+        yield
+
+
+def run_member(run: RunRef, generation: int, index: int) -> Member:
+    """Train and evaluate one member of the generation that follows a COMMIT."""
+    offspring = run.open().commit(generation - 1).offspring[index]
+    return evaluate_member.fn(run, offspring, train_member.fn(run, offspring))
+
+
+def run_generation(run: RunRef, head: Generation, order: random.Random | None = None) -> Generation:
+    """Make the next COMMIT as flows/generation.py does, one member after the other, in any order."""
+    indices = list(range(len(head.offspring)))
+    if order is not None:
+        order.shuffle(indices)
+    members = {index: run_member(run, head.generation + 1, index) for index in indices}
+    return select_and_mutate.fn(run, head, [members[index] for index in sorted(members)])
+
+
+def evolve(run: RunRef, order: random.Random | None = None, keep_generations: int | None = None) -> Generation:
+    """Run to the end, or from wherever the store is, as flows/evolve.py does."""
+    store = run.open()
+    store.store.probe()
+    if not store.exists("run.json"):
+        store.create_run(run.config)
+
+    def confirm(elite):
+        record = store.confirmation(elite.generation)
+        if record is None:
+            chunks = [confirm_chunk.fn(run, elite, chunk) for chunk in range(chunk_count(run.config))]
+            record = confirmation(elite, chunks)
+            store.put_confirmation(elite.generation, record)
+        return record
+
+    head = store.head() or found_population.fn(run, SPACES)
+    while not ended(run.config, head, confirm):
+        head = run_generation(run, head, order)
+        if keep_generations:
+            release_checkpoints.fn(run, head, keep_generations)
+    confirm(head.elite)
+    return head
