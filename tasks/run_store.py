@@ -240,7 +240,10 @@ class RunStore:
             try:
                 sealed: Sealed[RecordT] = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
             except ValidationError as error:
-                raise CorruptError(f"{self.key(name)}: not a record of this program: {error}") from error
+                raise CorruptError(
+                    f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; `evolve verify "
+                    f"{self.run_id} --repair` may restore it"
+                ) from error
             if content != sealed_bytes(sealed.record, sealed.numerics):
                 raise CorruptError(
                     f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "

@@ -48,13 +48,11 @@ Check = Callable[[], Iterable[Finding]]
 
 def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
     """Check every object of a run. With `spaces`, the founders are drawn again as well."""
-    result = Verification()
+    result, config = Verification(checked=1), None
     try:
         config = run.run_file().config
-    except (MissingError, CorruptError) as error:
+    except (MissingError, CorruptError) as error:  # everything but selections can be checked without it
         result.findings.append(Finding("run", layout.RUN, str(error)))
-        return result
-    result.checked += 1
     released = _series(run, result)
     _chain(run, config, spaces, result)
     checks = list(_checks(run, result, released))
@@ -82,7 +80,7 @@ def _series(run: RunStore, result: Verification) -> set[str]:
     return released
 
 
-def _chain(run: RunStore, config: RunConfig, spaces: Spaces | None, result: Verification) -> None:
+def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, result: Verification) -> None:
     """Check every COMMIT by itself, against the one before it, and against what selection makes of its members."""
     last = _last_generation(run)
     if last is None:
@@ -112,22 +110,23 @@ def _last_generation(run: RunStore) -> int | None:
     return found if found is not None else head
 
 
-def _link(config: RunConfig, commit: Generation, previous: Generation | None, spaces: Spaces | None) -> str | None:
+def _link(
+    config: RunConfig | None, commit: Generation, previous: Generation | None, spaces: Spaces | None
+) -> str | None:
     """Say what is wrong with a COMMIT that is whole by itself; None when it is what it must be."""
-    if commit.generation == 0:
+    if commit.generation == 0 and config is not None:
         if commit.previous != config_hash(config):
             return f"its founders come from a configuration with hash {commit.previous}, run.json has another one"
         if spaces is not None and commit != create_population(config, spaces.observation):
             return "its founders are not those that the configuration and the seed give"
-    elif previous is not None:
-        if commit.previous != record_hash(previous):
-            return (
-                f"it follows {commit.previous}, but COMMIT {previous.generation} has the hash {record_hash(previous)}"
-            )
-        if [member.offspring for member in commit.members] != list(previous.offspring):
-            return f"its members are not the offspring of COMMIT {previous.generation}"
-        if commit != next_generation(config, previous, commit.members):
-            return "selection and mutation of its members give another one"
+    if previous is None:
+        return None
+    if commit.previous != record_hash(previous):
+        return f"it follows {commit.previous}, but COMMIT {previous.generation} has the hash {record_hash(previous)}"
+    if [member.offspring for member in commit.members] != list(previous.offspring):
+        return f"its members are not the offspring of COMMIT {previous.generation}"
+    if config is not None and commit != next_generation(config, previous, commit.members):
+        return "selection and mutation of its members give another one"
     return None
 
 

@@ -167,8 +167,9 @@ class Store:
             return isinstance(error, UnavailableError) or (doubtful and doubts < TRIES)
 
         def warn(state: tenacity.RetryCallState) -> None:
-            if state.attempt_number == 1 and state.outcome is not None:
-                log.warning("trying again for up to %.0f s: %s", self._patience_s, state.outcome.exception())
+            error = state.outcome.exception() if state.outcome is not None else None
+            if state.attempt_number == 1 and isinstance(error, UnavailableError):
+                log.warning("trying again for up to %.0f s: %s", self._patience_s, error)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(again),
