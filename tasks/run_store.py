@@ -140,7 +140,8 @@ class RunStore:
         """Name the checkpoints that do not exist."""
         asked = list(references)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            there = pool.map(lambda reference: self.exists(layout.blob(reference.sha256)), asked)
+            keys = [self.key(layout.blob(reference.sha256)) for reference in asked]
+            there = pool.map(lambda key: self.store.exists(key, expected=True), keys)
         return [reference for reference, found in zip(asked, there, strict=True) if not found]
 
     def put_training(self, generation: int, index: int, record: Training) -> None:
@@ -225,7 +226,7 @@ class RunStore:
     def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
         """Read a record; None when it does not exist."""
         try:
-            return self.get(name, kind)
+            return self.sealed(name, kind, expected=False).record
         except MissingError:
             return None
 
@@ -233,8 +234,8 @@ class RunStore:
         """Read a record; CorruptError when it is not one, or not what its hash says."""
         return self.sealed(name, kind).record
 
-    def sealed(self, name: str, kind: type[RecordT]) -> Sealed[RecordT]:
-        """Read a record with its seal; see `get`."""
+    def sealed(self, name: str, kind: type[RecordT], *, expected: bool = True) -> Sealed[RecordT]:
+        """Read a record with its seal; see `get`. One that is `expected` is missed only after several tries."""
 
         def verify(content: bytes) -> Sealed[RecordT]:
             try:
@@ -252,7 +253,7 @@ class RunStore:
                 )
             return sealed
 
-        return self.store.read(self.key(name), verify)
+        return self.store.read(self.key(name), verify, expected=expected)
 
     def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
         number = 0

@@ -35,9 +35,10 @@ class Finding:
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at and found. `chain` holds the COMMITs that are whole, by generation."""
+    """What was looked at and found. `chain` holds the COMMITs that are whole, by generation; `last` is the last one."""
 
     checked: int = 0
+    last: int = -1
     released: int = 0
     findings: list[Finding] = field(default_factory=list)
     chain: dict[int, Generation] = field(default_factory=dict)
@@ -85,6 +86,7 @@ def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, resul
     last = _last_generation(run)
     if last is None:
         return
+    result.last = last
     for generation in range(last + 1):
         name = layout.commit(generation)
         try:
@@ -143,9 +145,11 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
             else:
                 yield partial(_blob, run, member.training)
     named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
-    head = result.chain[max(result.chain)] if result.chain else None
-    for child in head.offspring if head is not None else ():
-        yield partial(_uncommitted, run, child.generation, child.index)
+    size = max((len(commit.offspring) for commit in result.chain.values()), default=0)
+    for generation in range(1, result.last + 2):
+        if generation not in result.chain:  # the running one, or one whose COMMIT is damaged
+            required = generation <= result.last
+            yield from (partial(_unlisted, run, generation, i, required=required) for i in range(size))
     for sha in (name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))):
         if sha not in named and sha not in released:
             yield partial(_unnamed, run, sha)
@@ -212,18 +216,18 @@ def _unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
         yield Finding("orphan", name, f"{run.key(name)}: its content is not what its name says")
 
 
-def _uncommitted(run: RunStore, generation: int, index: int) -> Iterator[Finding]:
-    """Check a member whose generation does not exist yet: what is there must be whole."""
-    uid = member_uid(generation, index)
-    try:
-        training = run.training(generation, index)
-    except CorruptError as error:
-        yield Finding("training", layout.training(generation, index), str(error), generation, uid)
-    else:
-        if training is not None and training.blob is not None:
-            yield from _blob(run, training)
-    try:
-        run.member(generation, index)
-    except CorruptError as error:
-        yield Finding("member", layout.member(generation, index), str(error), generation, uid)
+def _unlisted(run: RunStore, generation: int, index: int, *, required: bool) -> Iterator[Finding]:
+    """Check a member that no COMMIT speaks for: what is there must be whole, and if required it must be there."""
+    uid, found = member_uid(generation, index), []
+    for what, name, kind in (
+        ("training", layout.training(generation, index), Training),
+        ("member", layout.member(generation, index), Member),
+    ):
+        try:
+            found.append(run.get(name, kind) if required else run.find(name, kind))  # type: ignore[type-var]
+        except (MissingError, CorruptError) as error:
+            yield Finding(what, name, str(error), generation, uid)  # type: ignore[arg-type]
+    training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)
+    if training is not None and training.blob is not None:
+        yield from _blob(run, training)
     yield from _timings(run, generation, index, uid)

@@ -93,7 +93,7 @@ class Store:
         A key that exists with the same content is adopted, which also heals a create whose reply was lost.
         ConflictError when its content differs.
         """
-        self._persist(lambda: self._create(key, content))
+        self._persist(lambda: self._create(key, content), (MissingError,))  # a bucket that is missing for a moment
 
     def read(self, key: str, parse: Callable[[bytes], T], *, expected: bool = False) -> T:
         """Read a key and parse its content; MissingError when it does not exist.
@@ -103,9 +103,9 @@ class Store:
         doubted = (CorruptError, MissingError) if expected else (CorruptError,)
         return self._persist(lambda: parse(self.backend.read(key)), doubted)
 
-    def exists(self, key: str) -> bool:
-        """Tell whether a key exists."""
-        return self._persist(lambda: self.backend.exists(key))
+    def exists(self, key: str, *, expected: bool = False) -> bool:
+        """Tell whether a key exists; that an `expected` one does not is believed after TRIES tries."""
+        return any(self._persist(lambda: self.backend.exists(key)) for _ in range(TRIES if expected else 1))
 
     def children(self, prefix: str = "") -> list[str]:
         """List the names directly below a prefix, sorted. May lag behind on S3: never decide by it."""
