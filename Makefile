@@ -26,12 +26,13 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not campaign"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow
+	$(BIN)/python -m pytest -m campaign
 
 lint: install
 	$(BIN)/ruff format --check .

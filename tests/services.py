@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import botocore.session
@@ -20,12 +20,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 ACCESS_KEY, SECRET_KEY, BUCKET = "evolve-tests", "evolve-tests-secret", "evolve"
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Server:
-    """A running server: where it listens and how to speak to it."""
+    """A running server: where it listens, how it was started, and how to speak to it."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    command: tuple[str, ...]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,21 +82,28 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
         "s3.autoCreateBucket": "false",
         **{name: str(port) for name, port in ports.items()},
     }
+    log = directory / "weed.log"
+    command = (weed(), "mini", *(f"-{name}={value}" for name, value in options.items()))
+    server = S3Server(ports["s3.port"], command, log)
+    start_s3(server)
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(timeout=20)
+
+
+def start_s3(server: S3Server) -> None:
+    """Start a server, or start it again on its data after it was killed."""
     credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    with (directory / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [weed(), "mini", *(f"-{name}={value}" for name, value in options.items())],
-            env={**os.environ, **credentials},
-            stdout=log,
-            stderr=log,
-        )
-        server = S3Server(ports["s3.port"], process)
-        try:
-            _await_bucket(server, directory / "weed.log")
-            yield server
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with server.log.open("ab") as log:
+        server.process = subprocess.Popen(server.command, env={**os.environ, **credentials}, stdout=log, stderr=log)
+    try:
+        _await_bucket(server, server.log)
+    except BaseException:
+        server.process.kill()
+        server.process.wait()
+        raise
 
 
 def _await_bucket(server: S3Server, log: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
-from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants
+from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants, workers_of
 from tests.services import BUCKET, free_port, s3_server, wait_for
 
 CONFIG = make_config()
@@ -178,16 +178,6 @@ def test_members_run_in_parallel_and_a_killed_worker_costs_one_task_and_not_the_
     assert process.pid not in {timing.process for timing in timings}
     overlaps = [a for a in timings for b in timings if a.process != b.process and a.start < b.end and b.start < a.end]
     assert len(overlaps) >= 4
-
-
-def workers_of(pid):
-    def command(child):
-        try:
-            return Path(f"/proc/{child}/cmdline").read_bytes()
-        except OSError:
-            return b""
-
-    return {child for child in descendants(pid) if b"spawn_main" in command(child)}
 
 
 def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):

@@ -1,0 +1,117 @@
+"""SIGKILL of anything at any moment, then resume: the chain is that of an undisturbed run, byte for byte.
+
+The whole stack is real: embedded Prefect server, Dask workers, S3 server, PPO on CartPole.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import optuna
+import pytest
+
+from evo_core.local import train_on_policy
+from evo_core.records import record_hash
+from tasks.run_store import RunStore
+from tasks.store import open_store
+from tests.conftest import make_config
+from tests.flows.conftest import Cli, alive, command_of, descendants
+from tests.services import BUCKET, S3Server, s3_server, start_s3, wait_for
+
+CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
+VICTIMS = ("worker", "flow", "prefect", "s3")
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return train_on_policy(CONFIG)
+
+
+def seeds():
+    """2 seeds in `make test`, 10 in `make test-slow`, 50 in `make test-all`."""
+    for seed in range(60):
+        marks = [] if seed < 2 else [pytest.mark.slow] if seed < 12 else [pytest.mark.campaign]
+        yield pytest.param(seed, marks=marks)
+
+
+class Campaign:
+    """One run, killed again and again, and what it leaves alive."""
+
+    def __init__(self, cli: Cli, server: S3Server, seed: int) -> None:
+        self.cli, self.server, self.rng = cli, server, random.Random(seed)
+        self.everyone: set[int] = set()
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the run, or go on with it: it is the same command."""
+        arguments = ("run", "--config", "config.yaml", "--run-id", "killed", "--workers", "2", "--json")
+        self.process = self.cli.start(*arguments)
+
+    def wait(self, seconds: float) -> None:
+        """Let it run, and remember every process that it starts."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            self.everyone |= descendants(self.process.pid)
+            time.sleep(0.1)
+
+    def kill(self, victim: str) -> None:
+        """Kill one process of a kind."""
+        pid = {"flow": lambda: self.process.pid, "s3": lambda: self.server.process.pid}.get(
+            victim, lambda: self._child("uvicorn" if victim == "prefect" else "spawn_main")
+        )()
+        if pid is not None and alive(pid):
+            os.kill(pid, signal.SIGKILL)
+        if victim == "s3":
+            self.server.process.wait()
+            time.sleep(self.rng.uniform(0, 3))
+            start_s3(self.server)
+
+    def _child(self, word: str) -> int | None:
+        found = sorted(pid for pid in descendants(self.process.pid) if word in command_of(pid))
+        return self.rng.choice(found) if found else None
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return exit code and what was said."""
+        self.wait(240)
+        assert self.process.poll() is not None, "the run neither ends nor fails"
+        out, err = self.process.communicate()
+        wait_for(lambda: not any(alive(pid) for pid in self.everyone), timeout_s=30)  # no orphan outlives a run
+        return self.process.returncode, out + err
+
+
+@pytest.mark.parametrize("seed", list(seeds()))
+def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one(
+    cli, oracle, tmp_path_factory, monkeypatch, seed
+):
+    with s3_server(tmp_path_factory.mktemp("weed")) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        del cli.environment["PREFECT_API_URL"]  # every start brings its own server
+        cli.environment["EVOLVE_STORE"] = f"s3://{BUCKET}/runs"
+        cli.config(CONFIG)
+        campaign = Campaign(cli, server, seed)
+        struck = []
+        for _ in range(KILLS):
+            if campaign.process is None or campaign.process.poll() is not None:
+                campaign.start()
+            victim = campaign.rng.choice(VICTIMS)
+            campaign.wait(campaign.rng.uniform(8, 22))
+            struck.append(victim)
+            campaign.kill(victim)
+            if victim == "flow":
+                campaign.end()
+        code, said = campaign.end()
+        for _ in range(3):
+            if code == 0:
+                break
+            campaign.start()
+            code, said = campaign.end()
+        assert code == 0, (struck, said)
+        chain = [record_hash(commit) for commit in RunStore(open_store(f"s3://{BUCKET}/runs"), "killed").commits()]
+        assert chain == [record_hash(commit) for commit in oracle.commits], struck
+    trials = optuna.load_study(study_name="killed", storage=f"sqlite:///{cli.directory}/runs/study.db").trials
+    members = [member.uid for commit in oracle.commits for member in commit.members]
+    assert sorted(trial.user_attrs["uid"] for trial in trials) == members
