@@ -45,9 +45,11 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         tensors = load(content)
         header = json.loads(_metadata(content)[METADATA])
         genome = Genome.model_validate(header["genome"])
-        steps = int(header["optimizer_steps"])
+        steps = header["optimizer_steps"]
         if header["format"] != FORMAT:
             raise CheckpointError(f"expected checkpoint format {FORMAT}, got {header['format']!r}")
+        if type(steps) is not int or steps < 0:
+            raise CheckpointError(f"expected a number of optimizer steps, got {steps!r}")
     except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, CheckpointError):
             raise

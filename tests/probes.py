@@ -1,6 +1,7 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
 import os
+import time
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -161,6 +162,10 @@ class Faulty(Probe):
                 print("an environment that talks", flush=True)
             if self.what == "exit":
                 os._exit(1)
+            if self.what == "hang":
+                time.sleep(10_000)
+            if self.what == "swallow":
+                self.swallowed = [bytearray(os.urandom(2**20) * 64) for _ in range(64)]  # 4 GiB that are really there
             if self.what == "raise":
                 raise RuntimeError("the simulator fell over")
             if self.what == "nan_observation":

@@ -143,7 +143,11 @@ def test_a_run_killed_in_mid_generation_on_s3_ends_with_the_chain_of_an_undistur
         wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)  # no orphan outlives the run
         finished = [m for m in range(3) if store.exists(f"killed/gen/000002/m/{m:04d}.train.json")]
         before = {m: store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json", bytes) for m in finished}
-        result = cli.json(*arguments)
+        (elsewhere := tmp_path_factory.mktemp("fresh-machine")).joinpath("config.yaml").write_text(  # only the bucket
+            (cli.directory / "config.yaml").read_text()
+        )
+        cli.directory = elsewhere
+        result = cli.json("run", "--config", "config.yaml", "--run-id", "killed", "--workers", "3")
         assert result["head"] == slower_oracle.head
         for m, timing in before.items():  # finished members were not run again
             assert store.read(f"killed/gen/000002/m/{m:04d}.train.timing.json", bytes) == timing

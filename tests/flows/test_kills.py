@@ -43,6 +43,7 @@ class Campaign:
     def __init__(self, cli: Cli, server: S3Server, seed: int) -> None:
         self.cli, self.server, self.rng = cli, server, random.Random(seed)
         self.everyone: set[int] = set()
+        self.struck: list[str] = []
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -62,8 +63,10 @@ class Campaign:
         pid = {"flow": lambda: self.process.pid, "s3": lambda: self.server.process.pid}.get(
             victim, lambda: self._child("uvicorn" if victim == "prefect" else "spawn_main")
         )()
-        if pid is not None and alive(pid):
-            os.kill(pid, signal.SIGKILL)
+        if pid is None or not alive(pid):
+            return
+        os.kill(pid, signal.SIGKILL)
+        self.struck.append(victim)
         if victim == "s3":
             self.server.process.wait()
             time.sleep(self.rng.uniform(0, 3))
@@ -93,13 +96,11 @@ def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one
         cli.environment["EVOLVE_STORE"] = f"s3://{BUCKET}/runs"
         cli.config(CONFIG)
         campaign = Campaign(cli, server, seed)
-        struck = []
         for _ in range(KILLS):
             if campaign.process is None or campaign.process.poll() is not None:
                 campaign.start()
             victim = campaign.rng.choice(VICTIMS)
             campaign.wait(campaign.rng.uniform(8, 22))
-            struck.append(victim)
             campaign.kill(victim)
             if victim == "flow":
                 campaign.end()
@@ -109,9 +110,10 @@ def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one
                 break
             campaign.start()
             code, said = campaign.end()
-        assert code == 0, (struck, said)
+        assert code == 0, (campaign.struck, said)
+        assert campaign.struck
         chain = [record_hash(commit) for commit in RunStore(open_store(f"s3://{BUCKET}/runs"), "killed").commits()]
-        assert chain == [record_hash(commit) for commit in oracle.commits], struck
+        assert chain == [record_hash(commit) for commit in oracle.commits], campaign.struck
     trials = optuna.load_study(study_name="killed", storage=f"sqlite:///{cli.directory}/runs/study.db").trials
     members = [member.uid for commit in oracle.commits for member in commit.members]
     assert sorted(trial.user_attrs["uid"] for trial in trials) == members

@@ -1,12 +1,16 @@
 """The layout of a run, and records that are verified whenever they are read."""
 
 import json
+import time
 
 import pytest
 
 from evo_core.local import train_on_policy
+from flows.summary import finished
+from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import ConflictError, CorruptError, MissingError, open_store
+from tasks.store.memory import MemoryBackend
 from tests.conftest import make_config
 
 NUMERICS = {"torch": "2", "cpu": "x"}
@@ -114,3 +118,30 @@ def test_other_numerics_are_named_beside_the_hashed_part(run, tmp_path, result):
 def test_a_run_id_that_could_leave_its_place_is_refused(tmp_path, run_id):
     with pytest.raises(ValueError, match="expected 1 to 63"):
         RunStore(open_store(tmp_path.as_uri()), run_id)
+
+
+def test_ten_thousand_generations_are_found_and_summarised_by_few_requests(result, monkeypatch):
+    config = make_config(**{"training.max_steps": 10_000 * 768})
+    run = RunRef("memory://long", "run", config, "cpu")
+    store = run.open()
+    store.create_run(config)
+    head = result.commits[-1].model_copy(update={"generation": 10_000})
+    for generation in range(10_000):
+        store.store.create(f"run/gen/{generation:06d}/COMMIT.json", b"is there")
+    store.put_commit(head)
+    for elite in {head.elite.generation: head.elite, head.best.generation: head.best}.values():
+        store.put_confirmation(elite.generation, result.confirmed.model_copy(update={"uid": elite.uid}))
+    asked = []
+    for name in ("read", "exists"):
+        operation = getattr(MemoryBackend, name)
+        monkeypatch.setattr(
+            MemoryBackend, name, lambda self, key, operation=operation: asked.append(key) or operation(self, key)
+        )
+    assert store.head() == head
+    assert len(asked) <= 40
+    asked.clear()
+    began = time.monotonic()
+    summary, found = finished(run)
+    assert (summary.generations, found) == (10_000, head)
+    assert len(asked) <= 40
+    assert time.monotonic() - began < 10
