@@ -33,6 +33,9 @@ def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iter
                 "distributed.worker.daemon": True,
                 "distributed.admin.log-format": "%(message)s",
                 "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+                # sys._current_frames, by which Dask's profiler looks at every thread, can lock up an interpreter
+                # in which another thread begins or ends just then (seen with Python 3.11)
+                "distributed.worker.profile.enabled": False,
             }
         ),
         LocalCluster(
