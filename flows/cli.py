@@ -149,11 +149,11 @@ def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json
 
 
 @app.command
-def doctor(*, store: Store = None, json: Json = False) -> int:
-    """Check this installation: versions, shadowed packages, Prefect API, store, device."""
+def doctor(env: str | None = None, /, *, store: Store = None, json: Json = False) -> int:
+    """Check this installation; or an environment (by its id): spaces, and whether it is deterministic under a seed."""
     from flows.commands.doctor import examine
 
-    return examine(store, json=json)
+    return examine(env, store, json=json)
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from optuna.distributions import (
 )
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import IntegrityError
 
 from evo_core.architecture import Layers
 from evo_core.config import RunConfig, evolvable_hyperparameters
@@ -30,6 +31,12 @@ from tasks.store import CorruptError
 
 FOUNDERS = "founders"
 """The study's attribute that says by the hash of COMMIT 0 whose it is."""
+
+KEY = "evolve"
+"""The trial's attribute that no other trial of the database may share: run id and member."""
+
+_ONCE = f"CREATE UNIQUE INDEX IF NOT EXISTS evolve_once ON trial_user_attributes (value_json) WHERE key = '{KEY}'"
+"""Lets the database itself refuse a member's second trial, from whichever recorder it comes."""
 
 DATABASE_S = 20
 """Longest wait for a database that is locked or does not answer."""
@@ -77,8 +84,11 @@ class StudyRecorder:
     def _add(self, member: Member) -> bool:
         if member.uid in self._recorded:
             return False
-        self._study.add_trial(self._trial(member))
         self._recorded.add(member.uid)
+        try:
+            self._study.add_trial(self._trial(member))
+        except IntegrityError:  # another recorder of this run was faster
+            return False
         return True
 
     def _trial(self, member: Member) -> FrozenTrial:
@@ -87,7 +97,7 @@ class StudyRecorder:
             value=member.fitness,
             params=parameters(member.offspring.genome),
             distributions=self._distributions,
-            user_attrs=attributes(member),
+            user_attrs={**attributes(member), KEY: f"{self._run.run_id} {member.uid}"},
         )
         trial.datetime_start, trial.datetime_complete = self._times(member)
         trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
@@ -142,7 +152,11 @@ def open_storage(study_url: str) -> RDBStorage:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     elif url.drivername.startswith("postgresql"):
         waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
-    return RDBStorage(study_url, engine_kwargs={"connect_args": waits})
+    storage = RDBStorage(study_url, engine_kwargs={"connect_args": waits})
+    if waits:  # these databases know partial indexes
+        with storage.engine.begin() as connection:
+            connection.execute(text(_ONCE))
+    return storage
 
 
 def distributions(config: RunConfig) -> dict[str, BaseDistribution]:

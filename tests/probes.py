@@ -208,6 +208,16 @@ class Coin(Probe):
         return float(action == self.coin), True
 
 
+class Unseeded(Probe):
+    """Draws from a generator that nobody seeds."""
+
+    def _observe(self):
+        return np.random.default_rng().random(1, np.float32)
+
+    def outcome(self, action):
+        return 0.0, False
+
+
 class Huge(Probe):
     """Observes finite numbers so large that a network's outputs are not."""
 
@@ -304,6 +314,7 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "NoLimit": (NoLimit, None),
     "ReusedBuffer": (ReusedBuffer, 5),
     "Coin": (Coin, 10),
+    "Unseeded": (Unseeded, 10),
     "Huge": (Huge, 10),
     "HugeContinuous": (HugeContinuous, 10),
     "OutsideItsSpace": (OutsideItsSpace, 10),

@@ -28,9 +28,12 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(store: str | None, *, json: bool) -> int:
-    """Print every check; exit code 1 when one of them needs attention."""
-    checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
+def examine(env_id: str | None, store: str | None, *, json: bool) -> int:
+    """Print every check, of an environment or of the installation; exit code 1 when one of them needs attention."""
+    if env_id is not None:
+        checks = list(_environment(env_id))
+    else:
+        checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
     if json:
         emit([check._asdict() for check in checks])
     else:
@@ -39,6 +42,29 @@ def examine(store: str | None, *, json: bool) -> int:
             table.add_row(check.name, check.finding, check.advice or "–")
         Console().print(table, highlight=False)
     return 1 if any(check.advice for check in checks) else 0
+
+
+def _environment(env_id: str) -> Iterator[Check]:
+    """Look at an environment as a run would; ConfigError when a run would refuse it."""
+    from evo_core.determinism import first_difference
+    from evo_core.envs import inspect_environment
+    from evo_core.failures import MemberFailure
+    from evo_core.loading import parse_config
+
+    config = parse_config({"env": {"id": env_id}, "training": {"max_steps": 10**6}, "evaluation": {"max_steps": 1000}})
+    spec = inspect_environment(config)
+    yield Check("observation space", str(spec.spaces.observation))
+    yield Check("action space", str(spec.spaces.action))
+    yield Check("time limit", str(spec.time_limit), "" if spec.time_limit else "set evaluation.max_steps")
+    try:
+        difference = first_difference(config.env)
+    except MemberFailure as failure:
+        yield Check("1,000 random steps", str(failure), "mend the environment: its members would fail")
+        return
+    advice = "draw all randomness from self.np_random, which reset(seed=…) seeds: runs cannot be repeated otherwise"
+    yield Check(
+        "deterministic under a seed", difference or "yes, over 1,000 random steps", advice if difference else ""
+    )
 
 
 def _versions() -> Iterator[Check]:

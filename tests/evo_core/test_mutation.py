@@ -71,7 +71,7 @@ def within(architecture, bounds):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(envs, seeds, shared)
 def test_a_long_line_of_mutations_keeps_bounds_and_always_makes_a_whole_network(env, seed, share_encoder):
     config, spaces, state = founder(env, seed, share_encoder)
@@ -93,7 +93,7 @@ def test_a_long_line_of_mutations_keeps_bounds_and_always_makes_a_whole_network(
         assert torch.isfinite(values).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(envs, seeds)
 def test_the_optimizer_covers_exactly_the_networks_parameters_after_every_mutation(env, seed):
     config, spaces, state = founder(env, seed)
@@ -110,7 +110,7 @@ def test_the_optimizer_covers_exactly_the_networks_parameters_after_every_mutati
         assert all(bool((p != old).all()) for p, old in zip(agent.network.parameters(), before, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(envs, seeds, shared, st.sampled_from(sorted(ACTIVATIONS)))
 def test_every_growth_preserves_the_function(env, seed, share_encoder, activation):
     config, spaces, state = founder(env, seed, share_encoder)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.conftest import make_config
-from tests.flows.conftest import EVOLVE, Cli
+from tests.flows.conftest import EVOLVE, ROOT, Cli
 
 BAD_INPUT = [
     (("--algorithm.lrr", "3"), "algorithm.lrr: unknown key; did you mean lr"),
@@ -115,6 +115,16 @@ def test_doctor_finds_a_directory_that_shadows_ours(bare):
 def test_doctor_is_content_with_a_sound_installation(bare):
     del bare.environment["PREFECT_API_URL"]
     assert all(check["advice"] == "" for check in json.loads(bare("doctor", "--json").stdout))
+
+
+def test_doctor_examines_an_environment(bare):
+    checks = {check["name"]: check for check in bare.json("doctor", "CartPole-v1")}
+    assert checks["deterministic under a seed"]["finding"] == "yes, over 1,000 random steps"
+    assert "Discrete(2)" in checks["action space"]["finding"]
+    bare.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Unseeded-v0", expect=1)}
+    assert "self.np_random" in checks["deterministic under a seed"]["advice"]
+    assert "did you mean CartPole-v1" in bare("doctor", "CartPol-v1", expect=2).stderr
 
 
 def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):

@@ -67,6 +67,21 @@ def test_a_recorder_adds_what_is_missing_and_nothing_twice(tmp_path, commits):
     assert sorted(uids(tmp_path)) == sorted(m.uid for commit in commits for m in commit.members)
 
 
+def test_two_recorders_of_one_run_add_nothing_twice(tmp_path, commits):
+    run = stored(tmp_path, commits)
+    first, second = (StudyRecorder(run, CONFIG, study_url(tmp_path)) for _ in range(2))
+    assert first.catch_up(commits[2]) == 6
+    assert second.catch_up(commits[3]) == 3
+    assert first.catch_up(commits[3]) == 0
+    assert sorted(uids(tmp_path)) == sorted(m.uid for commit in commits for m in commit.members)
+    other = RunStore(open_store((tmp_path / "other").as_uri()), "other")
+    for commit in commits:
+        other.put_commit(commit)
+    assert (
+        StudyRecorder(other, CONFIG, study_url(tmp_path)).catch_up(commits[3]) == 9
+    )  # the same members of another run
+
+
 def test_every_gene_of_every_scale_is_a_parameter_with_one_distribution(tmp_path, commits):
     StudyRecorder(stored(tmp_path, commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
     trials = optuna.load_study(study_name="run", storage=study_url(tmp_path)).trials

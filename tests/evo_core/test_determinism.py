@@ -1,0 +1,21 @@
+"""Environments that repeat themselves under a seed, and those that do not."""
+
+import pytest
+
+from evo_core.determinism import first_difference
+from evo_core.failures import MemberFailure
+from tests.conftest import make_config
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "Probe/Coin-v0"])
+def test_a_sound_environment_repeats_itself(env):
+    assert first_difference(make_config(env).env) is None
+
+
+def test_unseeded_randomness_is_found_at_once():
+    assert first_difference(make_config("Probe/Unseeded-v0").env).startswith("step 0: observations")
+
+
+def test_an_environment_that_breaks_says_so():
+    with pytest.raises(MemberFailure, match="simulator fell over"):
+        first_difference(make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": "raise"}}).env)
