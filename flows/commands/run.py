@@ -104,7 +104,9 @@ def read_settings(operational: Operational) -> Settings:
         return Settings(**{name: value for name, value in operational.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        raise BadInput(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+        flag, reason = str(first["loc"][0]).replace("_", "-"), first["msg"].removeprefix("Value error, ")
+        given = "" if "got" in reason else f", got {first['input']!r}"
+        raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{given}") from None
 
 
 def _check_device(settings: Settings) -> None:

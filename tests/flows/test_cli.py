@@ -31,7 +31,10 @@ BAD_INPUT = [
     (("--engine", "tcp://far:8786"), "cannot reach this directory; use --store s3://"),
     (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
     (("--device", "tpu"), "Choose from"),
-    (("--workers", "0"), "--workers: "),
+    (("--workers", "0"), "--workers: expected greater than or equal to 1, got 0"),
+    (("--member-deadline", "0"), "--member-deadline: expected greater than 0"),
+    (("--member-memory", "much"), "--member-memory: could not parse value and unit from byte string, got 'much'"),
+    (("--keep-generations", "0"), "--keep-generations: "),
     (("--seed",), "--seed: expected a value after it"),
     (("--algorithm.recurrent", "true"), "not yet available in this version"),
 ]
