@@ -26,7 +26,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 test: install
-	$(BIN)/python -m pytest -m "not slow and not campaign"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not campaign"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -16,7 +16,7 @@ from tasks.ref import RunRef
 from tasks.run_store import Extension, RunStore, extended
 from tasks.store import MissingError, open_store
 
-QUICK_S = 40.0
+QUICK_S = 35.0
 """Patience with a store before anything runs: a wrong address should not look like work."""
 
 

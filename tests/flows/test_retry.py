@@ -47,6 +47,7 @@ def served(cli: Cli):
             runner.wait()
 
 
+@pytest.mark.slow
 def test_retry_in_the_ui_continues_a_crashed_run_from_the_store(cli, prefect_url, oracle):
     with served(cli) as runner, httpx.Client(base_url=prefect_url, timeout=30) as api:
 
