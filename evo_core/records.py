@@ -16,13 +16,11 @@ FailureReason = Literal[
     "nan_reward",  # the environment returned a reward that is not finite
     "nan_loss",  # loss, gradient or network output stopped being finite
     "environment_error",  # the environment raised
+    # what follows is written by the flow after the last attempt; what stands above repeats itself
     "deadline",  # every attempt took longer than the deadline of who deployed the run
     "memory",  # every attempt took more memory than its worker may
     "lost",  # every attempt was lost to the infrastructure
 ]
-
-INFRASTRUCTURE: frozenset[FailureReason] = frozenset({"deadline", "memory", "lost"})
-"""Reasons that the flow writes, after the last attempt; the others come from the member itself, and repeat."""
 
 
 class BlobRef(Record):

@@ -16,7 +16,7 @@ from flows.settings import Settings
 from tasks.generation import release_checkpoints, select_and_mutate
 from tasks.members import evaluate_member, train_member
 from tasks.ref import RunRef
-from tasks.store import MissingError
+from tasks.store import ConflictError, MissingError, StoreError
 from tasks.watchdog import ended_topic
 
 Population = tuple[Offspring, ...]
@@ -35,7 +35,10 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     observer().committed(commit)
     if keep := Settings().keep_generations:
-        release_checkpoints(ref, commit, keep)
+        try:
+            release_checkpoints(ref, commit, keep)
+        except StoreError as error:  # a tidy store is not worth a run
+            observer().warned(f"old checkpoints were not released: {error}")
     return commit
 
 
@@ -96,8 +99,12 @@ def _write_off(ref: RunRef, lost: Population, finished: int) -> dict[str, Member
     store, members = ref.open(), {}
     for offspring in lost:
         address = (offspring.generation, offspring.index)
-        member = store.member(*address) or lost_member(offspring, store.training(*address), why[offspring.uid])
-        store.put_member(*address, member)
+        try:
+            member = store.member(*address) or lost_member(offspring, store.training(*address), why[offspring.uid])
+            store.put_training(*address, member.training)
+            store.put_member(*address, member)
+        except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
+            member = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
         observer().evaluated(member)
         members[offspring.uid] = member
     return members

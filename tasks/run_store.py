@@ -134,7 +134,12 @@ class RunStore:
                 )
             return content
 
-        return self.store.read(key, verify, expected=True)
+        try:
+            return self.store.read(key, verify, expected=True)
+        except MissingError:
+            raise MissingError(
+                f"{key} does not exist; `evolve verify {self.run_id} --repair` computes it again"
+            ) from None
 
     def missing_blobs(self, references: Iterable[BlobRef]) -> list[BlobRef]:
         """Name the checkpoints that do not exist."""
@@ -220,8 +225,12 @@ class RunStore:
         return self.store.exists(self.key(name))
 
     def put(self, name: str, record: Record) -> None:
-        """Seal a record and create it."""
-        self.store.create(self.key(name), sealed_bytes(record, self.numerics))
+        """Seal a record and create it; one that exists is adopted if it differs in nothing but its numerics."""
+        try:
+            self.store.create(self.key(name), sealed_bytes(record, self.numerics))
+        except ConflictError:
+            if self.get(name, type(record)) != record:
+                raise
 
     def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
         """Read a record; None when it does not exist."""

@@ -10,7 +10,7 @@ from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import INFRASTRUCTURE, Confirmation, Generation, Member, Training, config_hash, record_hash
+from evo_core.records import Confirmation, Generation, Member, Training, config_hash, record_hash
 from evo_core.records import uid as member_uid
 from tasks import layout
 from tasks.run_store import CONNECTIONS, Extension, Release, RunStore
@@ -169,15 +169,10 @@ def _confirmation(run: RunStore, commit: Generation) -> Iterator[Finding]:
 def _records(run: RunStore, member: Member) -> Iterator[Finding]:
     """Check a committed member's own records against its COMMIT."""
     generation, index = member.offspring.generation, member.offspring.index
-    trained: Training | None = member.training
-    if member.training.failure is not None and member.training.failure.reason in INFRASTRUCTURE:
-        trained = None  # written off by the flow before it was trained
     for what, name, kind, expected in (
-        ("training", layout.training(generation, index), Training, trained),
+        ("training", layout.training(generation, index), Training, member.training),
         ("member", layout.member(generation, index), Member, member),
     ):
-        if expected is None:
-            continue
         try:
             found = run.get(name, kind)  # type: ignore[type-var]
         except (MissingError, CorruptError) as error:

@@ -114,6 +114,14 @@ def test_other_numerics_are_named_beside_the_hashed_part(run, tmp_path, result):
     assert elsewhere.other_numerics(result.commits[3]) == ["COMMIT 3 was made with torch 2, here is 3"]
 
 
+def test_the_same_record_made_on_another_kind_of_machine_is_adopted(run, tmp_path, result):
+    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", {"torch": "3", "cpu": "x"})
+    elsewhere.put_commit(result.commits[2])
+    assert run.other_numerics(result.commits[2]) == []  # the first one stays
+    with pytest.raises(ConflictError):
+        elsewhere.put_commit(result.commits[2].model_copy(update={"train_steps": 1}))
+
+
 @pytest.mark.parametrize("run_id", ["", "Upper", "a/b", "../x", "-a", "a" * 64, "a b", "a\n"])
 def test_a_run_id_that_could_leave_its_place_is_refused(tmp_path, run_id):
     with pytest.raises(ValueError, match="expected 1 to 63"):
