@@ -76,7 +76,7 @@ class VectorEnvs:
                     result.final_observations[b] = np.array(observation, self.observations.dtype)
                     observation, _ = env.reset()
                 self.observations[b] = observation
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise environment_error(error, self.steps) from error
         self.steps += count
         self._check(result)
@@ -107,13 +107,13 @@ def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
     except MemberFailure:
         close_all(made)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         close_all(made)
         raise environment_error(error, 0) from error
     return VectorEnvs(made, observations, np.zeros(len(made)))
 
 
-def environment_error(error: Exception, step: int) -> MemberFailure:
+def environment_error(error: BaseException, step: int) -> MemberFailure:
     """Name what an environment raised."""
     return MemberFailure("environment_error", step, f"{type(error).__name__}: {error}")
 
@@ -149,7 +149,7 @@ def inspect_environment(config: RunConfig) -> EnvSpec:
     _require_registered(config.env.id)
     try:
         env = make_env(config.env)
-    except Exception as error:  # whatever the constructor makes of its arguments
+    except (Exception, SystemExit) as error:  # whatever the constructor makes of its arguments
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}: {reason}"]) from error
     try:

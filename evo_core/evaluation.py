@@ -73,7 +73,7 @@ def _play(
             actions = _act(agent, observations, rng if not config.evaluation.deterministic else None, steps)
             try:
                 results = [vector.envs[i].step(action) for i, action in zip(alive, actions, strict=True)]
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise environment_error(error, steps) from error
             observations = np.array([result[0] for result in results], observations.dtype)
             rewards = np.array([result[1] for result in results], np.float64)

@@ -1,5 +1,6 @@
 """Confirmation of an elite on fresh seeds, its episodes spread over the engine."""
 
+from distributed.scheduler import KilledWorker
 from prefect import flow
 
 from evo_core.confirmation import chunk_count, confirmation
@@ -7,17 +8,21 @@ from evo_core.records import Confirmation, EliteRef
 from flows.observer import observer
 from flows.runs import open_ref
 from tasks.members import confirm_chunk
+from tasks.store import PATIENCE_S
 
 
 @flow(name="confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
 def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""
-    ref = open_ref(run_id)
+    ref = open_ref(run_id, PATIENCE_S)
     store = ref.open()
     record = store.confirmation(elite.generation)
     if record is None:
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
-        record = confirmation(elite, [chunk.result() for chunk in chunks])
+        try:
+            record = confirmation(elite, [chunk.result() for chunk in chunks])
+        except KilledWorker as error:
+            observer().warned(f"{elite.uid}: its confirmation ended its worker again and again: {error}")
         if record is None:
             observer().warned(f"{elite.uid} cannot be confirmed: its environment broke")
             return None

@@ -9,7 +9,7 @@ from evo_core.envs import inspect_environment, notices
 from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
-from flows.generation import evolve_generation
+from flows.generation import evolve_generation, tidy
 from flows.lineage import LineageView
 from flows.observer import observer
 from flows.outages import survives_outages
@@ -51,6 +51,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         head = store.head() or found_population(run, environment.spaces)
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
+        tidy(run, None)
         lineage = LineageView(run, settings.study_url)
         watcher.began(run.run_id, head)
         while not ended(config, head, confirm):

@@ -1,13 +1,16 @@
-"""What a lineage database may do to a run: none of it stops training."""
+"""What a lineage database may do to a run: it may be away, hang, be locked, lack its driver, belong to another run."""
 
-from optuna.exceptions import OptunaError
-from sqlalchemy.exc import SQLAlchemyError
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from tasks.store import StoreError
-from tasks.study import ForeignStudy
 
-VIEW_FAULTS = (OptunaError, SQLAlchemyError, StoreError, ForeignStudy, ImportError, OSError)
-"""It may be away, be locked, belong to another run, or lack its driver or its directory."""
+@contextmanager
+def tolerated(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell what the body raised instead of raising it: a view never stops what it is a view of."""
+    try:
+        yield
+    except Exception as error:  # drivers of databases raise what they like
+        tell(describe_fault(error))
 
 
 def describe_fault(error: BaseException) -> str:

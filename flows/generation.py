@@ -7,16 +7,17 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect_dask import get_dask_client
 
-from evo_core.evolution.population import GenerationFailed
+from evo_core.evolution.population import require_survivors
 from evo_core.records import FailureReason, Generation, Member, Offspring
 from evo_core.training import lost_member
 from flows.observer import observer
 from flows.runs import open_ref
 from flows.settings import Settings
+from tasks import layout
 from tasks.generation import release_checkpoints, select_and_mutate
 from tasks.members import evaluate_member, train_member
 from tasks.ref import RunRef
-from tasks.store import ConflictError, MissingError, StoreError
+from tasks.store import PATIENCE_S, ConflictError, MissingError, StoreError
 from tasks.watchdog import ended_topic
 
 Population = tuple[Offspring, ...]
@@ -25,8 +26,11 @@ Population = tuple[Offspring, ...]
 @flow(name="generation", flow_run_name="generation {generation}", persist_result=False)
 def evolve_generation(run_id: str, generation: int) -> Generation:
     """Make COMMIT `generation` from the one before it; what is already stored is not run again."""
-    ref = open_ref(run_id)
-    previous = ref.open().commit(generation - 1)
+    ref = open_ref(run_id, PATIENCE_S)
+    store = ref.open()
+    if (existing := store.find(layout.commit(generation), Generation)) is not None:
+        return existing  # another process was faster
+    previous = store.commit(generation - 1)
     observer().generation_began(previous.offspring)
     try:
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
@@ -34,26 +38,38 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
         observer().warned(str(error))
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     observer().committed(commit)
-    if keep := Settings().keep_generations:
-        try:
-            release_checkpoints(ref, commit, keep)
-        except StoreError as error:  # a tidy store is not worth a run
-            observer().warned(f"old checkpoints were not released: {error}")
+    tidy(ref, commit)
     return commit
 
 
+def tidy(ref: RunRef, head: Generation | None) -> None:
+    """Release what a COMMIT has made superfluous (None: whatever is), if that is wanted; it never stops a run."""
+    if keep := Settings().keep_generations:
+        try:
+            release_checkpoints(ref, head, keep)
+        except StoreError as error:
+            observer().warned(f"old checkpoints were not released: {error}")
+
+
 def _run_members(ref: RunRef, population: Population) -> list[Member]:
-    """Train and evaluate all members on the engine; the order of completion does not matter."""
+    """Train and evaluate all members on the engine; the order of completion does not matter.
+
+    Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
+    """
     members = _attempt(ref, population)
     reasons = _reasons(ref)
     for offspring in population:
         # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
         if offspring.uid not in members and offspring.uid not in reasons:
             members |= _attempt(ref, (offspring,))
-    lost = tuple(offspring for offspring in population if offspring.uid not in members)
-    if lost:
-        members |= _write_off(ref, lost, len(members))
-    return [members[offspring.uid] for offspring in population]
+    store, reasons = ref.open(), _reasons(ref)
+    for offspring in population:
+        if offspring.uid not in members:
+            trained = store.training(offspring.generation, offspring.index)
+            members[offspring.uid] = lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
+    ordered = [members[offspring.uid] for offspring in population]
+    require_survivors(ref.config, population[0].generation, ordered)
+    return [member if member.failure is None else _write_down(ref, member) for member in ordered]
 
 
 def _attempt(ref: RunRef, population: Population) -> dict[str, Member]:
@@ -80,31 +96,17 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Member]:
 def _reasons(ref: RunRef) -> dict[str, FailureReason]:
     """Ask the scheduler which members' workers ended themselves, and why."""
     with get_dask_client() as client:
-        events: tuple[tuple[float, dict[str, Any]], ...] = client.get_events(ended_topic(ref.run_id))
+        events: tuple[tuple[float, dict[str, Any]], ...] = client.get_events(ended_topic(ref.session))
     return {event["uid"]: event["reason"] for _, event in events}
 
 
-def _write_off(ref: RunRef, lost: Population, finished: int) -> dict[str, Member]:
-    """Record members whose every attempt was lost, unless so many are lost that the fault is elsewhere."""
-    reasons = _reasons(ref)
-    why = {offspring.uid: reasons.get(offspring.uid, "lost") for offspring in lost}
-    needed = ref.config.population.required_survivors
-    if finished < needed:
-        raise GenerationFailed(
-            f"every attempt of {len(lost)} members was lost ({', '.join(f'{u}: {r}' for u, r in why.items())}), "
-            f"{finished} members finished and population.min_survivors asks for {needed}; nothing was written off. "
-            "deadline and memory: raise --member-deadline or --member-memory; lost: look for lack of memory or an "
-            "environment that ends its process"
-        )
-    store, members = ref.open(), {}
-    for offspring in lost:
-        address = (offspring.generation, offspring.index)
-        try:
-            member = store.member(*address) or lost_member(offspring, store.training(*address), why[offspring.uid])
-            store.put_training(*address, member.training)
-            store.put_member(*address, member)
-        except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
-            member = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
-        observer().evaluated(member)
-        members[offspring.uid] = member
-    return members
+def _write_down(ref: RunRef, member: Member) -> Member:
+    """Record a member that failed; return what counts."""
+    store, offspring = ref.open(), member.offspring
+    try:
+        store.put_training(offspring.generation, offspring.index, member.training)
+        store.put_member(offspring.generation, offspring.index, member)
+    except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
+        member = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
+    observer().evaluated(member)
+    return member

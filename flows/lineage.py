@@ -4,7 +4,7 @@ import threading
 from contextvars import copy_context
 
 from evo_core.records import Generation
-from flows.faults import VIEW_FAULTS, describe_fault
+from flows.faults import tolerated
 from flows.observer import observer
 from tasks.generation import record_lineage
 from tasks.ref import RunRef
@@ -58,15 +58,16 @@ class LineageView:
 
     def _bring_up_to(self, head: Generation) -> None:
         """Record what is missing; a database that fails is a warning, said once, and is tried again next time."""
-        try:
+        self.behind = f"the study lacks generations up to {head.generation}"
+        faults: list[str] = []
+        with tolerated(faults.append):
             if self._recorder is None:
                 self._recorder = StudyRecorder(self._run.open(), self._run.config, self._url)
             record_lineage(self._recorder, head)
             self.behind = self._told = None
-        except VIEW_FAULTS as error:
+        for reason in faults:
             self._recorder = None
-            reason = describe_fault(error)
-            self.behind = f"the study lacks generations up to {head.generation}: {reason}"
+            self.behind = f"{self.behind}: {reason}"
             if reason != self._told:
                 observer().warned(self.behind)
             self._told = reason

@@ -14,8 +14,8 @@ import tenacity
 
 from flows.observer import observer
 
-OUTAGE_S = 15 * 60.0
-"""How long a run waits for an API to come back before it fails, to be resumed."""
+TRIES = 150
+"""How often a subflow is called while the API refuses connections, a quarter of an hour in all, before a run fails."""
 
 PAUSE_S = 5.0
 
@@ -32,7 +32,7 @@ def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_of_the_api),
         wait=tenacity.wait_fixed(PAUSE_S),
-        stop=tenacity.stop_after_delay(OUTAGE_S),
+        stop=tenacity.stop_after_attempt(TRIES),
         before_sleep=_warn,
         reraise=True,
     )

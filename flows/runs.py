@@ -9,12 +9,14 @@ from evo_core.config import RunConfig
 from evo_core.envs import inspect_environment
 from evo_core.loading import ConfigError, did_you_mean, differences
 from flows.settings import BadInput, Settings
+from flows.summary import finished
 from tasks import layout
 from tasks.fork import fork
 from tasks.recomputation import Recomputer
+from tasks.records import Extension, extended
 from tasks.ref import RunRef
-from tasks.run_store import Extension, RunStore, extended
-from tasks.store import MissingError, open_store
+from tasks.run_store import RunStore
+from tasks.store import PATIENCE_S, MissingError, open_store
 
 QUICK_S = 35.0
 """Patience with a store before anything runs: a wrong address should not look like work."""
@@ -27,12 +29,12 @@ def fresh_run_id(config: RunConfig) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d}-{letters}"
 
 
-def check_run(settings: Settings, config: RunConfig, run_id: str) -> bool:
+def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: float = QUICK_S) -> bool:
     """Tell whether a run exists; ConfigError lists the differences when it has another configuration.
 
     The budget it began with and the one it was extended to are both its own.
     """
-    run = _open(settings, run_id)
+    run = _open(settings, run_id, patience_s)
     try:
         original = run.run_file().config
     except MissingError:
@@ -54,10 +56,10 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
     UnsafeError for a store on which two writers could both win.
     """
-    _open(settings, run_id).store.probe()
-    if not check_run(settings, config, run_id):
+    _open(settings, run_id, PATIENCE_S).store.probe()
+    if not check_run(settings, config, run_id, PATIENCE_S):
         open_run(settings, config, run_id).open().create_run(config)
-    return open_ref(run_id)
+    return open_ref(run_id, PATIENCE_S)
 
 
 def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: float | None) -> None:
@@ -74,7 +76,15 @@ def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: f
             f"--extend: expected the new TOTAL of training steps, more than {config.training.max_steps:,}, got "
             f"{extension.max_steps:,}; `evolve status {run_id}` shows how many are spent"
         )
-    _open(settings, run_id).extend(extension)
+    run = _open(settings, run_id)
+    run.store.probe()
+    longer = open_run(settings, extended(config, extension), run_id)
+    if finished(longer) is not None:
+        raise BadInput(
+            f"run {run_id} would still be finished: its target {extension.target} is reached, or its budget of "
+            f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"
+        )
+    run.extend(extension)
 
 
 def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> None:
@@ -83,21 +93,27 @@ def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> N
     target = open_run(settings, source.config, new_id).open()
     store = source.open()
     last = store.last(layout.commit)
-    if last is None or not 0 <= generation <= last:
-        raise BadInput(f"--from-generation: expected 0 to {last or 0}, the generations of {run_id}, got {generation}")
+    if last is None:
+        raise BadInput(f"--from-generation: run {run_id} has no generation yet; resume it instead")
+    if not 0 <= generation <= last:
+        raise BadInput(f"--from-generation: expected 0 to {last}, the generations of {run_id}, got {generation}")
     with suppress(MissingError):
         origin = target.run_file().forked_from
         if origin is None or (origin.run_id, origin.generation) != (run_id, generation):
             raise BadInput(f"--run-id {new_id}: there is such a run already; choose another id for the fork")
         return
+    begun = target.last(layout.commit)
+    if begun is not None and (begun > generation or target.commit(0) != store.commit(0)):
+        raise BadInput(f"--run-id {new_id}: something else was begun under this id; choose another one for the fork")
+    target.store.probe()
     spaces = inspect_environment(source.config).spaces
     fork(store, target, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 
 
-def open_ref(run_id: str) -> RunRef:
+def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
     """Find a run in the store that the environment names; BadInput suggests others when it is not there."""
     settings = Settings()
-    run = _open(settings, run_id)
+    run = _open(settings, run_id, patience_s)
     try:
         return open_run(settings, run.config(), run_id)
     except MissingError:
@@ -126,8 +142,8 @@ def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[s
     return [f"a higher budget is all that differs: `evolve resume {run_id} --extend {wanted.max_steps}{target}`"]
 
 
-def _open(settings: Settings, run_id: str) -> RunStore:
+def _open(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:
     try:
-        return RunStore(open_store(settings.store_url, QUICK_S), run_id)
+        return RunStore(open_store(settings.store_url, patience_s), run_id)
     except ValueError as error:
         raise BadInput(str(error)) from None

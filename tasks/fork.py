@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from evo_core.records import BlobRef, Generation, Member, record_hash
 from tasks import layout
 from tasks.recomputation import Recomputer
-from tasks.run_store import CONNECTIONS, Fork, Release, RunStore
+from tasks.records import Fork, Release
+from tasks.run_store import CONNECTIONS, RunStore
 from tasks.store import MissingError
 from tasks.verification import PHASES
 

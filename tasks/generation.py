@@ -46,6 +46,8 @@ def record_lineage(recorder: StudyRecorder, head: Generation) -> int:
 
 
 @task(name="release checkpoints", cache_policy=NO_CACHE, persist_result=False)
-def release_checkpoints(run: RunRef, head: Generation, keep_generations: int) -> int:
-    """Delete the checkpoints of the generation that has just left those to keep; return how many."""
+def release_checkpoints(run: RunRef, head: Generation | None, keep_generations: int) -> int:
+    """Delete the checkpoints that a COMMIT has made superfluous, or all that are (None); return how many."""
+    if head is None:
+        return len(retention.collect(run.open(), keep_generations).blobs)
     return retention.release_passed(run.open(), head, keep_generations)

@@ -1,5 +1,6 @@
 """A reference to a run, small enough to travel with every task."""
 
+import secrets
 from dataclasses import dataclass, field
 
 import torch
@@ -13,13 +14,17 @@ from tasks.watchdog import Limits
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own."""
+    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
+
+    `session` tells the events of one attempt at a generation from those of earlier ones.
+    """
 
     store_url: str
     run_id: str
     config: RunConfig
     device: str = "auto"
     limits: Limits = field(default_factory=Limits)
+    session: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def resolve_device(self) -> torch.device:
         """Turn `auto` into the device of the machine that asks."""

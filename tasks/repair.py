@@ -1,5 +1,6 @@
 """Repairing a run: what is damaged is computed again, and put back only when it is proven to be the same."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from evo_core.architecture import Record
@@ -8,8 +9,9 @@ from evo_core.evolution.population import create_population, next_generation
 from evo_core.records import Generation, Member, Training, record_hash
 from tasks import layout
 from tasks.recomputation import Recomputer
-from tasks.run_store import RunStore, sealed_bytes
-from tasks.store import MissingError, StoreError
+from tasks.records import sealed_bytes
+from tasks.run_store import RunStore
+from tasks.store import CorruptError, MissingError, StoreError
 from tasks.verification import Finding, Verification
 
 
@@ -75,7 +77,9 @@ class Repair:
                 raise Unrepairable(f"{finding.name}: repair COMMIT {generation - 1} first, then repeat")
             members = [self.run.get(layout.member(c.generation, c.index), Member) for c in previous.offspring]
             commit = next_generation(config, previous, members)
-        following = self.run.find(layout.commit(generation + 1), Generation)
+        following = None
+        with suppress(CorruptError):  # it is repaired after this one
+            following = self.run.find(layout.commit(generation + 1), Generation)
         if following is not None and following.previous != record_hash(commit):
             raise Unrepairable(
                 f"{finding.name}: selection gives a COMMIT with the hash {record_hash(commit)}, but the next one "

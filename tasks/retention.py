@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from evo_core.records import Generation
 from tasks import layout
-from tasks.run_store import CONNECTIONS, Release, RunStore
+from tasks.records import Release
+from tasks.run_store import CONNECTIONS, RunStore
 from tasks.store import MissingError
 
 ORPHAN_AGE_S = 24 * 3600.0
@@ -33,20 +34,18 @@ def plan(run: RunStore, keep_generations: int) -> Plan:
     if head is None:
         return Plan((), 0)
     committed: dict[str, int] = {}
-    kept = _needed(head)
-    for commit in run.commits():
-        blobs = {m.training.blob.sha256: m.training.blob.size for m in commit.members if m.training.blob}
+    kept, last = _in_use(run, head), None
+    for last in run.commits():
+        blobs = {m.training.blob.sha256: m.training.blob.size for m in last.members if m.training.blob}
         committed |= blobs
-        if commit.generation > head.generation - keep_generations:
+        if last.generation > head.generation - keep_generations:
             kept |= set(blobs)
-        if commit.elite is not None:
-            kept.add(commit.elite.blob.sha256)
-    for child in head.offspring:
-        training = run.training(child.generation, child.index)
-        if training is not None and training.blob is not None:
-            kept.add(training.blob.sha256)
-    blobs = tuple(sha for sha in listed if sha not in kept and (sha in committed or _orphaned(run, sha)))
-    return Plan(blobs, sum(committed.get(sha, 0) for sha in blobs))
+        if last.elite is not None:
+            kept.add(last.elite.blob.sha256)
+    if last is None or last.generation < head.generation:
+        raise MissingError(f"{run.run_id}: the chain ends before its head; nothing was released, try again")
+    found = tuple(sha for sha in listed if sha not in kept and (sha in committed or _orphaned(run, sha)))
+    return Plan(found, sum(committed.get(sha, 0) for sha in found))
 
 
 def collect(run: RunStore, keep_generations: int) -> Plan:
@@ -55,7 +54,9 @@ def collect(run: RunStore, keep_generations: int) -> Plan:
     if head is not None:
         known = {sha for record in run.releases() for sha in record.blobs}
         _write_down(run, [sha for sha in found.blobs if sha not in known], head, keep_generations)
-        _delete(run, found.blobs)
+        now = run.head() or head  # a run may have gone on meanwhile, and adopted what was an orphan
+        in_use = _in_use(run, now) | {m.training.blob.sha256 for m in now.members if m.training.blob}
+        _delete(run, [sha for sha in found.blobs if sha not in in_use])
     return found
 
 
@@ -81,6 +82,12 @@ def _write_down(run: RunStore, blobs: Sequence[str], head: Generation, keep_gene
 def _delete(run: RunStore, blobs: Sequence[str]) -> None:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(lambda sha: run.store.delete(run.key(layout.blob(sha))), blobs))
+
+
+def _in_use(run: RunStore, head: Generation) -> set[str]:
+    """Name what the chain goes on from, and what members that are not committed yet have made."""
+    trained = (run.training(child.generation, child.index) for child in head.offspring)
+    return _needed(head) | {record.blob.sha256 for record in trained if record is not None and record.blob}
 
 
 def _needed(commit: Generation) -> set[str]:

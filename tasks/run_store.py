@@ -4,16 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from evo_core.architecture import Record
-from evo_core.canonical import canonical_json, sha256
+from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.records import (
-    SCHEMA,
     BlobRef,
     Confirmation,
     Generation,
@@ -21,56 +19,15 @@ from evo_core.records import (
     Sealed,
     Training,
     record_hash,
-    seal,
 )
 from tasks import layout
+from tasks.records import Extension, Fork, Release, RunFile, Timing, extended, sealed_bytes
 from tasks.store import ConflictError, CorruptError, MissingError, Store
 
 RecordT = TypeVar("RecordT", bound=Record)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CONNECTIONS = 8
 """Requests to the store that are under way together where many are made."""
-
-
-class Fork(Record):
-    """Where a run branched off: the run, its generation, and the hash of that COMMIT."""
-
-    run_id: str
-    generation: int
-    commit: str
-
-
-class RunFile(Record):
-    """run.json: what the run computes, and where it forked from."""
-
-    schema_version: int = SCHEMA
-    config: RunConfig
-    forked_from: Fork | None = None
-
-
-class Extension(Record):
-    """A budget in place of the one before."""
-
-    max_steps: int
-    target: float | None
-
-
-class Release(Record):
-    """Checkpoints that were released: by which head and rule, and which."""
-
-    head: int
-    keep_generations: int
-    blobs: tuple[str, ...]
-
-
-class Timing(Record):
-    """When and where a phase of a member ran. For views; never hashed."""
-
-    start: datetime
-    end: datetime
-    host: str
-    process: int
-    attempt: int = 1
 
 
 class RunStore:
@@ -111,9 +68,11 @@ class RunStore:
         return list(self._series(layout.release, Release))
 
     def put_release(self, release: Release) -> None:
-        """Write what is about to be deleted; ConflictError when another collector was faster."""
-        last = self.last(layout.release)
-        self.put(layout.release(0 if last is None else last + 1), release)
+        """Write what is about to be deleted, behind what other collectors have written."""
+        while True:
+            last = self.last(layout.release)
+            with suppress(ConflictError):
+                return self.put(layout.release(0 if last is None else last + 1), release)
 
     def put_blob(self, content: bytes) -> BlobRef:
         """Store a checkpoint under its hash."""
@@ -251,44 +210,40 @@ class RunStore:
                 sealed: Sealed[RecordT] = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
             except ValidationError as error:
                 raise CorruptError(
-                    f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; `evolve verify "
-                    f"{self.run_id} --repair` may restore it"
+                    f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; {self._advice(name)}"
                 ) from error
             if content != sealed_bytes(sealed.record, sealed.numerics):
                 raise CorruptError(
                     f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
-                    f"{sealed.sha256}, or its seal is broken; the record is damaged: `evolve verify {self.run_id} "
-                    "--repair` may restore it"
+                    f"{sealed.sha256}, or its seal is broken; the record is damaged: {self._advice(name)}"
                 )
             return sealed
 
         return self.store.read(self.key(name), verify, expected=expected)
 
+    def _advice(self, name: str) -> str:
+        if name.startswith((layout.RUN, "extend/", "gc/")):
+            return "nothing else in the store says what it held, restore it from a copy"
+        return f"`evolve verify {self.run_id} --repair` may restore it"
+
     def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
-        number = 0
-        while (record := self.find(name(number), kind)) is not None:
-            yield record
-            number += 1
+        """Read a series without gaps; that it is not all there must not depend on one request."""
+        last = self.last(name)
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            yield from pool.map(lambda number: self.get(name(number), kind), range(0 if last is None else last + 1))
 
     def last(self, name: Callable[[int], str]) -> int | None:
-        """Find the last of a series without gaps by asking for few keys: doubling, then bisection."""
-        if not self.exists(name(0)):
-            return None
-        low, high = 0, 1
-        while self.exists(name(high)):
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.exists(name(middle)) else (low, middle)
-        return low
+        """Find the last of a series without gaps by asking for few keys: doubling, then bisection.
 
-
-def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:
-    """Write a record as it is stored."""
-    return canonical_json(seal(record, numerics).model_dump(mode="json"))
-
-
-def extended(config: RunConfig, extension: Extension) -> RunConfig:
-    """Put a raised budget in place of the original one."""
-    training = config.training.model_copy(update={"max_steps": extension.max_steps, "target": extension.target})
-    return config.model_copy(update={"training": training})
+        That there is none behind the last is asked more than once.
+        """
+        low = -1
+        while self.store.exists(self.key(name(low + 1)), expected=True):
+            low, step = low + 1, 1
+            while self.exists(name(low + step)):
+                low, step = low + step, 2 * step
+            high = low + step
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if self.exists(name(middle)) else (low, middle)
+        return None if low < 0 else low

@@ -5,6 +5,7 @@ after an outage and rebuilding are the same thing.
 """
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from evo_core.architecture import Layers
 from evo_core.config import RunConfig, evolvable_hyperparameters
@@ -26,7 +27,8 @@ from evo_core.genes import Gene
 from evo_core.genome import Genome
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Generation, Member, record_hash, uid
-from tasks.run_store import RunStore, Timing
+from tasks.records import Timing
+from tasks.run_store import RunStore
 from tasks.store import CorruptError
 
 FOUNDERS = "founders"
@@ -154,8 +156,8 @@ def open_storage(study_url: str) -> RDBStorage:
         waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
     storage = RDBStorage(study_url, engine_kwargs={"connect_args": waits})
     if waits:  # these databases know partial indexes
-        with storage.engine.begin() as connection:
-            connection.execute(text(_ONCE))
+        with suppress(ProgrammingError, OperationalError), storage.engine.begin() as connection:
+            connection.execute(text(_ONCE))  # who may not make it, or finds the database locked, goes on without
     return storage
 
 

@@ -13,7 +13,8 @@ from evo_core.networks.actor_critic import Spaces
 from evo_core.records import Confirmation, Generation, Member, Training, config_hash, record_hash
 from evo_core.records import uid as member_uid
 from tasks import layout
-from tasks.run_store import CONNECTIONS, Extension, Release, RunStore
+from tasks.records import Extension, Release
+from tasks.run_store import CONNECTIONS, RunStore
 from tasks.store import CorruptError, MissingError
 
 What = Literal[
@@ -35,11 +36,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at and found. `chain` holds the COMMITs that are whole, by generation; `last` is the last one."""
+    """What was looked at and found.
+
+    `chain` holds the COMMITs that are whole, by generation; `last` is the last one; `gone` what was released.
+    """
 
     checked: int = 0
     last: int = -1
-    released: int = 0
+    gone: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     chain: dict[int, Generation] = field(default_factory=dict)
 
@@ -133,23 +137,28 @@ def _link(
 
 
 def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator[Check]:
-    """List what is to be read beside the chain."""
+    """List what is to be read beside the chain. A run needs what is vital, whatever was released."""
+    vital = {commit.elite.blob.sha256 for commit in result.chain.values() if commit.elite is not None}
+    if result.last in result.chain:
+        parents = (child.parent_blob for child in result.chain[result.last].offspring)
+        vital |= {reference.sha256 for reference in parents if reference is not None}
     for commit in result.chain.values():
         yield partial(_confirmation, run, commit)
         for member in commit.members:
             yield partial(_records, run, member)
             if member.training.blob is None:
                 continue
-            if member.training.blob.sha256 in released:
-                result.released += 1
+            needed = member.training.blob.sha256 in vital
+            if member.training.blob.sha256 in released and not needed:
+                yield partial(_released, run, member.training, result)
             else:
-                yield partial(_blob, run, member.training)
+                yield partial(_blob, run, member.training, result, needed=needed)
     named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
     size = max((len(commit.offspring) for commit in result.chain.values()), default=0)
     for generation in range(1, result.last + 2):
         if generation not in result.chain:  # the running one, or one whose COMMIT is damaged
             required = generation <= result.last
-            yield from (partial(_unlisted, run, generation, i, required=required) for i in range(size))
+            yield from (partial(_unlisted, run, generation, i, result, required=required) for i in range(size))
     for sha in (name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))):
         if sha not in named and sha not in released:
             yield partial(_unnamed, run, sha)
@@ -192,12 +201,29 @@ def _timings(run: RunStore, generation: int, index: int, uid: str) -> Iterator[F
             yield Finding("timing", layout.timing(generation, index, phase), str(error), generation, uid)
 
 
-def _blob(run: RunStore, training: Training) -> Iterator[Finding]:
+def _released(run: RunStore, training: Training, result: Verification) -> Iterator[Finding]:
+    """A checkpoint that was released may be there again: made once more by a resumed run, or repaired."""
     assert training.blob is not None
+    if run.exists(layout.blob(training.blob.sha256)):
+        yield from _blob(run, training, result, needed=False)
+    else:
+        result.gone.append(training.blob.sha256)
+
+
+def _blob(run: RunStore, training: Training, result: Verification, *, needed: bool) -> Iterator[Finding]:
+    """Check a checkpoint. A run that goes on meanwhile may release it, and need it no longer."""
+    assert training.blob is not None
+    sha = training.blob.sha256
     try:
         run.blob(training.blob)
-    except (MissingError, CorruptError) as error:
-        yield Finding("blob", layout.blob(training.blob.sha256), str(error), uid=training.uid)
+    except CorruptError as error:
+        yield Finding("blob", layout.blob(sha), str(error), uid=training.uid)
+    except MissingError as error:
+        needed = needed and not run.exists(layout.commit(result.last + 1))
+        if not needed and any(sha in record.blobs for record in run.releases()):
+            result.gone.append(sha)
+        else:
+            yield Finding("blob", layout.blob(sha), str(error), uid=training.uid)
 
 
 def _unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
@@ -211,7 +237,7 @@ def _unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
         yield Finding("orphan", name, f"{run.key(name)}: its content is not what its name says")
 
 
-def _unlisted(run: RunStore, generation: int, index: int, *, required: bool) -> Iterator[Finding]:
+def _unlisted(run: RunStore, generation: int, index: int, result: Verification, *, required: bool) -> Iterator[Finding]:
     """Check a member that no COMMIT speaks for: what is there must be whole, and if required it must be there."""
     uid, found = member_uid(generation, index), []
     for what, name, kind in (
@@ -224,5 +250,5 @@ def _unlisted(run: RunStore, generation: int, index: int, *, required: bool) -> 
             yield Finding(what, name, str(error), generation, uid)  # type: ignore[arg-type]
     training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)
     if training is not None and training.blob is not None:
-        yield from _blob(run, training)
+        yield from _blob(run, training, result, needed=True)
     yield from _timings(run, generation, index, uid)

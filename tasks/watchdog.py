@@ -35,13 +35,13 @@ class Limits:
     memory: int | None = None
 
 
-def ended_topic(run_id: str) -> str:
-    """Name the Dask event topic on which workers of a run say why they end themselves."""
-    return f"evolve-ended-{run_id}"
+def ended_topic(session: str) -> str:
+    """Name the Dask event topic on which the workers of one attempt at a generation say why they end themselves."""
+    return f"evolve-ended-{session}"
 
 
 @contextmanager
-def watched(limits: Limits, run_id: str, uid: str) -> Iterator[None]:
+def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     """End this worker process when the body breaks a limit, or when the process that started it is gone.
 
     Does nothing outside a Dask worker.
@@ -52,33 +52,33 @@ def watched(limits: Limits, run_id: str, uid: str) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(worker, limits, run_id, uid, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(worker, limits, session, uid, stop), daemon=True)
     watcher.start()
     if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
         faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
-        _end(worker, run_id, uid, "memory")
+        _end(worker, session, uid, "memory")
     finally:
         faulthandler.cancel_dump_traceback_later()
         stop.set()
         watcher.join()
 
 
-def _watch(worker: Worker, limits: Limits, run_id: str, uid: str, stop: threading.Event) -> None:
+def _watch(worker: Worker, limits: Limits, session: str, uid: str, stop: threading.Event) -> None:
     began, parent, process = time.monotonic(), os.getppid(), psutil.Process()
     while not stop.wait(INTERVAL_S):
         if os.getppid() != parent:
             os._exit(1)
         if limits.memory is not None and process.memory_info().rss > limits.memory:
-            _end(worker, run_id, uid, "memory")
+            _end(worker, session, uid, "memory")
         if limits.deadline_s is not None and time.monotonic() - began > limits.deadline_s:
-            _end(worker, run_id, uid, "deadline")
+            _end(worker, session, uid, "deadline")
 
 
-def _end(worker: Worker, run_id: str, uid: str, reason: Reason) -> None:
+def _end(worker: Worker, session: str, uid: str, reason: Reason) -> None:
     """Say why, then end the process, whatever it is doing."""
-    worker.log_event(ended_topic(run_id), {"uid": uid, "reason": reason})
+    worker.log_event(ended_topic(session), {"uid": uid, "reason": reason})
     time.sleep(FAREWELL_S)
     os._exit(1)

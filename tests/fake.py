@@ -17,6 +17,7 @@ from evo_core.confirmation import chunk_count, confirmation
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, Evaluation, Generation, Member, Training
 from flows.summary import ended
+from tasks import layout
 from tasks.generation import found_population, release_checkpoints, select_and_mutate
 from tasks.members import confirm_chunk, evaluate_member, train_member
 from tasks.ref import RunRef
@@ -77,6 +78,8 @@ def run_member(run: RunRef, generation: int, index: int) -> Member:
 
 def run_generation(run: RunRef, head: Generation, order: random.Random | None = None) -> Generation:
     """Make the next COMMIT as flows/generation.py does, one member after the other, in any order."""
+    if (existing := run.open().find(layout.commit(head.generation + 1), Generation)) is not None:
+        return existing
     indices = list(range(len(head.offspring)))
     if order is not None:
         order.shuffle(indices)

@@ -1,6 +1,7 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
 import os
+import sys
 import time
 from typing import Any, ClassVar
 
@@ -162,6 +163,8 @@ class Faulty(Probe):
                 print("an environment that talks", flush=True)
             if self.what == "exit":
                 os._exit(1)
+            if self.what == "sys.exit":
+                sys.exit("goodbye")
             if self.what == "hang":
                 time.sleep(10_000)
             if self.what == "swallow":

@@ -61,7 +61,7 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     Raises GenerationFailed when fewer than the required survivors finished.
     """
     generation = previous.generation + 1
-    _require_survivors(config, generation, members)
+    require_survivors(config, generation, members)
     window = config.selection.fitness_window
     scores = [selection_score(member, window) for member in members]
     draw = select(
@@ -99,7 +99,8 @@ def elite_ref(member: Member) -> EliteRef:
     )
 
 
-def _require_survivors(config: RunConfig, generation: int, members: Sequence[Member]) -> None:
+def require_survivors(config: RunConfig, generation: int, members: Sequence[Member]) -> None:
+    """Raise GenerationFailed when fewer members finished than the configuration asks for."""
     failed = [member for member in members if member.failure is not None]
     finished, needed = len(members) - len(failed), config.population.required_survivors
     if finished < needed:

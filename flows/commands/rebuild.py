@@ -2,7 +2,7 @@
 
 from flows.commands.report import without_password
 from flows.commands.run import read_settings
-from flows.faults import VIEW_FAULTS, describe_fault
+from flows.faults import describe_fault
 from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -20,7 +20,7 @@ def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: 
         trials = rebuild_study(ref.open(), ref.config, settings.study_url)
     except StoreError:
         raise
-    except VIEW_FAULTS as error:
+    except Exception as error:  # drivers of databases raise what they like
         raise BadInput(f"study {url}: {describe_fault(error)}") from error
     if json:
         emit({"run_id": run_id, "study": url, "trials": trials})

@@ -89,7 +89,12 @@ class Report:
     def _advice(self) -> list[str]:
         reason = "stopped by the user" if self.status == "interrupted" else describe_failure(self.failure)
         if isinstance(self.failure, GenerationFailed):
-            return [reason, "mend the environment, or begin a run with a lower population.min_survivors"]
+            return [
+                reason,
+                "nothing was written down: mend the environment (deadline, memory: raise --member-deadline or "
+                f"--member-memory), then {self._command('resume')}; or begin a run with a lower "
+                "population.min_survivors",
+            ]
         if not self._begun():
             return [reason]
         return [reason, f"nothing is lost: {self._command('resume')}"]
@@ -97,7 +102,7 @@ class Report:
     def _begun(self) -> bool:
         """Tell whether there is a run to go on with; an unreachable store may hold one."""
         try:
-            return open_store(self.settings.store_url).exists(f"{self.run_id}/run.json")
+            return open_store(self.settings.store_url, patience_s=1).exists(f"{self.run_id}/run.json")
         except StoreError:
             return True
 

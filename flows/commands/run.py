@@ -42,9 +42,10 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
     _check_device(settings)
     inspect_environment(config)  # refuses before anything is written
     settings.export()
-    if run_id is not None and check_run(settings, config, run_id):
+    exists = run_id is not None and check_run(settings, config, run_id)
+    if run_id is not None and exists:
         config = open_ref(run_id).config
-    return _run(config, run_id or fresh_run_id(config), settings, json=json)
+    return _run(config, run_id or fresh_run_id(config), settings, json=json, exists=exists)
 
 
 def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
@@ -63,7 +64,7 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
         raise BadInput("--run-id: names the fork that --from-generation makes; give both, or neither")
     if change.extend is not None or change.target is not None:
         extend_run(settings, run_id, change.extend, change.target)
-    return _run(open_ref(run_id).config, run_id, settings, json=json)
+    return _run(open_ref(run_id).config, run_id, settings, json=json, exists=True)
 
 
 def dry_run(config: RunConfig, *, json: bool) -> int:
@@ -118,7 +119,7 @@ def _check_device(settings: Settings) -> None:
         )
 
 
-def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> int:
+def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:
     """Run the flow, embedded when no Prefect API is configured; report how it ended."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
@@ -126,7 +127,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
     summary, failure = None, None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = _already_finished(config, run_id, settings)
+        summary = _already_finished(config, run_id, settings) if exists else None
         if summary is None:
             console.print("starting Prefect and the workers …", style="dim")
             with prefect_api():
@@ -142,7 +143,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool) -> i
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
     """Summarise a run that has nothing left to do without starting anything, its study brought up to date."""
-    from flows.faults import VIEW_FAULTS, describe_fault
+    from flows.faults import tolerated
     from flows.runs import open_run
     from flows.summary import finished
 
@@ -151,13 +152,13 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
     if found is None:
         return None
     summary, head = found
-    try:
+    faults: list[str] = []
+    with tolerated(faults.append):
         from tasks.study import StudyRecorder
 
         StudyRecorder(run.open(), config, settings.study_url).catch_up(head)
-    except VIEW_FAULTS as error:
-        return summary.model_copy(update={"lineage_behind": f"the study lacks generations: {describe_fault(error)}"})
-    return summary
+    behind = f"the study lacks generations: {faults[0]}" if faults else None
+    return summary.model_copy(update={"lineage_behind": behind})
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -1,5 +1,7 @@
 """evolve verify: is everything there, is it whole, and does it come out the same when it is computed again?"""
 
+from typing import get_args
+
 from rich.console import Console
 
 from evo_core.envs import inspect_environment
@@ -9,25 +11,40 @@ from flows.commands.run import read_settings
 from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
+from tasks import layout
 from tasks.recomputation import Recomputer
 from tasks.ref import RunRef
 from tasks.repair import Repair, mend_all
 from tasks.run_store import RunStore
-from tasks.store import MissingError
+from tasks.store import CorruptError, MissingError, open_store
 from tasks.verification import Finding, Verification, verify
+from tasks.watchdog import Reason
+
+REPAIR_ROUNDS = 4
 
 
 def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
     """Verify a run, and with `repair` put back what is damaged; exit code 1 when damage remains."""
-    ref = _open(run_id, store)
-    run, spaces = ref.open(), _spaces(ref)
-    result = verify(run, spaces)
-    outcomes: list[tuple[Finding, str, bool]] = []
+    settings = read_settings({"store": store})
+    settings.export()
+    try:
+        ref: RunRef | None = open_ref(run_id)
+    except (CorruptError, BadInput):  # its own configuration is damaged or gone: the rest can be checked without
+        ref = None
+    run = ref.open() if ref is not None else RunStore(open_store(settings.store_url), run_id)
+    if ref is None and run.last(layout.commit) is None and not run.exists(layout.RUN):
+        open_ref(run_id)  # there is no such run: says which there are
+    spaces = _spaces(ref) if ref is not None else None
+    result, outcomes = verify(run, spaces), []
     if repair and result.findings:
-        if spaces is None:
-            raise BadInput(f"--repair: {ref.config.env.id} cannot be made here; install what provides it")
-        outcomes = mend_all(Repair(run, result, _recomputer(ref, run, spaces)))
-        result = verify(run, spaces)
+        if ref is None or spaces is None:
+            why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
+            raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
+        for _ in range(REPAIR_ROUNDS):  # some repairs need others first
+            outcomes = mend_all(Repair(run, result, _recomputer(ref, run, spaces)))
+            result = verify(run, spaces)
+            if not result.findings or not any(whole for _, _, whole in outcomes):
+                break
     if json:
         emit(_as_json(run_id, result, outcomes))
     else:
@@ -37,7 +54,9 @@ def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
 
 def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
     """Run one member again and compare; exit code 1 when another checkpoint or fitness comes out."""
-    ref = _open(run_id, store)
+    settings = read_settings({"store": store})
+    settings.export()
+    ref = open_ref(run_id)
     run, spaces = ref.open(), inspect_environment(ref.config).spaces
     recomputer = _recomputer(ref, run, spaces)
     try:
@@ -45,6 +64,8 @@ def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int
         stored = run.commit(offspring.generation).members[offspring.index]
     except MissingError as error:
         raise BadInput(f"--recompute {uid}: {error}") from None
+    if stored.failure is not None and stored.failure.reason in (*get_args(Reason), "lost"):
+        raise BadInput(f"--recompute {uid}: every attempt was lost ({stored.failure.reason}): nothing to compare with")
     _, again = recomputer.member(offspring)
     before, after = (m.training.blob.sha256 if m.training.blob else None for m in (stored, again))
     same = again == stored
@@ -56,12 +77,6 @@ def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int
     for difference in run.other_numerics(run.commit(offspring.generation)) if not same else ():
         print(f"  {difference}")
     return 0 if same else 1
-
-
-def _open(run_id: str, store: str | None) -> RunRef:
-    settings = read_settings({"store": store})
-    settings.export()
-    return open_ref(run_id)
 
 
 def _spaces(ref: RunRef) -> Spaces | None:
@@ -81,7 +96,7 @@ def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, st
         "whole": not result.findings,
         "generations": max(result.chain, default=0),
         "checked": result.checked,
-        "released": result.released,
+        "released": len(result.gone),
         "findings": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.findings],
         "repairs": [{"key": f.name, "repaired": whole, "how": how} for f, how, whole in outcomes],
     }
@@ -97,7 +112,7 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
         console.print(f"{finding.what:<13} {finding.problem}", highlight=False, soft_wrap=True, markup=False)
     state = "whole" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
     console.print(
-        f"{run_id}: {state}; {result.checked} objects checked, {result.released} checkpoints released, "
+        f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "
         f"{max(result.chain, default=0)} generations",
         highlight=False,
         soft_wrap=True,

@@ -16,6 +16,7 @@ from tasks.store.errors import (
 )
 
 __all__ = [
+    "PATIENCE_S",
     "Backend",
     "ConflictError",
     "CorruptError",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tasks.store.errors import DeniedError, ExistsError, MissingError, UnavailableError
 
-_OURS_TO_MEND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES})
+_OURS_TO_MEND = frozenset(
+    {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}
+)
 """Errors that waiting does not mend."""
 
 
@@ -71,6 +73,7 @@ class FileBackend:
     @contextmanager
     def _written(self, path: Path, content: bytes) -> Iterator[str]:
         """Write a synced temporary file beside a path; sync the directory after the body has named it."""
+        made = [directory for directory in path.parents if not directory.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         try:
@@ -83,11 +86,12 @@ class FileBackend:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        for directory in {path.parent, *(directory.parent for directory in made)}:  # names must survive a power cut too
+            handle = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _moment(stat: os.stat_result) -> datetime:
@@ -106,7 +110,7 @@ def _translated(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _OURS_TO_MEND:
             raise DeniedError(
-                f"{path}: {error.strerror}; give this user permission to write directories and files there, or use "
-                "another --store"
+                f"{path}: {error.strerror}; give this user permission to write directories and files there, on a file "
+                "system that knows hard links, or use another --store"
             ) from error
         raise UnavailableError(f"{path}: {error.strerror}; free space or repair the disk, then resume") from error

@@ -16,6 +16,7 @@ def test_unseeded_randomness_is_found_at_once():
     assert first_difference(make_config("Probe/Unseeded-v0").env).startswith("step 0: observations")
 
 
-def test_an_environment_that_breaks_says_so():
-    with pytest.raises(MemberFailure, match="simulator fell over"):
-        first_difference(make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": "raise"}}).env)
+@pytest.mark.parametrize(("what", "said"), [("raise", "simulator fell over"), ("sys.exit", "SystemExit: goodbye")])
+def test_an_environment_that_breaks_says_so(what, said):
+    with pytest.raises(MemberFailure, match=said):
+        first_difference(make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": what}}).env)

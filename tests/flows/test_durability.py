@@ -113,6 +113,20 @@ def test_released_checkpoints_are_reported_as_released_and_can_be_computed_again
     assert "the same checkpoint and record" in one("verify", "one", "--recompute", victim.uid).stdout
 
 
+def test_a_damaged_configuration_does_not_keep_the_rest_from_being_checked(one):
+    path = one.directory / "runs/one/run.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"seed":1', b'"seed":3'))
+    (one.directory / "runs/one/gen/000002/m/0001.json").unlink()
+    found = one("verify", "one", expect=1).stdout
+    assert "restore it from a copy" in found
+    assert "m/0001.json" in found
+    assert "restore that first" in one("verify", "one", "--repair", expect=2).stderr
+    path.write_bytes(whole)
+    assert "restored from its COMMIT" in one("verify", "one", "--repair").stdout
+    assert "did you mean one" in one("verify", "onee", expect=2).stderr
+
+
 def test_the_study_is_rebuilt_from_the_store_alone(one):
     study = one.directory / "runs/study.db"
     before = trials(study)

@@ -11,8 +11,9 @@ from sqlalchemy import create_engine, text
 
 from evo_core.local import train_on_policy
 from flows.lineage import LineageView
+from tasks.records import Timing
 from tasks.ref import RunRef
-from tasks.run_store import RunStore, Timing
+from tasks.run_store import RunStore
 from tasks.store import open_store
 from tasks.study import ForeignStudy, StudyRecorder, distributions, rebuild_study
 from tests.conftest import make_config

@@ -1,0 +1,60 @@
+"""Records that belong to a run's keeping and not to its chain."""
+
+from datetime import datetime
+
+from evo_core.architecture import Record
+from evo_core.canonical import canonical_json
+from evo_core.config import RunConfig
+from evo_core.records import SCHEMA, seal
+
+
+class Fork(Record):
+    """Where a run branched off: the run, its generation, and the hash of that COMMIT."""
+
+    run_id: str
+    generation: int
+    commit: str
+
+
+class RunFile(Record):
+    """run.json: what the run computes, and where it forked from."""
+
+    schema_version: int = SCHEMA
+    config: RunConfig
+    forked_from: Fork | None = None
+
+
+class Extension(Record):
+    """A budget in place of the one before."""
+
+    max_steps: int
+    target: float | None
+
+
+class Release(Record):
+    """Checkpoints that were released: by which head and rule, and which."""
+
+    head: int
+    keep_generations: int
+    blobs: tuple[str, ...]
+
+
+class Timing(Record):
+    """When and where a phase of a member ran. For views; never hashed."""
+
+    start: datetime
+    end: datetime
+    host: str
+    process: int
+    attempt: int = 1
+
+
+def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:
+    """Write a record as it is stored."""
+    return canonical_json(seal(record, numerics).model_dump(mode="json"))
+
+
+def extended(config: RunConfig, extension: Extension) -> RunConfig:
+    """Put a raised budget in place of the original one."""
+    training = config.training.model_copy(update={"max_steps": extension.max_steps, "target": extension.target})
+    return config.model_copy(update={"training": training})
