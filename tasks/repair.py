@@ -90,8 +90,9 @@ class Repair:
         return "selected again from its members"
 
     def _confirmation(self, finding: Finding) -> str:
-        commit = self.verification.chain[finding.generation]
-        assert commit.elite is not None
+        commit = self.verification.chain.get(finding.generation)
+        if commit is None or commit.elite is None:
+            raise Unrepairable(f"{finding.name}: repair the COMMIT of its generation first, then repeat")
         r = self.recomputer
         blob = r.weights(commit.elite.uid, commit.elite.blob)
         chunks = [play_chunk(r.config, commit.elite, blob, r.spaces, i, r.device) for i in range(chunk_count(r.config))]

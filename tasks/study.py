@@ -150,7 +150,7 @@ def open_storage(study_url: str) -> RDBStorage:
     waits: dict[str, object] = {}
     if url.drivername.startswith("sqlite"):
         waits = {"timeout": DATABASE_S}
-        if url.database:
+        if url.database and not url.database.startswith("file:"):
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     elif url.drivername.startswith("postgresql"):
         waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}

@@ -142,8 +142,9 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
     if result.last in result.chain:
         parents = (child.parent_blob for child in result.chain[result.last].offspring)
         vital |= {reference.sha256 for reference in parents if reference is not None}
+    for generation in range(result.last + 1):
+        yield partial(_confirmation, run, generation, result.chain.get(generation))
     for commit in result.chain.values():
-        yield partial(_confirmation, run, commit)
         for member in commit.members:
             yield partial(_records, run, member)
             if member.training.blob is None:
@@ -164,15 +165,15 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
             yield partial(_unnamed, run, sha)
 
 
-def _confirmation(run: RunStore, commit: Generation) -> Iterator[Finding]:
-    name = layout.confirmation(commit.generation)
+def _confirmation(run: RunStore, generation: int, commit: Generation | None) -> Iterator[Finding]:
+    name = layout.confirmation(generation)
     try:
         record = run.find(name, Confirmation)
     except CorruptError as error:
-        yield Finding("confirmation", name, str(error), commit.generation)
+        yield Finding("confirmation", name, str(error), generation)
         return
-    if record is not None and (commit.elite is None or record.uid != commit.elite.uid):
-        yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", commit.generation)
+    if record is not None and commit is not None and (commit.elite is None or record.uid != commit.elite.uid):
+        yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", generation)
 
 
 def _records(run: RunStore, member: Member) -> Iterator[Finding]:

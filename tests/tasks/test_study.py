@@ -140,6 +140,21 @@ def test_a_database_that_is_locked_stops_nothing_and_is_caught_up(tmp_path, comm
     assert sorted(uids(tmp_path)) == sorted(m.uid for commit in commits for m in commit.members)
 
 
+@pytest.mark.filterwarnings("ignore:Logger 'prefect")
+def test_a_database_that_is_read_only_leaves_the_view_behind_until_it_can_be_written(tmp_path, commits, prefect_url):
+    StudyRecorder(stored(tmp_path / "runs", commits), CONFIG, study_url(tmp_path)).catch_up(commits[1])
+    reference = RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu")
+    view = LineageView(reference, f"sqlite:///file:{tmp_path}/new/study.db?mode=ro&uri=true")
+    view.record(commits[3])
+    view.close()
+    assert "readonly" in view.behind
+    again = LineageView(reference, study_url(tmp_path))
+    again.record(commits[3])
+    again.close()
+    assert again.behind is None
+    assert len(uids(tmp_path)) == 9
+
+
 def test_a_driver_that_is_missing_leaves_the_view_behind(tmp_path, commits):
     stored(tmp_path / "runs", commits)
     view = LineageView(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), "oracle://user@host/db")
