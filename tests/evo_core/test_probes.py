@@ -90,7 +90,7 @@ def test_discrete_spaces_need_not_start_at_zero():
     assert evaluate(agent, config, seeds=range(20)).fitness == 1.0
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3, 4))])
 @pytest.mark.parametrize("n", [4, 6])
 def test_a_sparse_terminal_reward_is_learned(n, seed):
     overrides = {"algorithm.gamma": 0.99, "algorithm.ent_coef": 0.01}
