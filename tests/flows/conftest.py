@@ -28,11 +28,12 @@ class Cli:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command in the background."""
+        """Start a command in the background. Which Prefect it uses is said by `environment` alone."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return subprocess.Popen(
             [str(EVOLVE), *arguments],
             cwd=self.directory,
-            env={**os.environ, **self.environment},
+            env={**inherited, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
