@@ -67,6 +67,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Member]:
         if offspring.uid not in members:
             trained = store.training(offspring.generation, offspring.index)
             members[offspring.uid] = lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
+            observer().evaluated(members[offspring.uid])
     ordered = [members[offspring.uid] for offspring in population]
     require_survivors(ref.config, population[0].generation, ordered)
     return [member if member.failure is None else _write_down(ref, member) for member in ordered]
@@ -108,5 +109,5 @@ def _write_down(ref: RunRef, member: Member) -> Member:
         store.put_member(offspring.generation, offspring.index, member)
     except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
         member = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
-    observer().evaluated(member)
+        observer().evaluated(member)
     return member

@@ -72,16 +72,15 @@ def _series(run: RunStore, result: Verification) -> set[str]:
     """Check extensions and releases; return the hashes of what was released."""
     released: set[str] = set()
     for what, name, kind in (("extension", layout.extension, Extension), ("release", layout.release, Release)):
-        number = 0
-        while run.exists(name(number)):
+        last = run.last(name)
+        for number in range(0 if last is None else last + 1):
             try:
                 record = run.get(name(number), kind)  # type: ignore[type-var]
             except (CorruptError, MissingError) as error:
                 result.findings.append(Finding(what, name(number), str(error)))  # type: ignore[arg-type]
             else:
                 released |= set(record.blobs) if isinstance(record, Release) else set()
-            number += 1
-        result.checked += number
+            result.checked += 1
     return released
 
 
