@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from evo_core.agent import Agent
     from evo_core.checkpoint import load_agent
     from evo_core.config import RunConfig
-    from evo_core.envs import inspect_environment, make_vect_envs
+    from evo_core.envs.inspection import inspect_environment
+    from evo_core.envs.vectors import make_vect_envs
     from evo_core.evaluation import evaluate, evaluation_seeds
     from evo_core.evolution.mutation import mutate
     from evo_core.evolution.population import create_population, next_generation
@@ -38,10 +39,10 @@ _HOME = {
     "evaluate_member": "training",
     "evaluation_seeds": "evaluation",
     "inherit": "training",
-    "inspect_environment": "envs",
+    "inspect_environment": "envs.inspection",
     "learn": "ppo.learn",
     "load_agent": "checkpoint",
-    "make_vect_envs": "envs",
+    "make_vect_envs": "envs.vectors",
     "mutate": "evolution.mutation",
     "next_generation": "evolution.population",
     "parse_config": "loading",

@@ -3,8 +3,8 @@
 The flat vector makes gradient clipping and the optimizer step one operation each instead of one per tensor.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch.optim.adam import adam
 
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.distributions.base import masked
 from evo_core.networks.stack import initialise
+from evo_core.normalisation import Normalizer
+from evo_core.observations import Arrays, Tensors
 
 ADAM_EPSILON = 1e-5
 """As in Huang et al. 2022, "The 37 implementation details of PPO", detail 3."""
@@ -22,13 +25,17 @@ ADAM_EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """Everything that an agent is, as named tensors on the CPU: weights, Adam's moments and its step count."""
+    """Everything that an agent is, as named tensors on the CPU: weights, Adam's moments and its step count.
+
+    `statistics` are those of its normalisation, if it has any.
+    """
 
     genome: Genome
     weights: Mapping[str, Tensor]
     exp_avg: Mapping[str, Tensor]
     exp_avg_sq: Mapping[str, Tensor]
     optimizer_steps: int
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Agent:
@@ -43,6 +50,7 @@ class Agent:
         self.parameters, self.gradients = _flatten(self.network)
         self.exp_avg, self.exp_avg_sq = self._gather(state.exp_avg), self._gather(state.exp_avg_sq)
         self.optimizer_steps = torch.tensor(float(state.optimizer_steps), device=self.device)
+        self.normalizer = Normalizer(state.statistics)
 
     def descend(self, lr: float, max_grad_norm: float) -> Tensor:
         """Clip the gradients to a norm and take one step of Adam; return the norm before clipping, a scalar."""
@@ -66,11 +74,26 @@ class Agent:
         )
         return norm
 
-    def act(self, observations: np.ndarray) -> Iterable[Any]:
-        """Choose the most likely action for each of a batch of observations [N, ...], as the environment takes it."""
-        distribution = self.network.distribution
+    def act(
+        self, observations: Sequence[Any], memory: Tensor | None = None, masks: Sequence[Any] | None = None
+    ) -> tuple[Iterable[Any], Tensor]:
+        """Choose the most likely actions for a sequence of observations, one of each environment.
+
+        Returns the actions as the environments take them, and the memory to give with the next observations (None
+        at the beginning of episodes; empty unless the policy is recurrent). `masks` are the environments' action masks.
+        """
+        distribution, rows = self.network.distribution, self.network.layout.stack(observations)
+        allowed = None
+        if masks is not None:
+            allowed = torch.from_numpy(np.stack([distribution.read_mask(mask) for mask in masks])).to(self.device)
         with torch.inference_mode():
-            return distribution.to_env(distribution.mode(self.network.policy(self.observe(observations))).cpu().numpy())
+            before = self.no_memory(len(observations)) if memory is None else memory
+            outputs, after = self.network.policy(self.observe(rows), before)
+            return distribution.to_env(distribution.mode(masked(outputs, allowed)).cpu().numpy()), after
+
+    def no_memory(self, count: int) -> Tensor:
+        """Make the memory of environments at the beginning of their episodes, [count, memory_size]."""
+        return torch.zeros((count, self.network.memory_size), device=self.device)
 
     def state(self) -> AgentState:
         """Copy weights and optimizer to the CPU."""
@@ -80,11 +103,16 @@ class Agent:
             exp_avg=self._scatter(self.exp_avg),
             exp_avg_sq=self._scatter(self.exp_avg_sq),
             optimizer_steps=int(self.optimizer_steps),
+            statistics=self.normalizer.statistics(),
         )
 
-    def observe(self, observations: np.ndarray) -> Tensor:
-        """Move a batch of observations to the device."""
-        return torch.from_numpy(observations).to(self.device)
+    def observe(self, observations: Arrays) -> Tensors:
+        """Normalise rows of observations, if the agent does, and move them to the device."""
+        return {name: self.move(rows) for name, rows in self.normalizer.observe(observations).items()}
+
+    def move(self, rows: np.ndarray) -> Tensor:
+        """Move rows to the device."""
+        return torch.from_numpy(rows).to(self.device)
 
     def _gather(self, named: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([named[name].reshape(-1) for name, _ in self.network.named_parameters()]).to(self.device)
@@ -95,14 +123,20 @@ class Agent:
         return {name: piece.clone().view(p.shape) for (name, p), piece in zip(named, pieces, strict=True)}
 
 
-def initial_state(genome: Genome, spaces: Spaces, action_std_init: float, rng: np.random.Generator) -> AgentState:
-    """Draw the weights of a founder; its optimizer starts from zero."""
+def initial_state(
+    genome: Genome,
+    spaces: Spaces,
+    action_std_init: float,
+    rng: np.random.Generator,
+    statistics: Mapping[str, Tensor] | None = None,
+) -> AgentState:
+    """Draw the weights of a founder; its optimizer starts from zero, its normalisation (if any) from `statistics`."""
     network = ActorCritic(genome, spaces, action_std_init)
     with torch.no_grad():
         initialise(network, torch_generator(rng))
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     first, second = ({name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2))
-    return AgentState(genome, weights, first, second, optimizer_steps=0)
+    return AgentState(genome, weights, first, second, optimizer_steps=0, statistics=statistics or {})
 
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:

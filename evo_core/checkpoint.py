@@ -16,10 +16,12 @@ from evo_core.agent import Agent, AgentState
 from evo_core.canonical import canonical_json
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.normalisation import sound_statistics
 
 METADATA = "evolve"
 FORMAT = 1
 _PARTS = ("weights", "exp_avg", "exp_avg_sq")
+_STATISTICS = "statistics"
 
 
 class CheckpointError(ValueError):
@@ -29,7 +31,9 @@ class CheckpointError(ValueError):
 def to_bytes(state: AgentState) -> bytes:
     """Serialise an agent; the same state gives the same bytes in every process."""
     tensors = {
-        f"{part}/{name}": tensor.contiguous() for part in _PARTS for name, tensor in getattr(state, part).items()
+        f"{part}/{name}": tensor.contiguous()
+        for part in (*_PARTS, _STATISTICS)
+        for name, tensor in getattr(state, part).items()
     }
     header: dict[str, JsonValue] = {
         "format": FORMAT,
@@ -54,8 +58,8 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"not a checkpoint of this program: {error}") from error
-    parts = {part: _named(tensors, part) for part in _PARTS}
-    if len(tensors) != sum(map(len, parts.values())):
+    parts, statistics = {part: _named(tensors, part) for part in _PARTS}, _named(tensors, _STATISTICS)
+    if len(tensors) != sum(map(len, parts.values())) + len(statistics):
         raise CheckpointError("expected weights and two moments, got other tensors beside them")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
@@ -64,7 +68,9 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     for part, named in parts.items():
         if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != expected:
             raise CheckpointError(f"expected {part} with names, shapes and types of the genome's network, got others")
-    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps)
+    if not sound_statistics(statistics, network.layout):
+        raise CheckpointError(f"expected statistics of this environment's observations, got {sorted(statistics)}")
+    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics)
 
 
 def load_agent(content: bytes, spaces: Spaces, device: torch.device | str = "cpu") -> Agent:

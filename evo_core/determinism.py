@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evo_core.envs import VectorEnvs, make_vect_envs
+from evo_core.envs.sync import SyncEnvs
+from evo_core.observations import take
 from evo_core.sections import EnvConfig
 
 SEEDS = (1, 2)
@@ -19,21 +20,25 @@ def first_difference(env: EnvConfig, steps: int = 1000) -> str | None:
     Raises MemberFailure when the environment breaks.
     """
     for step, (first, second) in enumerate(zip(_play(env, steps), _play(env, steps), strict=True)):
-        for name, a, b in zip(("observations", "rewards", "terminated", "truncated"), first, second, strict=True):
-            if not np.array_equal(a, b):
-                return f"step {step}: {name} {a.tolist()} the first time, {b.tolist()} the second time"
+        for name, a in first.items():
+            if not np.array_equal(a, second[name]):
+                return f"step {step}: {name} {a.tolist()} the first time, {second[name].tolist()} the second time"
     return None
 
 
-def _play(env: EnvConfig, steps: int) -> Iterator[tuple[np.ndarray, ...]]:
-    envs: VectorEnvs = make_vect_envs(env, SEEDS)
+def _play(env: EnvConfig, steps: int) -> Iterator[dict[str, np.ndarray]]:
+    envs = SyncEnvs(env, SEEDS)
     actions: Any = deepcopy(envs.spaces.action)  # environments of one class may share theirs
     actions.seed(0)
     try:
-        nothing = np.zeros(len(SEEDS))
-        yield envs.observations.copy(), nothing, nothing, nothing
+        yield _seen(envs)
         for _ in range(steps):
-            transition = envs.step([actions.sample() for _ in SEEDS])
-            yield envs.observations.copy(), transition.rewards, transition.terminated, transition.truncated
+            made = envs.step([actions.sample() for _ in SEEDS])
+            yield _seen(envs) | {"rewards": made.rewards, "terminated": made.terminated, "truncated": made.truncated}
     finally:
         envs.close()
+
+
+def _seen(envs: SyncEnvs) -> dict[str, np.ndarray]:
+    masks = {} if envs.masks is None else {"action masks": envs.masks.copy()}
+    return take(envs.observations, slice(None)) | masks

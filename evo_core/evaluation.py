@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from evo_core.agent import Agent
 from evo_core.config import RunConfig
-from evo_core.envs import VectorEnvs, environment_error, make_vect_envs, require_sound
+from evo_core.envs.sync import SyncEnvs
 from evo_core.failures import MemberFailure
+from evo_core.networks.distributions.base import masked
+from evo_core.observations import take
 from evo_core.records import Evaluation
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 
@@ -32,7 +35,8 @@ def confirmation_seeds(config: RunConfig, generation: int) -> list[int]:
 def play_episodes(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> tuple[np.ndarray, int]:
     """Play one episode per seed; return the returns [episodes] and the number of environment steps.
 
-    Finished environments are dropped, so nothing is stepped for longer than its episode. Raises MemberFailure when
+    Always stepped in turn, whatever steps the training environments. Finished environments are dropped, so nothing
+    is stepped for longer than its episode. Raises MemberFailure when
     an environment raises, when it returns what is not finite, and when the network does.
     """
     returns, steps = [], 0
@@ -55,46 +59,41 @@ def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluatio
 
 
 def _play_chunk(agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int) -> tuple[np.ndarray, int]:
-    envs = make_vect_envs(config.env, seeds)
+    envs = SyncEnvs(config.env, seeds)
+    envs.steps = steps
     try:
-        return _play(agent, config, envs, seeds, steps)
+        return _play(agent, config, envs, seeds)
     finally:
         envs.close()
 
 
-def _play(
-    agent: Agent, config: RunConfig, vector: VectorEnvs, seeds: Sequence[int], steps: int
-) -> tuple[np.ndarray, int]:
-    rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS)
-    observations, space = vector.observations, vector.spaces.observation
+def _play(agent: Agent, config: RunConfig, envs: SyncEnvs, seeds: Sequence[int]) -> tuple[np.ndarray, int]:
+    drawn = not config.evaluation.deterministic
+    rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS) if drawn else None
     returns, alive, length = np.zeros(len(seeds)), np.arange(len(seeds)), 0
+    memory = agent.no_memory(len(seeds))
     with torch.inference_mode():
         while len(alive):
-            actions = _act(agent, observations, rng if not config.evaluation.deterministic else None, steps)
-            try:
-                results = [vector.envs[i].step(action) for i, action in zip(alive, actions, strict=True)]
-            except (Exception, SystemExit) as error:
-                raise environment_error(error, steps) from error
-            observations = np.array([result[0] for result in results], observations.dtype)
-            rewards = np.array([result[1] for result in results], np.float64)
-            steps, length = steps + len(alive), length + 1
-            require_sound(observations, space, steps)
-            if not np.isfinite(rewards).all():
-                raise MemberFailure("nan_reward", steps, f"rewards {rewards.tolist()}")
+            actions, memory = _act(agent, envs, alive, memory, rng)
+            rewards, ended = envs.advance_some(alive, actions)
+            length += 1
             returns[alive] += rewards
             cut = config.evaluation.max_steps is not None and length >= config.evaluation.max_steps
-            going = np.array([not (cut or result[2] or result[3]) for result in results])
-            observations, alive = observations[going], alive[going]
-    return returns, steps
+            going = ~ended & (not cut)
+            alive, memory = alive[going], memory[agent.move(going)]
+    return returns, envs.steps
 
 
-def _act(agent: Agent, observations: np.ndarray, rng: np.random.Generator | None, steps: int) -> Iterable[Any]:
-    """Choose what the environments get: the most likely actions, or with a generator drawn ones."""
+def _act(
+    agent: Agent, envs: SyncEnvs, alive: np.ndarray, memory: Tensor, rng: np.random.Generator | None
+) -> tuple[Iterable[Any], Tensor]:
+    """Choose what the environments get: the most likely actions, or with a generator drawn ones; and remember."""
     distribution = agent.network.distribution
-    outputs = agent.network.policy(agent.observe(observations))
+    outputs, memory = agent.network.policy(agent.observe(take(envs.observations, alive)), memory)
     if not bool(torch.isfinite(outputs).all()):
-        raise MemberFailure("nan_loss", steps, f"network outputs {outputs.tolist()}")
+        raise MemberFailure("nan_loss", envs.steps, f"network outputs {outputs.tolist()}")
+    outputs = masked(outputs, None if envs.masks is None else agent.move(envs.masks[alive]))
     if rng is None:
-        return distribution.to_env(distribution.mode(outputs).cpu().numpy())
-    noise = torch.from_numpy(distribution.noise(rng, 1, len(observations))[0]).to(agent.device)
-    return distribution.to_env(distribution.sample(outputs, noise).cpu().numpy())
+        return distribution.to_env(distribution.mode(outputs).cpu().numpy()), memory
+    noise = torch.from_numpy(distribution.noise(rng, 1, len(alive))[0]).to(agent.device)
+    return distribution.to_env(distribution.sample(outputs, noise).cpu().numpy()), memory

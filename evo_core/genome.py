@@ -1,6 +1,5 @@
 """The genome: hyperparameters, architecture and activation. With the environment's spaces it determines a network."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from gymnasium import Space
@@ -9,24 +8,21 @@ from pydantic import BeforeValidator, SerializeAsAny
 from evo_core.architecture import Layers, Record, dense_layers
 from evo_core.config import RunConfig
 from evo_core.genes import Number
-from evo_core.networks.encoders import ENCODERS, encoder_for
+from evo_core.networks.encoders import architecture_by_kind, initial_encoder
 from evo_core.networks.encoders.base import EncoderArchitecture
+from evo_core.observations import Layout
 from evo_core.sections import Activation, AlgorithmConfig
-
-
-def _by_kind(value: object) -> object:
-    """Validate an encoder's architecture by the class that its `kind` names."""
-    return ENCODERS[value["kind"]].model_validate(value) if isinstance(value, Mapping) else value
 
 
 class Architecture(Record):
     """Sizes of every part of a network. Growing appends to a part, shrinking removes its last layer."""
 
-    encoder: Annotated[SerializeAsAny[EncoderArchitecture], BeforeValidator(_by_kind)]
+    encoder: Annotated[SerializeAsAny[EncoderArchitecture], BeforeValidator(architecture_by_kind)]
     latent_dim: int
     actor_head: Layers
     critic_head: Layers
     share_encoder: bool
+    squash_output: bool
 
 
 class Genome(Record):
@@ -38,17 +34,18 @@ class Genome(Record):
 
 
 def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
-    """Express the configured hyperparameters and network as a genome."""
+    """Express the configured hyperparameters and network as a genome; ValueError when they do not fit the space."""
     network = config.network
     head = dense_layers(network.head.hidden_size)
     return Genome(
         hyperparameters={name: getattr(config.algorithm, name) for name in sorted(config.search)},
         architecture=Architecture(
-            encoder=encoder_for(observation_space).initial(network),
+            encoder=initial_encoder(network, Layout(observation_space), recurrent=config.algorithm.recurrent),
             latent_dim=network.latent_dim,
             actor_head=head,
             critic_head=head,
             share_encoder=network.share_encoder,
+            squash_output=network.squash_output,
         ),
         activation=network.encoder.activation,
     )

@@ -67,12 +67,13 @@ class Failure(Record):
 class Update(Record):
     """One rollout and what was learned from it; the training curve is a tuple of these.
 
-    Losses are means over the last epoch. `episode_return` is null when no episode ended.
+    Losses are means over the last epoch. `episode_return` and `episode_length` are null when no episode ended.
     """
 
     steps: int
     episodes: int
     episode_return: float | None
+    episode_length: float | None
     policy_loss: float | None
     value_loss: float | None
     entropy: float | None

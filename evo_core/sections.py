@@ -4,19 +4,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+
+def _odd(side: int) -> int:
+    if side % 2 == 0:
+        raise ValueError(f"expected an odd number, so that a kernel has a centre to grow around, got {side}")
+    return side
+
+
 Activation = Literal["ReLU", "Tanh", "ELU", "GELU", "SiLU"]
 Nodes = Annotated[int, Field(ge=1, le=65_536)]
+Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
+Stride = Annotated[int, Field(ge=1, le=16)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-
-
-def _not_yet(value: bool) -> bool:
-    if value:
-        raise ValueError("not yet available in this version; set it to false")
-    return value
-
-
-NotYet = Annotated[bool, AfterValidator(_not_yet)]
 
 
 class Section(BaseModel):
@@ -25,18 +25,33 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+WrapperConfig = str | Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1, max_length=1)]
+"""A wrapper's name, or its name with its arguments."""
+
+
 class EnvConfig(Section):
     """The environment that every member trains on."""
 
     model_config = ConfigDict(title="Environment")
 
-    id: str = Field(min_length=1, description="Id of a registered Gymnasium environment, for example LunarLander-v3.")
+    id: str = Field(
+        min_length=1,
+        description="Id of a registered Gymnasium environment, such as LunarLander-v3, or package.module:Id.",
+    )
     num_envs: int = Field(default=16, ge=1, le=4096, description="Copies stepped together by one member. 1 to 4096.")
     kwargs: dict[str, JsonValue] = Field(default_factory=dict, description="Keyword arguments for the environment.")
-    wrappers: list[str] = Field(
-        default_factory=list, max_length=0, description="Gymnasium wrappers by name. Not yet available: leave empty."
+    wrappers: list[WrapperConfig] = Field(
+        default_factory=list,
+        description="Wrappers by name, innermost first: Name, {Name: {argument: value}}, or package.module:Name.",
     )
-    vectorization: Literal["auto", "sync"] = Field(default="auto", description="How copies are stepped; auto = sync.")
+    vectorization: Literal["auto", "sync", "async", "native", "envpool"] = Field(
+        default="auto",
+        description="How copies are stepped: sync (in turn; auto = sync), async (a process each), native (the "
+        "environment's own vector version) or envpool.",
+    )
+    step_timeout: float = Field(
+        default=60, gt=0, le=86_400, description="async: seconds that one step may take. 0 to 86400."
+    )
 
 
 class AlgorithmConfig(Section):
@@ -69,18 +84,57 @@ class AlgorithmConfig(Section):
     action_std_init: float = Field(
         default=0.6, gt=0, le=100, description="Initial standard deviation of continuous actions. 0 to 100."
     )
-    normalize_observations: NotYet = Field(default=False, description="Normalise observations. Not yet available.")
-    normalize_returns: NotYet = Field(default=False, description="Normalise returns. Not yet available.")
-    recurrent: NotYet = Field(default=False, description="Recurrent policy. Not yet available.")
+    normalize_observations: bool = Field(
+        default=False, description="Shift and scale observations of floats by their running mean and deviation."
+    )
+    normalize_returns: bool = Field(
+        default=False, description="Scale rewards by the running deviation of discounted returns, in training."
+    )
+    recurrent: bool = Field(default=False, description="A policy with a memory (network.encoder.cell).")
 
 
 class EncoderConfig(Section):
-    """From observation to latent vector."""
+    """From observation to latent vector.
+
+    Every leaf of an observation gets an encoder of its own: convolutions for images, hidden layers for all else.
+    """
 
     model_config = ConfigDict(title="Encoder")
 
-    hidden_size: tuple[Nodes, ...] = Field(default=(64,), min_length=1, description="Nodes of each hidden layer.")
+    kind: Literal["auto", "mlp", "simba", "cnn"] = Field(
+        default="auto",
+        description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP.",
+    )
+    hidden_size: tuple[Nodes, ...] = Field(
+        default=(64,), min_length=1, description="Nodes of each hidden layer; simba: inner nodes of each block."
+    )
     activation: Activation = Field(default="ReLU", description="Activation of the whole network; it may mutate.")
+    width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates.")
+    channel_size: tuple[Nodes, ...] = Field(
+        default=(16, 32), min_length=1, description="Images: channels of each convolution."
+    )
+    kernel_size: tuple[Kernel, ...] = Field(
+        default=(3, 3), min_length=1, description="Images: side of each kernel, an odd number."
+    )
+    stride_size: tuple[Stride, ...] = Field(
+        default=(2, 2), min_length=1, description="Images: stride of each convolution. 1 to 16."
+    )
+    cell: Literal["lstm", "gru"] = Field(default="lstm", description="Recurrent policies: kind of the cells.")
+    hidden_state_size: Nodes = Field(default=64, description="Recurrent policies: units of each recurrent layer.")
+    num_layers: int = Field(default=1, ge=1, le=16, description="Recurrent policies: recurrent layers. 1 to 16.")
+    max_seq_len: int = Field(
+        default=32, ge=1, le=65_536, description="Recurrent policies: steps of backpropagation through time."
+    )
+
+    @model_validator(mode="after")
+    def _check_convolutions(self) -> Self:
+        lengths = {len(self.channel_size), len(self.kernel_size), len(self.stride_size)}
+        if len(lengths) > 1:
+            raise ValueError(
+                "channel_size, kernel_size and stride_size: expected one entry each per convolution, got "
+                f"{len(self.channel_size)}, {len(self.kernel_size)} and {len(self.stride_size)}"
+            )
+        return self
 
 
 class HeadConfig(Section):
@@ -99,10 +153,13 @@ class BoundsConfig(Section):
     layers: tuple[Nodes, Nodes] = Field(default=(1, 3), description="Fewest and most hidden layers of a part.")
     nodes: tuple[Nodes, Nodes] = Field(default=(16, 512), description="Fewest and most nodes of a hidden layer.")
     latent_dim: tuple[Nodes, Nodes] = Field(default=(16, 256), description="Smallest and largest latent vector.")
+    channels: tuple[Nodes, Nodes] = Field(default=(8, 128), description="Fewest and most channels of a convolution.")
+    kernels: tuple[Kernel, Kernel] = Field(default=(3, 7), description="Smallest and largest side of a kernel; odd.")
+    units: tuple[Nodes, Nodes] = Field(default=(16, 256), description="Fewest and most units of a recurrent layer.")
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        for name in ("layers", "nodes", "latent_dim"):
+        for name in type(self).model_fields:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: expected [least, most], got [{low}, {high}]; swap them")
@@ -116,7 +173,9 @@ class NetworkConfig(Section):
 
     latent_dim: Nodes = Field(default=64, description="Length of the latent vector between encoder and heads.")
     share_encoder: bool = Field(default=True, description="One encoder for policy and value, or one each.")
-    squash_output: NotYet = Field(default=False, description="Squash continuous actions by tanh. Not yet available.")
+    squash_output: bool = Field(
+        default=False, description="Squash continuous actions into their bounds by tanh, instead of clipping them."
+    )
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="From observation to latent vector.")
     head: HeadConfig = Field(default_factory=HeadConfig, description="From latent vector to actions, and to value.")
     bounds: BoundsConfig = Field(default_factory=BoundsConfig, description="What architecture mutations may reach.")
@@ -124,10 +183,10 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
         for part, sizes in (("encoder", self.encoder.hidden_size), ("head", self.head.hidden_size)):
-            _check_within(f"layers of {part}.hidden_size", len(sizes), self.bounds.layers)
+            require_within(f"layers of {part}.hidden_size", len(sizes), self.bounds.layers)
             for size in sizes:
-                _check_within(f"{part}.hidden_size", size, self.bounds.nodes)
-        _check_within("latent_dim", self.latent_dim, self.bounds.latent_dim)
+                require_within(f"{part}.hidden_size", size, self.bounds.nodes)
+        require_within("latent_dim", self.latent_dim, self.bounds.latent_dim)
         return self
 
 
@@ -219,6 +278,7 @@ class MutationConfig(Section):
         return self
 
 
-def _check_within(name: str, value: int, bounds: tuple[int, int]) -> None:
+def require_within(name: str, value: int, bounds: tuple[int, int]) -> None:
+    """Raise ValueError unless a part of the network lies within the bounds of its mutations."""
     if not bounds[0] <= value <= bounds[1]:
         raise ValueError(f"{name}: expected {bounds[0]} to {bounds[1]} (network.bounds), got {value}")

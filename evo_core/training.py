@@ -5,19 +5,20 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 
 from evo_core.agent import Agent, AgentState, initial_state
 from evo_core.canonical import sha256
 from evo_core.checkpoint import from_bytes, to_bytes
 from evo_core.config import RunConfig
-from evo_core.envs import VectorEnvs, make_vect_envs
+from evo_core.envs.vectors import make_vect_envs
 from evo_core.evaluation import evaluate, evaluation_seeds
 from evo_core.failures import MemberFailure
 from evo_core.genome import algorithm_of
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.transfer import output_shift, perturb, transfer
+from evo_core.normalisation import initial_statistics
 from evo_core.numerics import one_thread
+from evo_core.observations import Layout, Tensors
 from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
 from evo_core.records import BlobRef, Failure, FailureReason, Member, Offspring, Training, Update
@@ -38,7 +39,13 @@ def inherit(
     """
     rng = stream(config.seed, offspring.generation, offspring.index, Purpose.TRANSFER)
     if parent is None:
-        state = initial_state(offspring.genome, spaces, config.algorithm.action_std_init, rng)
+        algorithm = config.algorithm
+        statistics = initial_statistics(
+            Layout(spaces.observation),
+            observations=algorithm.normalize_observations,
+            returns=algorithm.normalize_returns,
+        )
+        state = initial_state(offspring.genome, spaces, algorithm.action_std_init, rng, statistics)
         return _noise(state, offspring, config, rng), None
     state = _noise(transfer(parent, offspring.genome, spaces, rng), offspring, config, rng)
     return state, output_shift(parent, state, spaces, probe_observations(spaces, rng))
@@ -109,12 +116,9 @@ def lost_member(offspring: Offspring, training: Training | None, reason: Failure
     return Member(offspring=offspring, training=training or untrained, failure=failure)
 
 
-def probe_observations(spaces: Spaces, rng: np.random.Generator) -> torch.Tensor:
-    """Draw random observations: standard normal ones, or uniform ones of a discrete space; [PROBES, ...]."""
-    space = spaces.observation
-    if isinstance(space, Discrete):
-        return torch.from_numpy(rng.integers(space.start, space.start + space.n, PROBES))
-    return torch.from_numpy(rng.standard_normal((PROBES, *(space.shape or ())), dtype=np.float32))
+def probe_observations(spaces: Spaces, rng: np.random.Generator) -> Tensors:
+    """Draw PROBES random observations."""
+    return {name: torch.from_numpy(rows) for name, rows in Layout(spaces.observation).draw(PROBES, rng).items()}
 
 
 def _train(
@@ -129,7 +133,7 @@ def _train(
     acting, shuffling = stream(seed, *address, Purpose.ROLLOUT), stream(seed, *address, Purpose.MINIBATCH)
     num_envs = config.env.num_envs
     seeds = environment_seeds(stream(seed, *address, Purpose.ENVIRONMENT), num_envs)
-    envs: VectorEnvs = make_vect_envs(config.env, seeds)
+    envs = make_vect_envs(config.env, seeds)
     try:
         for length in rollout_lengths(config.training.evo_steps // num_envs, algorithm.learn_step / num_envs):
             rollout = collect_rollouts(agent, envs, length, acting)
@@ -145,6 +149,7 @@ def _update(rollout: Rollout, stats: LearnStats) -> Update:
         steps=rollout.steps,
         episodes=len(returns),
         episode_return=float(np.mean(returns)) if returns else None,
+        episode_length=float(np.mean(rollout.episode_lengths)) if returns else None,
         policy_loss=stats.policy_loss,
         value_loss=stats.value_loss,
         entropy=stats.entropy,

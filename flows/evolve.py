@@ -5,7 +5,7 @@ from functools import cache
 from prefect import flow, runtime
 
 from evo_core.config import RunConfig
-from evo_core.envs import inspect_environment, notices
+from evo_core.envs.inspection import inspect_environment, notices
 from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine

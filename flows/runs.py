@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
-from evo_core.envs import inspect_environment
+from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError, did_you_mean, differences
 from flows.settings import BadInput, Settings
 from flows.summary import finished

@@ -12,7 +12,7 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.confirmation import Chunk, play_chunk
-from evo_core.envs import inspect_environment
+from evo_core.envs.inspection import inspect_environment
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, EliteRef, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring

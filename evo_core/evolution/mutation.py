@@ -87,7 +87,7 @@ OPERATORS: dict[str, Operator] = {
 def architecture_changes(architecture: Architecture, bounds: BoundsConfig) -> list[Change[Architecture]]:
     """List every change that one mutation may make to an architecture."""
     parts: dict[str, list[Change]] = {  # type: ignore[type-arg]
-        "encoder": list(architecture.encoder.changes(bounds)),
+        "encoder": list(architecture.encoder.changes("encoder", bounds)),
         "actor_head": layer_changes("actor_head", architecture.actor_head, bounds.layers, bounds.nodes),
         "critic_head": layer_changes("critic_head", architecture.critic_head, bounds.layers, bounds.nodes),
         "latent_dim": [

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
 from evo_core.genome import Genome
-from evo_core.networks.distributions import distribution_for
+from evo_core.networks.distributions import make_distribution
+from evo_core.networks.encoders.base import Encoder
+from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis, Stack
+from evo_core.observations import Layout, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,38 +24,67 @@ class Spaces:
 
 
 class ActorCritic(nn.Module):
-    """π(a|s) and V(s) over a shared encoder, or over one encoder each."""
+    """π(a|s) and V(s) over a shared encoder, or over one encoder each.
+
+    A recurrent network remembers [N, memory_size] numbers per environment, those of the critic's encoder last; for
+    all others memory_size is 0.
+    """
 
     def __init__(self, genome: Genome, spaces: Spaces, action_std_init: float = 1.0) -> None:
         super().__init__()
         architecture, activation = genome.architecture, genome.activation
+        self.layout = Layout(spaces.observation)
 
-        def build(name: str) -> tuple[nn.Module, Axis]:
+        def build(name: str) -> tuple[Encoder, Axis]:
             latent = Axis(f"{name}.latent", architecture.latent_dim)
-            return architecture.encoder.build(name, spaces.observation, latent, activation), latent
+            return architecture.encoder.build(name, self.layout.leaves, latent, activation), latent
 
-        self.distribution = distribution_for(spaces.action)(spaces.action, action_std_init)
+        self.distribution = make_distribution(
+            spaces.action, squash=architecture.squash_output, std_init=action_std_init
+        )
         actions = Axis("action", self.distribution.outputs)
         self.encoder, latent = build("encoder")
         self.actor = Stack("actor_head", latent, architecture.actor_head, actions, activation, 0.01)
-        self.critic_encoder = None
+        self.critic_encoder: Encoder | None = None
         if not architecture.share_encoder:
             self.critic_encoder, latent = build("critic_encoder")
         self.critic = Stack("critic_head", latent, architecture.critic_head, Axis("value", 1), activation, 1.0)
+        self.memory_size = self.encoder.memory_size * (1 if self.critic_encoder is None else 2)
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the distribution's parameters [N, A] and the values [N]."""
-        features = self.encoder(observations)
-        critic_features = features if self.critic_encoder is None else self.critic_encoder(observations)
+    @property
+    def max_seq_len(self) -> int:
+        """Steps at which backpropagation through time is cut; 1 without a memory."""
+        return self.encoder.max_seq_len
+
+    def forward(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the distribution's parameters [N, A] and the values [N] of N steps.
+
+        A recurrent network needs to know how the steps hang together.
+        """
+        if sequences is None or self.critic_encoder is None:
+            features = self.encoder(observations, sequences)
+            critic_features = features if self.critic_encoder is None else self.critic_encoder(observations)
+        else:
+            own, critics = sequences.split(self.encoder.memory_size)
+            features, critic_features = self.encoder(observations, own), self.critic_encoder(observations, critics)
         return self.actor(features), self.critic(critic_features).squeeze(-1)
 
-    def policy(self, observations: Tensor) -> Tensor:
-        """Compute the distribution's parameters alone, [N, A]."""
-        outputs: Tensor = self.actor(self.encoder(observations))
-        return outputs
+    def policy(self, observations: Tensors, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the distribution's parameters [N, A] of one step, and the memory after it, [N, memory_size]."""
+        if not self.memory_size:
+            return self.actor(self.encoder(observations)), memory
+        if self.critic_encoder is None:
+            latent, memory = self.encoder.step(observations, memory)
+            return self.actor(latent), memory
+        own, critics = torch.split(memory, [self.encoder.memory_size] * 2, 1)
+        latent, own = self.encoder.step(observations, own)
+        critics = self.critic_encoder.step(observations, critics)[1]
+        return self.actor(latent), torch.cat([own, critics], 1)
 
-    def value(self, observations: Tensor) -> Tensor:
-        """Compute the values alone, [N]."""
-        encoder = self.encoder if self.critic_encoder is None else self.critic_encoder
-        values: Tensor = self.critic(encoder(observations)).squeeze(-1)
+    def value(self, observations: Tensors, memory: Tensor) -> Tensor:
+        """Compute the values of one step, [N]."""
+        encoder, before = self.encoder, memory[:, : self.encoder.memory_size]
+        if self.critic_encoder is not None:
+            encoder, before = self.critic_encoder, memory[:, self.encoder.memory_size :]
+        values: Tensor = self.critic(encoder.step(observations, before)[0]).squeeze(-1)
         return values

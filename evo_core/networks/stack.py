@@ -1,7 +1,7 @@
 """Stacks of fully connected layers with labelled axes, so that evolution matches parent and child unit by unit."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,23 @@ HIDDEN_GAIN = 2**0.5
 
 
 class Axis(NamedTuple):
-    """A named row of units. Axes with the same label in parent and child hold the same units."""
+    """A named row of units. Axes with the same label in parent and child hold the same units.
+
+    `kernel` axes are places around a centre, and grow and shrink at both ends; `gates` are never more or fewer.
+    """
 
     label: str
     size: int
+    kind: Literal["units", "kernel", "gates"] = "units"
 
 
 AxisTable = dict[str, tuple[Axis, ...]]
 """For each parameter's name, the axis along each of its dimensions."""
+
+
+def output_dimension(axes: tuple[Axis, ...]) -> int:
+    """Tell along which dimension of a parameter the units lie that it leads to: the first that holds units."""
+    return next(i for i, axis in enumerate(axes) if axis.kind == "units")
 
 
 @runtime_checkable
@@ -92,7 +101,12 @@ class Residual(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, in] to [N, in]."""
-        return torch.add(h, self.outer(self.inner(h)))
+        return torch.add(h, self.change(h))
+
+    def change(self, h: Tensor) -> Tensor:
+        """Compute what is added, [N, in]."""
+        change: Tensor = self.outer(self.inner(h))
+        return change
 
 
 class Stack(nn.Module):

@@ -6,6 +6,7 @@ function is preserved (Net2Net; Chen et al. 2016). Where it shrank, the least im
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor
 from evo_core.agent import AgentState, initial_state
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
-from evo_core.networks.stack import Axis, AxisTable, axis_table
+from evo_core.networks.recurrence import sequences
+from evo_core.networks.stack import Axis, AxisTable, axis_table, output_dimension
+from evo_core.observations import Tensors
 
 NEW = -1
+PIECE = 16
 NOISY_FRACTION = 0.1
 """Fraction of a matrix's weights that a parameter mutation touches, as in AgileRL."""
 
@@ -33,6 +37,7 @@ def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.
             name: _carry(
                 source[name],
                 [_units(kept, old, new) for old, new in zip(old_axes[name], axes, strict=True)],
+                output_dimension(axes),
                 initial[name],
             )
             if name in source
@@ -46,6 +51,7 @@ def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.
         exp_avg=carry(parent.exp_avg, fresh.exp_avg),
         exp_avg_sq=carry(parent.exp_avg_sq, fresh.exp_avg_sq),
         optimizer_steps=parent.optimizer_steps,
+        statistics=parent.statistics,
     )
 
 
@@ -57,25 +63,31 @@ def perturb(state: AgentState, mutation_sd: float, rng: np.random.Generator) -> 
     """
     weights = dict(state.weights)
     for name, weight in weights.items():
-        if weight.ndim < 2 or name.startswith("critic"):
+        if weight.ndim < 2 or name.startswith("critic") or "bias" in name.rsplit(".", 1)[-1]:
             continue
         touched = rng.random(weight.shape) < NOISY_FRACTION
         noise = torch.from_numpy(np.where(touched, rng.standard_normal(weight.shape), 0.0).astype(np.float32))
         weights[name] = weight + mutation_sd * weight.square().mean().sqrt() * noise
-    return AgentState(state.genome, weights, state.exp_avg, state.exp_avg_sq, state.optimizer_steps)
+    return replace(state, weights=weights)
 
 
-def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observations: Tensor) -> float:
-    """Measure how far a transfer moved the outputs: the largest difference of a logit (or action mean) or value."""
+def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observations: Tensors) -> float:
+    """Measure how far a transfer moved the outputs: the largest difference of a logit (or action mean) or value.
+
+    A recurrent network sees the observations as sequences of PIECE steps.
+    """
     with torch.inference_mode():
         old, new = (_outputs(state, spaces, observations) for state in (parent, child))
         return max(float((after - before).abs().max()) for before, after in zip(old, new, strict=True))
 
 
-def _outputs(state: AgentState, spaces: Spaces, observations: Tensor) -> tuple[Tensor, Tensor]:
+def _outputs(state: AgentState, spaces: Spaces, observations: Tensors) -> tuple[Tensor, Tensor]:
     network = ActorCritic(state.genome, spaces)
     network.load_state_dict(dict(state.weights))
-    outputs: tuple[Tensor, Tensor] = network(observations)
+    count = len(next(iter(observations.values())))
+    lengths = np.diff([*range(0, count, PIECE), count])
+    memory = torch.zeros((len(lengths), network.memory_size))
+    outputs: tuple[Tensor, Tensor] = network(observations, sequences(lengths, memory) if network.memory_size else None)
     return outputs
 
 
@@ -89,7 +101,7 @@ def _kept_units(weights: Mapping[str, Tensor], old_axes: AxisTable, new_axes: Ax
         .sort()
         .values
         for axis in old
-        if new_sizes.get(axis.label, axis.size) < axis.size
+        if axis.kind == "units" and new_sizes.get(axis.label, axis.size) < axis.size
     }
 
 
@@ -97,10 +109,10 @@ def _importance(axis: Axis, weights: Mapping[str, Tensor], axes: AxisTable) -> T
     """Score units by (norm of weights in) × (norm of weights out), [units]."""
     into, out = torch.zeros(axis.size), torch.zeros(axis.size)
     for name, dimensions in axes.items():
-        if dimensions[0] == axis:
-            into += weights[name].reshape(axis.size, -1).square().sum(1)
-        if len(dimensions) > 1 and dimensions[1] == axis:
-            out += weights[name].transpose(0, 1).reshape(axis.size, -1).square().sum(1)
+        for dimension, other in enumerate(dimensions):
+            if other == axis:
+                squares = weights[name].movedim(dimension, 0).reshape(axis.size, -1).square().sum(1)
+                (into if dimension == output_dimension(dimensions) else out).add_(squares)
     return into.sqrt() * out.sqrt()
 
 
@@ -109,16 +121,18 @@ def _units(kept: Mapping[str, Tensor], old: Axis, new: Axis) -> Tensor:
     if old.label == new.label and new.label in kept:
         return kept[new.label]
     units = torch.arange(new.size)
-    units[old.size :] = NEW
+    if new.kind == "kernel":
+        units -= (new.size - old.size) // 2
+    units[(units < 0) | (units >= old.size)] = NEW
     return units
 
 
-def _carry(source: Tensor, units: list[Tensor], initial: Tensor) -> Tensor:
-    """Take the parent's entries; new rows come from `initial`, and old rows are zero in new columns."""
+def _carry(source: Tensor, units: list[Tensor], rows: int, initial: Tensor) -> Tensor:
+    """Take the parent's entries; new units, along dimension `rows`, come from `initial`, all else that is new is 0."""
     carried = source
     for dimension, index in enumerate(units):
         carried = carried.index_select(dimension, index.clamp(min=0))
-        if dimension > 0 and bool((index == NEW).any()):
+        if dimension != rows and bool((index == NEW).any()):
             carried = carried.index_fill(dimension, torch.nonzero(index == NEW).squeeze(1), 0.0)
-    new_rows = torch.nonzero(units[0] == NEW).squeeze(1)
-    return carried.index_copy(0, new_rows, initial[new_rows]) if len(new_rows) else carried
+    new_rows = torch.nonzero(units[rows] == NEW).squeeze(1)
+    return carried.index_copy(rows, new_rows, initial.index_select(rows, new_rows)) if len(new_rows) else carried

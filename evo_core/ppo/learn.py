@@ -1,8 +1,7 @@
 """Learning from one rollout: advantages, then epochs of minibatches."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,10 +9,17 @@ from torch import Tensor
 
 from evo_core.agent import Agent
 from evo_core.failures import MemberFailure
+from evo_core.networks.distributions.base import masked
+from evo_core.networks.recurrence import sequences
+from evo_core.observations import Tensors, concatenate, flatten_time, select
 from evo_core.ppo.gae import generalized_advantages, normalize
-from evo_core.ppo.loss import Minibatch, ppo_loss
+from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import Rollout
+from evo_core.ppo.sequences import Minibatch, Pieces, cut, minibatches
 from evo_core.sections import AlgorithmConfig
+
+JUDGED_AT_ONCE = 4096
+"""Steps whose old values are computed in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,68 +41,98 @@ def learn(
 ) -> LearnStats:
     """Improve the agent in place by PPO on one rollout.
 
-    Every step of the rollout is trained on exactly once per epoch, in minibatches of equal size (to within one) and
-    at most `batch_size`. Advantages are normalised over the rollout. Raises MemberFailure, with `step` as its step,
-    when a loss or a gradient stops being finite.
+    Every valid step of the rollout is trained on exactly once per epoch, in minibatches of equal size (to within one
+    step, or one piece of an episode for a recurrent agent) and at most `batch_size`. Advantages are normalised over
+    the rollout. Raises MemberFailure, with `step` as its step, when a loss or a gradient stops being finite.
     """
-    data = prepare(agent, rollout, algorithm)
+    rewards = agent.normalizer.before_learning(rollout, algorithm.gamma)
+    data, pieces, memories = prepare(agent, rollout, algorithm, rewards)
     explained = _explained_variance(data.values, data.returns)
     epochs, stop, terms = 0, False, torch.empty(0)
     while not stop:
         epochs += 1
         last = epochs == algorithm.update_epochs
         report = last or algorithm.target_kl is not None
-        batches = minibatches(data, algorithm.batch_size, rng)
+        batches = minibatches(data, pieces, memories, algorithm.batch_size, rng)
         updates = [_update(agent, batch, algorithm, report=report) for batch in batches]
         terms = torch.stack(updates).mean(0)
         stop = last or (algorithm.target_kl is not None and float(terms[3]) > algorithm.target_kl)
     values = terms.tolist()
     if not all(map(math.isfinite, values)):
         raise MemberFailure("nan_loss", step, f"policy, value, entropy, KL, clip fraction, norm: {values}")
+    agent.normalizer.after_learning(rollout)
     policy, value, entropy, kl, clip_fraction, norm = values
     return LearnStats(policy, value, entropy, kl, clip_fraction, norm, explained, epochs)
 
 
 @torch.no_grad()
-def prepare(agent: Agent, rollout: Rollout, algorithm: AlgorithmConfig) -> Minibatch:
-    """Compute old log-probabilities, values, advantages and returns of a rollout; all flattened to [T·B]."""
+def prepare(
+    agent: Agent, rollout: Rollout, algorithm: AlgorithmConfig, rewards: np.ndarray | None = None
+) -> tuple[Minibatch, Pieces, Tensor]:
+    """Compute old log-probabilities, values, advantages and returns of a rollout's valid steps, in order of pieces.
+
+    Returns them with the pieces of episodes that they form, and the memory [pieces, M] before each. `rewards` [T, B]
+    take the place of the rollout's own.
+    """
     network, shape = agent.network, rollout.rewards.shape
-    observations = agent.observe(rollout.observations).flatten(0, 1)
-    actions = agent.observe(rollout.actions).flatten(0, 1)
-    outputs, flat_values = network(observations)
-    log_probs = network.distribution.evaluate(outputs, actions).log_probs
-    values = flat_values.view(shape)
-    next_values = torch.cat([values[1:], network.value(agent.observe(rollout.last_observations)).unsqueeze(0)])
-    if rollout.final_index:
-        rows, columns = torch.tensor(rollout.final_index, device=agent.device).T
-        next_values[rows, columns] = network.value(agent.observe(np.stack(rollout.final_observations)))
+    pieces = cut(rollout.terminated, rollout.truncated, rollout.valid, network.max_seq_len)
+    rows = agent.move(pieces.rows)
+    memories = rollout.memories.flatten(0, 1).index_select(0, rows[agent.move(pieces.starts)])
+    observations = select(agent.observe(flatten_time(rollout.observations)), rows)
+    actions = agent.move(rollout.actions).flatten(0, 1).index_select(0, rows)
+    masks = None if rollout.masks is None else agent.move(rollout.masks).flatten(0, 1).index_select(0, rows)
+    log_probs, values = _judge(agent, observations, actions, masks, pieces, memories)
+    by_time = torch.zeros(rollout.steps, device=agent.device).index_copy(0, rows, values).view(shape)
     advantages = generalized_advantages(
-        agent.observe(rollout.rewards),
-        values,
-        next_values,
-        agent.observe(rollout.terminated),
-        agent.observe(rollout.truncated),
+        agent.move(rollout.rewards if rewards is None else rewards),
+        by_time,
+        _next_values(agent, rollout, by_time),
+        agent.move(rollout.terminated),
+        agent.move(rollout.truncated),
         algorithm.gamma,
         algorithm.gae_lambda,
-    ).flatten()
-    return Minibatch(observations, actions, log_probs, normalize(advantages), advantages + flat_values, flat_values)
+    )
+    advantages = advantages.flatten().index_select(0, rows)
+    data = Minibatch(observations, actions, masks, log_probs, normalize(advantages), advantages + values, values)
+    return data, pieces, memories
 
 
-def minibatches(data: Minibatch, batch_size: int, rng: np.random.Generator) -> Iterator[Minibatch]:
-    """Shuffle, and cut into the fewest minibatches of at most `batch_size`, equal to within one."""
-    count = len(data.returns)
-    order = torch.from_numpy(rng.permutation(count)).to(data.returns.device)
-    shuffled = [getattr(data, field.name).index_select(0, order) for field in fields(data)]
-    parts = math.ceil(count / batch_size)
-    yield from map(Minibatch, *(tensor.tensor_split(parts) for tensor in shuffled))
+def _judge(
+    agent: Agent, observations: Tensors, actions: Tensor, masks: Tensor | None, pieces: Pieces, memories: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute log-probabilities and values, both [N], some thousand steps at a time so that images fit into memory."""
+    network, found = agent.network, []
+    per_part = max(1, JUDGED_AT_ONCE // int(pieces.lengths.max()))
+    ends = np.cumsum(pieces.lengths)
+    for first in range(0, len(ends), per_part):
+        last = min(first + per_part, len(ends))
+        steps = slice(int(pieces.starts[first]), int(ends[last - 1]))
+        whole = sequences(pieces.lengths[first:last], memories[first:last]) if network.memory_size else None
+        outputs, values = network({name: leaf[steps] for name, leaf in observations.items()}, whole)
+        allowed = masked(outputs, None if masks is None else masks[steps])
+        found.append((network.distribution.evaluate(allowed, actions[steps]).log_probs, values))
+    log_probs, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return log_probs, values
+
+
+def _next_values(agent: Agent, rollout: Rollout, values: Tensor) -> Tensor:
+    """Compute V of the observation after each row, [T, B]: of its own final observation where it was truncated."""
+    value = agent.network.value
+    last = value(agent.observe(rollout.last_observations), rollout.last_memory)
+    next_values = torch.cat([values[1:], last.unsqueeze(0)])
+    if rollout.final_index:
+        rows, columns = torch.tensor(rollout.final_index, device=agent.device).T
+        finals = agent.observe(concatenate(rollout.final_observations))
+        next_values[rows, columns] = value(finals, torch.stack(rollout.final_memories))
+    return next_values
 
 
 def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, *, report: bool) -> Tensor:
     """Descend one step; return the loss's terms (when they are reported) and the gradient's norm."""
     agent.gradients.zero_()
-    outputs, values = agent.network(batch.observations)
+    outputs, values = agent.network(batch.observations, batch.sequences)
     with torch.no_grad():
-        actions = agent.network.distribution.evaluate(outputs.detach(), batch.actions)
+        actions = agent.network.distribution.evaluate(masked(outputs.detach(), batch.masks), batch.actions)
         loss = ppo_loss(actions.log_probs, actions.entropy, values.detach(), batch, algorithm, report=report)
         by_outputs = actions.backward(loss.grad_log_probs, loss.grad_entropy)
     torch.autograd.backward((outputs, values), (by_outputs, loss.grad_values))

@@ -5,19 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evo_core.ppo.sequences import Minibatch
 from evo_core.sections import AlgorithmConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Minibatch:
-    """N transitions: observations [N, ...], actions [N] or [N, A], the rest [N]."""
-
-    observations: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    advantages: Tensor
-    returns: Tensor
-    values: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def examine(env_id: str | None, store: str | None, *, json: bool) -> int:
 def _environment(env_id: str) -> Iterator[Check]:
     """Look at an environment as a run would; ConfigError when a run would refuse it."""
     from evo_core.determinism import first_difference
-    from evo_core.envs import inspect_environment
+    from evo_core.envs.inspection import inspect_environment
     from evo_core.failures import MemberFailure
     from evo_core.loading import parse_config
 

@@ -34,7 +34,7 @@ class Change:
 
 def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
     """Begin a run, or continue the one of that id if its configuration is the same."""
-    from evo_core.envs import inspect_environment
+    from evo_core.envs.inspection import inspect_environment
     from flows.runs import check_run, fresh_run_id, open_ref
 
     settings = read_settings(operational)
@@ -69,7 +69,7 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
 
 def dry_run(config: RunConfig, *, json: bool) -> int:
     """Print the resolved configuration, the networks and their parameter counts; write nothing."""
-    from evo_core.envs import inspect_environment, notices
+    from evo_core.envs.inspection import inspect_environment, notices
     from evo_core.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 from rich.console import Console
 
-from evo_core.envs import inspect_environment
+from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
 from evo_core.networks.actor_critic import Spaces
 from flows.commands.run import read_settings

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from evo_core.config import RunConfig, evolvable_hyperparameters
-from evo_core.envs import inspect_environment, notices
+from evo_core.envs.inspection import inspect_environment, notices
 from evo_core.loading import ConfigError, differences, parse_config
 from tests.conftest import make_config
 

@@ -6,7 +6,7 @@ import pytest
 
 from evo_core.checkpoint import to_bytes
 from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
-from evo_core.envs import inspect_environment
+from evo_core.envs.inspection import inspect_environment
 from evo_core.evaluation import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
 from evo_core.evolution.population import create_population
 from evo_core.records import BlobRef, Confirmation, EliteRef, Generation, Training

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evo_core.agent import Agent, initial_state
-from evo_core.envs import make_vect_envs
+from evo_core.envs.vectors import make_vect_envs
 from evo_core.failures import MemberFailure
 from evo_core.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from evo_core.agent import Agent, initial_state
-from evo_core.envs import inspect_environment, make_vect_envs
+from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.vectors import make_vect_envs
 from evo_core.evaluation import evaluate
 from evo_core.genome import initial_genome
 from evo_core.numerics import one_thread

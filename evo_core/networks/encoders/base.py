@@ -2,37 +2,49 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any
 
-from gymnasium import Space
-from torch import nn
+from torch import Tensor, nn
 
-from evo_core.architecture import Change, Layers, Record
+from evo_core.architecture import Change, Record
+from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis
-from evo_core.sections import Activation, BoundsConfig, NetworkConfig
+from evo_core.observations import Leaf, Tensors
+from evo_core.sections import Activation, BoundsConfig
+
+Leaves = tuple[Leaf, ...]
+
+
+class Encoder(nn.Module, ABC):
+    """From observations to latent vectors. Those without a memory ignore how steps hang together."""
+
+    memory_size: int = 0
+    max_seq_len: int = 1
+
+    @abstractmethod
+    def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
+        """Encode N steps of whole sequences, [N, latent]."""
+
+    def step(self, observations: Tensors, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode one step of N environments, memory [N, M]: latent vectors [N, latent], and the memory after it."""
+        latent: Tensor = self(observations)
+        return latent, memory
 
 
 class EncoderArchitecture(Record, ABC):
-    """Sizes of an encoder. `kind` names the class in the registry; `layers` are its fully connected layers."""
+    """Sizes of an encoder. `kind` names the class in the registry."""
 
-    SUPPORTED: ClassVar[str]
     kind: str
-    layers: Layers
-
-    @classmethod
-    @abstractmethod
-    def supports(cls, space: Space[Any]) -> bool:
-        """Tell whether this kind reads observations of a space."""
-
-    @classmethod
-    @abstractmethod
-    def initial(cls, network: NetworkConfig) -> Self:
-        """Express the configured encoder as an architecture."""
 
     @abstractmethod
-    def changes(self, bounds: BoundsConfig) -> Sequence[Change["EncoderArchitecture"]]:
-        """List every change that one mutation may make."""
+    def changes(self, part: str, bounds: BoundsConfig) -> Sequence[Change[Any]]:
+        """List every change that one mutation may make; `part` begins their names."""
 
     @abstractmethod
-    def build(self, name: str, space: Space[Any], latent: Axis, activation: Activation) -> nn.Module:
-        """Make the module: a batch of observations to [N, latent]. `name` begins the labels of its axes."""
+    def build(
+        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
+    ) -> Encoder:
+        """Make the module: observations to [N, outputs], activated unless told otherwise.
+
+        `name` begins the labels of its axes.
+        """

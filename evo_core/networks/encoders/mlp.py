@@ -1,58 +1,55 @@
-"""The encoder of vectors and of discrete observations: a stack of fully connected layers."""
+"""The encoder of vectors and indices: a stack of fully connected layers."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
-import torch
-from gymnasium import Space, spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from evo_core.architecture import Change, Layers, dense_layers, layer_changes
-from evo_core.networks.encoders.base import EncoderArchitecture
+from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Stack
+from evo_core.observations import Leaf, Tensors
 from evo_core.sections import Activation, BoundsConfig, NetworkConfig
 
 
 class MlpArchitecture(EncoderArchitecture):
     """Hidden layers before the latent vector."""
 
-    SUPPORTED: ClassVar[str] = "Box vectors (one dimension), Discrete"
     kind: Literal["mlp"] = "mlp"
+    layers: Layers
 
     @classmethod
-    def supports(cls, space: Space[Any]) -> bool:
-        """Tell whether this kind reads observations of a space."""
-        return isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and len(space.shape) == 1)
-
-    @classmethod
-    def initial(cls, network: NetworkConfig) -> Self:
+    def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
         """Express the configured encoder as an architecture."""
         return cls(layers=dense_layers(network.encoder.hidden_size))
 
-    def changes(self, bounds: BoundsConfig) -> list[Change[EncoderArchitecture]]:
+    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["MlpArchitecture"]]:
         """List every change that one mutation may make."""
         return [
-            Change(c.what, c.before, c.after, MlpArchitecture(layers=c.result), c.is_layer)
-            for c in layer_changes("encoder", self.layers, bounds.layers, bounds.nodes)
+            c.of(MlpArchitecture(layers=c.result))
+            for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
         ]
 
-    def build(self, name: str, space: Space[Any], latent: Axis, activation: Activation) -> nn.Module:
-        """Make the module: a batch of observations to [N, latent]."""
-        return MlpEncoder(name, space, self.layers, latent, activation)
+    def build(
+        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
+    ) -> Encoder:
+        """Make the module: observations to [N, outputs]."""
+        (leaf,) = leaves
+        return MlpEncoder(name, leaf, self.layers, outputs, activation, activate=activate)
 
 
-class MlpEncoder(nn.Module):
-    """σ(Stack(observation)): [N, D] vectors, or [N] discrete observations as one-hot, to [N, latent]."""
+class MlpEncoder(Encoder):
+    """σ(Stack(observation)), indices as one-hot vectors: to [N, outputs]."""
 
-    def __init__(self, name: str, space: Space[Any], layers: Layers, latent: Axis, activation: Activation) -> None:
+    def __init__(
+        self, name: str, leaf: Leaf, layers: Layers, outputs: Axis, activation: Activation, *, activate: bool
+    ) -> None:
         super().__init__()
-        self.discrete = isinstance(space, spaces.Discrete)
-        self.start = int(space.start) if isinstance(space, spaces.Discrete) else 0
-        self.inputs = spaces.flatdim(space)
-        self.stack = Stack(name, Axis("observation", self.inputs), layers, latent, activation, HIDDEN_GAIN)
-        self.activation = ACTIVATIONS[activation]
+        self.leaf = leaf
+        self.stack = Stack(name, Axis(leaf.name, leaf.vector_size), layers, outputs, activation, HIDDEN_GAIN)
+        self.activation = ACTIVATIONS[activation] if activate else None
 
-    def forward(self, observations: Tensor) -> Tensor:
+    def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
-        if self.discrete:
-            observations = nn.functional.one_hot(observations - self.start, self.inputs).to(torch.float32)
-        return self.activation(self.stack(observations))
+        h: Tensor = self.stack(self.leaf.as_vector(observations[self.leaf.name]))
+        return h if self.activation is None else self.activation(h)

@@ -1,0 +1,129 @@
+"""What every vector of environments is to the learner, whoever steps it."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from evo_core.failures import MemberFailure
+from evo_core.networks.actor_critic import Spaces
+from evo_core.networks.distributions import make_distribution
+from evo_core.observations import Arrays, Layout, UnsoundError
+
+MASK = "action_mask"
+"""Key of an environment's info under which it says what actions it allows, as Gymnasium's own environments do."""
+
+log = logging.getLogger(__name__)
+
+
+class Transition(NamedTuple):
+    """What one step of B environments gave: rewards, terminated, truncated, valid, each [B].
+
+    Rows that are not `valid` are no transitions: the environment was reset instead of being stepped.
+    `final_observations` maps every environment that ended its episode to the observation it ended with.
+    """
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
+    final_observations: dict[int, Arrays]
+
+
+class VectorEnvs(ABC):
+    """Environments stepped together, and where they stand.
+
+    `observations`: per leaf [B, ...]; `masks`: what actions are allowed, [B, outputs], None if environments do not
+    say; `returns`, `lengths`: [B], of each running episode; `ended_returns`, `ended_lengths`: [B], of the last one
+    that ended; `memory`: what the policy remembers of each running episode, kept by whoever collects; `steps`:
+    environment steps so far.
+    """
+
+    def __init__(self, name: str, spaces: Spaces, count: int) -> None:
+        self.name, self.spaces, self.count = name, spaces, count
+        self.layout = Layout(spaces.observation)
+        self.observations = self.layout.empty(count)
+        self.masks: np.ndarray | None = None
+        self.memory: Tensor | None = None
+        self.returns, self.lengths = np.zeros(count), np.zeros(count, np.int64)
+        self.ended_returns, self.ended_lengths = np.zeros(count), np.zeros(count, np.int64)
+        self.steps = 0
+        self._distribution = make_distribution(spaces.action, squash=False)
+        self._inside_so_far = True
+
+    def step(self, actions: Iterable[Any]) -> Transition:
+        """Step every environment; MemberFailure when one raises, or returns what is not sound."""
+        try:
+            made = self._advance(actions)
+        except (Exception, SystemExit) as error:
+            raise self.failure(error) from error
+        self.steps += self.count
+        self._check(made)
+        self.returns += made.rewards
+        self.lengths += made.valid
+        ended = made.terminated | made.truncated
+        if ended.any():
+            self.ended_returns[ended], self.ended_lengths[ended] = self.returns[ended], self.lengths[ended]
+            self.returns[ended] = self.lengths[ended] = 0
+        return made
+
+    @abstractmethod
+    def _advance(self, actions: Iterable[Any]) -> Transition:
+        """Step every environment, and leave what it shows in `observations` and `masks`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every environment."""
+
+    def failure(self, error: BaseException) -> MemberFailure:
+        """Name environment, step and fault of what was raised."""
+        if isinstance(error, MemberFailure):
+            return error
+        if isinstance(error, UnsoundError):
+            reason = "environment_error" if error.finite else "nan_observation"
+            return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}")  # type: ignore[arg-type]
+        return MemberFailure("environment_error", self.steps, f"{self.name}: {type(error).__name__}: {error}")
+
+    def require_sound(self) -> None:
+        """Raise MemberFailure unless all observations are; warn once when they leave their stated bounds."""
+        try:
+            self.layout.check(self.observations)
+        except UnsoundError as error:
+            raise self.failure(error) from None
+        if self._inside_so_far:
+            for leaf in self.layout.leaves:
+                if leaf.outside(self.observations[leaf.name]):
+                    self._inside_so_far = False
+                    log.warning(
+                        "%s: step %d: leaf %r leaves the bounds that its space states; going on (said once)",
+                        self.name,
+                        self.steps,
+                        leaf.name,
+                    )
+
+    def read_mask(self, index: int, info: Mapping[str, Any]) -> None:
+        """Take an environment's action mask out of its info; where there is none, everything is allowed."""
+        mask = info.get(MASK)
+        if mask is not None and self._distribution.masks:
+            if self.masks is None:
+                self.masks = np.ones((self.count, self._distribution.outputs), np.bool_)
+            self.masks[index] = self._distribution.read_mask(mask)
+        elif self.masks is not None:
+            self.masks[index] = True
+
+    def _check(self, made: Transition) -> None:
+        self.require_sound()
+        try:
+            for observation in made.final_observations.values():
+                self.layout.check(observation)
+        except UnsoundError as error:
+            raise self.failure(error) from None
+        self.require_finite(made.rewards)
+
+    def require_finite(self, rewards: np.ndarray) -> None:
+        """Raise MemberFailure unless all rewards are numbers."""
+        if not np.isfinite(rewards).all():
+            raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}")

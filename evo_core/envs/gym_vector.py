@@ -1,0 +1,196 @@
+"""Vector environments that others step: in processes of their own, as arrays, or in C++.
+
+Gymnasium's interface leaves open when a finished environment is reset. Within the step that ended it (SAME_STEP), its
+last observation comes in the info; in the step after it (NEXT_STEP), that step is a reset and no transition.
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+
+from evo_core.envs.base import MASK, Transition, VectorEnvs
+from evo_core.envs.making import make_env
+from evo_core.failures import MemberFailure
+from evo_core.networks.actor_critic import Spaces
+from evo_core.observations import Arrays
+from evo_core.sections import EnvConfig
+
+Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+FAREWELL_S = 5.0
+"""Seconds that an environment's process gets to end."""
+
+
+class GymVectorEnvs(VectorEnvs):
+    """Any of Gymnasium's vector environments behind our interface."""
+
+    def __init__(self, env: EnvConfig, spaces: Spaces, vector: VectorEnv[Any, Any, Any], seed: Any) -> None:
+        super().__init__(env.id, spaces, vector.num_envs)
+        self._vector = vector
+        self._same_step = vector.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
+        self._ended = np.zeros(self.count, np.bool_)
+        try:
+            observations, info = self._reset(seed)
+            self._show(observations, info)
+            self.require_sound()
+        except (Exception, SystemExit) as error:
+            failure = self.failure(error)
+            self.close()
+            raise failure from error
+
+    def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
+        found: tuple[Any, dict[str, Any]] = self._vector.reset(seed=seed)
+        return found
+
+    def _step(self, actions: np.ndarray) -> Made:
+        found: Made = self._vector.step(actions)
+        return found
+
+    def _advance(self, actions: Iterable[Any]) -> Transition:
+        batch = actions if isinstance(actions, np.ndarray) else np.asarray(actions)
+        observations, rewards, terminated, truncated, info = self._step(batch)
+        valid = ~self._ended
+        terminated, truncated = terminated & valid, truncated & valid
+        ended = terminated | truncated
+        self._show(observations, info)
+        finals = {int(b): self._final(int(b), info) for b in np.flatnonzero(ended)}
+        if not self._same_step:
+            self._ended = ended
+        return Transition(np.where(valid, rewards, 0.0).astype(np.float64), terminated, truncated, valid, finals)
+
+    def _final(self, index: int, info: dict[str, Any]) -> Arrays:
+        if self._same_step:
+            return {name: rows[0] for name, rows in self.layout.stack([info["final_obs"][index]]).items()}
+        return {name: np.array(rows[index]) for name, rows in self.observations.items()}
+
+    def _show(self, observations: Any, info: dict[str, Any]) -> None:
+        self.observations = self.layout.unpack(observations, self.count)
+        masks, given = info.get(MASK), info.get(f"_{MASK}")
+        for b in range(self.count if masks is not None or self.masks is not None else 0):
+            shown = masks is not None and (given is None or given[b])
+            self.read_mask(b, {MASK: masks[b]} if masks is not None and shown else {})
+
+    def close(self) -> None:
+        """Close every environment."""
+        self._vector.close()
+
+
+class AsyncEnvs(GymVectorEnvs):
+    """One process per environment, spawned: for environments that are slow, or that must not share a process."""
+
+    def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
+        self._timeout = env.step_timeout
+        self._broken = False
+        try:
+            vector = _spawned(env, len(seeds))
+        except (Exception, SystemExit) as error:
+            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+        spaces = Spaces(vector.single_observation_space, vector.single_action_space)
+        self._processes = vector
+        super().__init__(env, spaces, vector, list(seeds))
+
+    def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
+        self._processes.reset_async(seed=seed)
+        found: tuple[Any, dict[str, Any]] = self._processes.reset_wait(timeout=self._timeout)
+        return found
+
+    def _step(self, actions: np.ndarray) -> Made:
+        self._processes.step_async(actions)
+        found: Made = self._processes.step_wait(timeout=self._timeout)
+        return found
+
+    def failure(self, error: BaseException) -> MemberFailure:
+        """Name environment, step and fault, also of a process that hangs or is gone."""
+        self._broken = True
+        if isinstance(error, multiprocessing.TimeoutError):
+            silent = f"no answer within env.step_timeout, {self._timeout:g} s; raise it if steps may take so long"
+            return MemberFailure("environment_error", self.steps, f"{self.name}: {silent}")
+        if isinstance(error, EOFError | ConnectionError):
+            processes = self._processes.processes
+            for process in processes:
+                process.join(FAREWELL_S / len(processes))
+            gone = ", ".join(f"{i} (exit code {p.exitcode})" for i, p in enumerate(processes) if not p.is_alive())
+            return MemberFailure("environment_error", self.steps, f"{self.name}: its process ended: environment {gone}")
+        return super().failure(error)
+
+    def close(self) -> None:
+        """End every process: politely, unless one of them did not answer."""
+        if self._vector.closed:
+            return
+        if not self._broken:
+            with suppress(Exception):
+                self._vector.close()
+                return
+        self._vector.closed = True
+        for process in self._processes.processes:
+            process.kill()
+            process.join(FAREWELL_S)
+        for pipe in self._processes.parent_pipes:
+            if pipe is not None:
+                pipe.close()
+
+
+class NativeEnvs(GymVectorEnvs):
+    """The environment's own vector version, which computes all copies as one array."""
+
+    def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
+        kwargs: dict[str, Any] = dict(env.kwargs)
+        entry = gym.VectorizeMode.VECTOR_ENTRY_POINT
+        try:
+            vector = gym.make_vec(env.id, num_envs=len(seeds), vectorization_mode=entry, **kwargs)
+        except (Exception, SystemExit) as error:
+            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+        super().__init__(env, Spaces(vector.single_observation_space, vector.single_action_space), vector, seeds[0])
+
+
+class EnvpoolEnvs(GymVectorEnvs):
+    """The C++ version of the environment in envpool, stepped by one thread."""
+
+    def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
+        import envpool
+
+        single = make_env(env)
+        spaces = Spaces(single.observation_space, single.action_space)
+        limit = single.spec.max_episode_steps if single.spec else None
+        single.close()
+        kwargs: dict[str, Any] = dict(env.kwargs) | ({"max_episode_steps": limit} if limit else {})
+        try:
+            vector = envpool.make(
+                env.id, env_type="gymnasium", num_envs=len(seeds), seed=list(seeds), num_threads=1, **kwargs
+            )
+        except (Exception, SystemExit) as error:
+            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+        super().__init__(env, spaces, vector, None)
+
+    def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
+        found: tuple[Any, dict[str, Any]] = self._vector.reset()  # it was seeded when it was made
+        return found
+
+    def _step(self, actions: np.ndarray) -> Made:
+        found: Made = self._vector.step(actions.astype(np.int32) if actions.dtype.kind == "i" else actions)
+        return found
+
+
+def _spawned(env: EnvConfig, count: int) -> AsyncVectorEnv:
+    """Start the processes. Observations come through pipes, where their shapes are checked."""
+    process = multiprocessing.current_process()
+    config: dict[str, Any] = process._config  # type: ignore[attr-defined]
+    daemon = config.get("daemon")
+    # workers of a cluster are daemons, which may not have children; these end with their pipe, whatever happens to us
+    config["daemon"] = False
+    try:
+        return AsyncVectorEnv(
+            [partial(make_env, env)] * count,
+            shared_memory=False,
+            copy=False,
+            context="spawn",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+    finally:
+        config["daemon"] = daemon

@@ -1,0 +1,61 @@
+"""Looking at an environment before a run: does it exist, and does everything fit?"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from evo_core.config import RunConfig
+from evo_core.envs.making import make_env, require_known
+from evo_core.envs.vectors import require_available
+from evo_core.genome import initial_genome
+from evo_core.loading import ConfigError
+from evo_core.networks.actor_critic import Spaces
+from evo_core.networks.distributions import make_distribution
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """What the rest of the program must know of an environment. `time_limit` is None when it has none."""
+
+    spaces: Spaces
+    time_limit: int | None
+
+
+def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
+    """Make the environment once and read its spaces; ConfigError says what does not fit.
+
+    `packages` may be imported when environment or wrappers are named as package.module:Name.
+    """
+    require_known(config.env, packages)
+    require_available(config.env)
+    try:
+        env = make_env(config.env)
+    except (Exception, SystemExit) as error:  # whatever the constructors make of their arguments
+        reason = f"{type(error).__name__}: {error}"
+        given = f" and env.wrappers {config.env.wrappers}" if config.env.wrappers else ""
+        raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}{given}: {reason}"]) from error
+    try:
+        limit = env.spec.max_episode_steps if env.spec else None
+        spec = EnvSpec(Spaces(env.observation_space, env.action_space), limit)
+    finally:
+        env.close()
+    try:
+        initial_genome(config, spec.spaces.observation)
+        make_distribution(spec.spaces.action, squash=config.network.squash_output)
+    except ValueError as error:
+        raise ConfigError([f"env.id {config.env.id!r}: {error}"]) from None
+    if spec.time_limit is None and config.evaluation.max_steps is None:
+        raise ConfigError(
+            [f"evaluation.max_steps: {config.env.id} has no time limit of its own; set the longest episode to evaluate"]
+        )
+    return spec
+
+
+def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
+    """Name what will run but is probably not what was meant."""
+    per_env = config.training.evo_steps // config.env.num_envs
+    if spec.time_limit is not None and per_env < spec.time_limit:
+        return [
+            f"each environment makes {per_env} steps per generation (training.evo_steps / env.num_envs), fewer than "
+            f"the time limit of {spec.time_limit}: the ends of long episodes are never seen in training"
+        ]
+    return []

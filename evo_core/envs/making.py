@@ -1,0 +1,100 @@
+"""Making one environment as it is configured: by id, with its wrappers."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+
+from evo_core.envs import wrappers as own_wrappers
+from evo_core.loading import ConfigError, did_you_mean
+from evo_core.sections import EnvConfig
+
+Wrap = Callable[..., gym.Env[Any, Any]]
+
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
+    """Make one environment with its wrappers; whatever they raise passes through."""
+    kwargs: dict[str, Any] = dict(env.kwargs)
+    made: gym.Env[Any, Any] = gym.make(env.id, disable_env_checker=True, **kwargs)
+    for name, arguments in wrapper_list(env):
+        made = _wrapper(name)(made, **arguments)
+    return made
+
+
+def wrapper_list(env: EnvConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name every wrapper with its arguments, innermost first."""
+    for wrapper in env.wrappers:
+        if isinstance(wrapper, str):
+            yield wrapper, {}
+        else:
+            yield from ((name, dict(arguments)) for name, arguments in wrapper.items())
+
+
+def require_known(env: EnvConfig, packages: Collection[str]) -> None:
+    """Refuse environments and wrappers that are not registered, before any module of theirs is imported.
+
+    A name package.module:Name is taken only if `packages` holds the package, or the module. Raises ConfigError.
+    """
+    named = [("env.id", env.id), *(("env.wrappers", name) for name, _ in wrapper_list(env))]
+    problems = [
+        problem for field, name in named if ":" in name for problem in [_not_allowed(field, name, packages)] if problem
+    ]
+    if problems:
+        raise ConfigError(problems)
+    for field, name in named:
+        if ":" in name:
+            _import(field, name)
+    _require_registered(env.id.rpartition(":")[2])
+    for name, _ in wrapper_list(env):
+        try:
+            _wrapper(name)
+        except (AttributeError, TypeError) as error:
+            raise ConfigError([f"env.wrappers: {error}"]) from None
+
+
+def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None:
+    module = name.partition(":")[0]
+    if not _MODULE.fullmatch(module):
+        return f"{field} {name!r}: expected a name, or package.module:Name"
+    if any(module == package or module.startswith(f"{package}.") for package in packages):
+        return None
+    package = module.partition(".")[0]
+    allowed = ", ".join(sorted(packages)) or "none"
+    return (
+        f"{field} {name!r}: package {package} is not allowed here (allowed: {allowed}), so it was not imported; who "
+        f"deploys allows it by EVOLVE_ENV_PACKAGES={package}"
+    )
+
+
+def _import(field: str, name: str) -> None:
+    module = name.partition(":")[0]
+    try:
+        import_module(module)
+    except Exception as error:  # whatever the module makes of being imported
+        raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
+
+
+def _require_registered(env_id: str) -> None:
+    try:
+        gym.spec(env_id)
+    except gym.error.DeprecatedEnv as error:
+        raise ConfigError([f"env.id {env_id!r}: {error}"]) from None
+    except gym.error.Error:
+        raise ConfigError([f"env.id {env_id!r}: not registered; {did_you_mean(env_id, gym.registry)}"]) from None
+
+
+def _wrapper(name: str) -> Wrap:
+    """Find a wrapper: ours, Gymnasium's, or one in a module that was allowed before."""
+    module, _, attribute = name.rpartition(":")
+    places = [import_module(module)] if module else [own_wrappers, gym.wrappers]
+    for place in places:
+        found = getattr(place, attribute, None)
+        if inspect.isclass(found) and issubclass(found, gym.Wrapper):
+            return found
+    known = {n for place in places for n, c in vars(place).items() if inspect.isclass(c) and issubclass(c, gym.Wrapper)}
+    raise AttributeError(f"no wrapper {name!r}; {did_you_mean(attribute, known)}")

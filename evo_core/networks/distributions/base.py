@@ -1,0 +1,69 @@
+"""What the distributions share: the terms of a loss, and action masks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+Array = np.ndarray
+
+Backward = Callable[[Tensor, float], Tensor]
+"""From gradients by log-probabilities [N] and by every entropy (one number) to gradients by the outputs [N, A]."""
+
+FORBIDDEN = -1e8
+"""Logit of a masked choice: its probability is exactly zero, and no infinity enters a sum."""
+
+
+class ActionTerms(NamedTuple):
+    """What a loss needs of actions under a policy: log π(a|s) [N], entropies [N], and the way back to the outputs.
+
+    The gradients are closed forms: for networks this small, recording them in autograd costs more than the network.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    backward: Backward
+
+
+class Distribution(nn.Module, ABC):
+    """A policy's distribution over the actions of one space, from `outputs` numbers that a head computes.
+
+    Randomness comes in as noise that NumPy drew (`noise`), so that acting is a deterministic function of its
+    arguments on every device.
+    """
+
+    outputs: int
+    action_shape: tuple[int, ...] = ()
+    action_dtype: type = np.int64
+    masks: bool = False
+
+    @abstractmethod
+    def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
+        """Draw what `sample` needs, [count, envs, outputs]."""
+
+    @abstractmethod
+    def sample(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions, [N, *action_shape]."""
+
+    @abstractmethod
+    def mode(self, outputs: Tensor) -> Tensor:
+        """Take the most likely actions, [N, *action_shape]."""
+
+    @abstractmethod
+    def evaluate(self, outputs: Tensor, actions: Tensor) -> ActionTerms:
+        """Compute log-probabilities and entropies of actions."""
+
+    @abstractmethod
+    def to_env(self, actions: Array) -> Iterable[Any]:
+        """Turn actions into what each environment's step takes."""
+
+    def read_mask(self, mask: Any) -> Array:
+        """Turn an environment's action mask into truth values per output; ValueError when nothing is allowed."""
+        raise ValueError(f"action_mask: {type(self).__name__} takes no mask")
+
+
+def masked(outputs: Tensor, masks: Tensor | None) -> Tensor:
+    """Forbid choices: outputs [N, A] where `masks` [N, A] is false become impossible; None forbids nothing."""
+    return outputs if masks is None else outputs.masked_fill(~masks, FORBIDDEN)

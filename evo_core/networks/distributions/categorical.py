@@ -1,0 +1,156 @@
+"""Distributions over discrete actions: one choice, or several independent ones."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import Tensor, nn
+
+from evo_core.networks.distributions.base import FORBIDDEN, ActionTerms, Array, Distribution
+
+
+class Categorical(Distribution):
+    """A distribution over n actions from n logits. Actions are int64, [N]."""
+
+    masks = True
+
+    def __init__(self, space: Space[Any], std_init: float) -> None:
+        super().__init__()
+        assert isinstance(space, spaces.Discrete)
+        self.outputs = int(space.n)
+        self.start = int(space.start)
+
+    def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
+        """Draw standard Gumbel noise, [count, envs, n]."""
+        return rng.gumbel(size=(count, envs, self.outputs)).astype(np.float32)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions by the Gumbel-max trick, [N]."""
+        return (logits + noise).argmax(-1)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Take the most likely actions, [N]."""
+        return logits.argmax(-1)
+
+    def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
+        """Compute log π(a|s) = log p_a and the entropy −Σ p log p."""
+        log_p, chosen = logits.log_softmax(-1), actions.unsqueeze(-1)
+        p = log_p.exp()
+        entropy = -torch.linalg.vecdot(p, log_p)
+
+        def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
+            return _backward(p, log_p, entropy, chosen, grad_log_probs, grad_entropy)
+
+        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
+
+    def to_env(self, actions: Array) -> list[int]:
+        """Turn actions [N] into what each environment's step takes: plain integers, which it checks fastest."""
+        shifted: list[int] = (actions + self.start).tolist()
+        return shifted
+
+    def read_mask(self, mask: Any) -> Array:
+        """Read n numbers, of which zero forbids."""
+        return _with_a_choice(_checked(np.asarray(mask), (self.outputs,)).astype(np.bool_), [0])
+
+
+class MultiCategorical(Distribution):
+    """Independent choices: of MultiDiscrete, or yes and no of MultiBinary. Actions are int64, [N, choices].
+
+    Logits are [N, Σ options]; choices with fewer options than the largest are padded with impossible ones.
+    """
+
+    masks = True
+
+    def __init__(self, space: Space[Any], std_init: float) -> None:
+        super().__init__()
+        assert isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary)
+        self.space = space
+        if isinstance(space, spaces.MultiDiscrete):
+            self.options: tuple[int, ...] = tuple(space.nvec.reshape(-1).tolist())
+            self.start = np.asarray(space.start)
+        else:
+            self.options, self.start = (2,) * spaces.flatdim(space), np.zeros(space.shape, np.int64)
+        self.outputs = sum(self.options)
+        self.action_shape = (len(self.options),)
+        widest = max(self.options)
+        inside = np.arange(widest) < np.array(self.options)[:, None]
+        place = np.full(inside.shape, self.outputs)
+        place[inside] = np.arange(self.outputs)
+        # where each option's logit is, the padding's behind the last; and where each logit went
+        self.register_buffer("place", torch.from_numpy(place.reshape(-1)), persistent=False)
+        self.register_buffer("origin", torch.from_numpy(np.flatnonzero(inside)), persistent=False)
+
+    def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
+        """Draw standard Gumbel noise, [count, envs, Σ options]."""
+        return rng.gumbel(size=(count, envs, self.outputs)).astype(np.float32)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions by the Gumbel-max trick, [N, choices]."""
+        return self._choices(logits + noise).argmax(-1)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Take the most likely actions, [N, choices]."""
+        return self._choices(logits).argmax(-1)
+
+    def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
+        """Compute log π(a|s) and the entropy, summed over the choices."""
+        log_p, chosen = self._choices(logits).log_softmax(-1), actions.unsqueeze(-1)
+        p = log_p.exp()
+        entropy = -torch.linalg.vecdot(p, log_p)
+
+        def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
+            grad = grad_log_probs.unsqueeze(-1).expand_as(entropy)
+            padded = _backward(p, log_p, entropy, chosen, grad, grad_entropy)
+            return padded.flatten(1).index_select(1, self.get_buffer("origin"))
+
+        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1).sum(-1), entropy.sum(-1), backward)
+
+    def to_env(self, actions: Array) -> Array:
+        """Shape actions as the space has them."""
+        shaped: Array = (actions.reshape(-1, *self.start.shape) + self.start).astype(self.space.dtype)
+        return shaped
+
+    def read_mask(self, mask: Any) -> Array:
+        """Read a mask as Gymnasium's `sample` takes it.
+
+        MultiDiscrete: one mask per choice, in a tuple or one after the other; zero forbids. MultiBinary: 0 or 1
+        where only that value is allowed, 2 where both are.
+        """
+        if isinstance(self.space, spaces.MultiBinary):
+            values = _checked(np.asarray(mask), self.space.shape).reshape(-1)
+            return np.stack([values != 1, values != 0], 1).reshape(-1)
+        flat = np.concatenate([np.ravel(part) for part in _parts(mask)]) if isinstance(mask, tuple | list) else mask
+        allowed = _checked(np.ravel(np.asarray(flat)), (self.outputs,)).astype(np.bool_)
+        return _with_a_choice(allowed, np.cumsum((0, *self.options[:-1])))
+
+    def _choices(self, logits: Tensor) -> Tensor:
+        """Lay logits out as [N, choices, options], padding impossible."""
+        padded = nn.functional.pad(logits, (0, 1), value=FORBIDDEN)
+        return padded.index_select(1, self.get_buffer("place")).view(len(logits), len(self.options), -1)
+
+
+def _parts(mask: Any) -> list[Any]:
+    """Flatten nested tuples of masks."""
+    return [inner for part in mask for inner in (_parts(part) if isinstance(part, tuple | list) else [part])]
+
+
+def _checked(mask: Array, shape: tuple[int, ...]) -> Array:
+    if mask.shape != shape or mask.dtype.kind not in "iub":
+        raise ValueError(f"action_mask: expected whole numbers of shape {shape}, got {mask.dtype} {mask.shape}")
+    return mask
+
+
+def _with_a_choice(allowed: Array, starts: Any) -> Array:
+    """Pass a mask on in which every choice has an option left; `starts` are the places of their first options."""
+    if not np.logical_or.reduceat(allowed, starts).all():
+        raise ValueError(f"action_mask: expected at least one allowed option per choice, got {allowed.tolist()}")
+    return allowed
+
+
+def _backward(
+    p: Tensor, log_p: Tensor, entropy: Tensor, chosen: Tensor, grad_log_probs: Tensor, grad_entropy: float
+) -> Tensor:
+    """∂log p_a/∂logit_j = 1[j = a] − p_j;  ∂H/∂logit_j = −p_j (log p_j + H)."""
+    shared = torch.add(grad_log_probs.unsqueeze(-1), log_p + entropy.unsqueeze(-1), alpha=grad_entropy)
+    return (-p * shared).scatter_add_(-1, chosen, grad_log_probs.unsqueeze(-1))

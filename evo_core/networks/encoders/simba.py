@@ -1,0 +1,110 @@
+"""SimBa, a residual encoder of vectors (Lee et al. 2024): normalised blocks around a stream of constant width."""
+
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from evo_core.architecture import Change, Layer, Layers, layer_changes
+from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.networks.recurrence import Sequences
+from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
+from evo_core.observations import Leaf, Tensors
+from evo_core.sections import Activation, BoundsConfig, NetworkConfig
+
+
+class SimbaArchitecture(EncoderArchitecture):
+    """The stream's width, which never changes because normalisation stands on it, and the inner sizes of its blocks."""
+
+    kind: Literal["simba"] = "simba"
+    width: int
+    layers: Layers
+
+    @classmethod
+    def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
+        """Express the configured encoder as an architecture: one block per entry of hidden_size."""
+        layers = tuple(Layer(kind="residual", nodes=size) for size in network.encoder.hidden_size)
+        return cls(width=network.encoder.width, layers=layers)
+
+    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["SimbaArchitecture"]]:
+        """List every change that one mutation may make."""
+        return [
+            c.of(SimbaArchitecture(width=self.width, layers=c.result))
+            for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
+        ]
+
+    def build(
+        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
+    ) -> Encoder:
+        """Make the module: observations to [N, outputs]."""
+        (leaf,) = leaves
+        return SimbaEncoder(name, leaf, self, outputs, activation, activate=activate)
+
+
+class Norm(nn.Module):
+    """Layer normalisation with scale and shift (Ba et al. 2016)."""
+
+    def __init__(self, units: Axis) -> None:
+        super().__init__()
+        self.units = units
+        self.weight, self.bias = (nn.Parameter(torch.empty(units.size)) for _ in range(2))
+
+    def axes(self) -> AxisTable:
+        """Name the axis along each dimension of each parameter."""
+        return {"weight": (self.units,), "bias": (self.units,)}
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Scale by one, shift by zero."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Normalise [N, units]."""
+        return nn.functional.layer_norm(h, (self.units.size,), self.weight, self.bias)
+
+
+class SimbaBlock(nn.Module):
+    """h + W₂σ(W₁ norm(h) + b₁) + b₂, the identity at birth because W₂ and b₂ start at zero."""
+
+    def __init__(self, stream: Axis, inner: Axis, activation: Activation) -> None:
+        super().__init__()
+        self.norm = Norm(stream)
+        self.block = Residual(stream, inner, activation)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map [N, width] to [N, width]."""
+        return h + self.block.change(self.norm(h))
+
+
+class SimbaEncoder(Encoder):
+    """Linear → blocks → norm → linear: to [N, outputs]."""
+
+    def __init__(
+        self,
+        name: str,
+        leaf: Leaf,
+        architecture: SimbaArchitecture,
+        outputs: Axis,
+        activation: Activation,
+        *,
+        activate: bool,
+    ) -> None:
+        super().__init__()
+        self.leaf = leaf
+        stream = Axis(f"{name}.stream", architecture.width)
+        self.input = Linear(Axis(leaf.name, leaf.vector_size), stream, 1.0)
+        self.blocks = nn.ModuleList(
+            SimbaBlock(stream, Axis(f"{name}.{i}", layer.nodes), activation)
+            for i, layer in enumerate(architecture.layers)
+        )
+        self.norm = Norm(stream)
+        self.output = Linear(stream, outputs, HIDDEN_GAIN)
+        self.activation = ACTIVATIONS[activation] if activate else None
+
+    def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
+        """Encode a batch of observations."""
+        h: Tensor = self.input(self.leaf.as_vector(observations[self.leaf.name]))
+        for block in self.blocks:
+            h = block(h)
+        h = self.output(self.norm(h))
+        return h if self.activation is None else self.activation(h)

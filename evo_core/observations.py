@@ -1,0 +1,267 @@
+"""Observations as leaves: every space, however nested, is a row of named arrays, which rollouts and networks work on.
+
+A plain space has one leaf. Leaves keep the environment's small types (images stay uint8) until a network reads them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import Tensor, nn
+
+Arrays = dict[str, np.ndarray]
+"""Observations, by the name of their leaf; each [..., *leaf.shape]."""
+
+Tensors = dict[str, Tensor]
+"""The same on a device."""
+
+ROOT = "observation"
+"""Name of the only leaf of a space that is not nested."""
+
+SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
+
+
+class UnsoundError(ValueError):
+    """An observation that is not what its space promises; `finite` tells whether only its values are at fault."""
+
+    def __init__(self, message: str, *, finite: bool = True) -> None:
+        super().__init__(message)
+        self.finite = finite
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of an observation: where it is found, and its space."""
+
+    path: tuple[str | int, ...]
+    space: Space[Any]
+
+    @cached_property
+    def name(self) -> str:
+        """The path with slashes, such as sensors/camera; `observation` for the only leaf."""
+        return "/".join(map(str, self.path)) or ROOT
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return tuple(self.space.shape or ())
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """How it is stored: small integers and truth values as they are, indices as int64, all else as float32."""
+        given = np.dtype(self.space.dtype)
+        if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
+            return np.dtype(np.int64)
+        return given if given in (np.uint8, np.bool_, np.int8) else np.dtype(np.float32)
+
+    @cached_property
+    def image(self) -> tuple[int, ...] | None:
+        """Order of axes that makes an image channels-first, stacked frames before channels; None for all others.
+
+        Three axes are an image, whose smallest outer axis holds the channels (the last one when in doubt); four are
+        a stack of images; two are one if their values are bytes and both sides have at least eight.
+        """
+        shape = self.shape
+        if not isinstance(self.space, spaces.Box) or min(shape, default=0) == 0:
+            return None
+        match len(shape):
+            case 2 if self.space.dtype == np.uint8 and min(shape) >= 8:
+                return (0, 1)
+            case 3:
+                return (0, 1, 2) if shape[0] < shape[2] else (2, 0, 1)
+            case 4:
+                return (0, 1, 2, 3) if shape[1] < shape[3] else (0, 3, 1, 2)
+        return None
+
+    @cached_property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        assert self.image is not None
+        *channels, height, width = (self.shape[axis] for axis in self.image)
+        return int(np.prod(channels, initial=1)), height, width
+
+    @cached_property
+    def vector_size(self) -> int:
+        """Length of the vector that `as_vector` makes."""
+        return spaces.flatdim(self.space)
+
+    def find(self, observation: Any) -> Any:
+        """Take this leaf out of an observation."""
+        for key in self.path:
+            observation = observation[key]
+        return observation
+
+    def put(self, target: np.ndarray, index: int, value: Any) -> None:
+        """Copy one observation of this leaf into a row; UnsoundError when shape or type are not the space's."""
+        item = value if isinstance(value, np.ndarray) else np.asarray(value)
+        if item.shape != self.shape:
+            raise UnsoundError(f"leaf {self.name!r}: expected shape {self.shape}, got {item.shape}")
+        if item.dtype != self.dtype and not self._fits(item.dtype):
+            raise UnsoundError(f"leaf {self.name!r}: expected {np.dtype(self.space.dtype)}, got {item.dtype}")
+        target[index] = item
+
+    def _fits(self, dtype: np.dtype[Any]) -> bool:
+        kind = np.dtype(self.space.dtype).kind
+        return dtype.kind in {"f": "fiub", "u": "uib", "i": "iub", "b": "b"}[kind]
+
+    def check(self, values: np.ndarray) -> None:
+        """Raise UnsoundError unless rows of this leaf are finite and, where they are indices, in their space."""
+        space = self.space
+        if self.dtype.kind == "f":
+            if not np.isfinite(values).all():
+                raise UnsoundError(f"leaf {self.name!r}: not finite: {_shown(values)}", finite=False)
+        elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            low = space.start
+            high = low + (space.n if isinstance(space, spaces.Discrete) else space.nvec)
+            if not ((values >= low) & (values < high)).all():
+                raise UnsoundError(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw random rows: standard normal floats, uniform bytes and indices; [count, *shape]."""
+        space, shape = self.space, (count, *self.shape)
+        match space:
+            case spaces.Discrete():
+                return rng.integers(space.start, space.start + space.n, count)
+            case spaces.MultiDiscrete():
+                return rng.integers(space.start, space.start + space.nvec, shape)
+            case _ if self.dtype == np.float32:
+                return rng.standard_normal(shape, dtype=np.float32)
+        return rng.integers(0, 256 if self.dtype == np.uint8 else 2, shape).astype(self.dtype)
+
+    def outside(self, values: np.ndarray) -> bool:
+        """Tell whether rows of a Box leave its stated bounds."""
+        space = self.space
+        return isinstance(space, spaces.Box) and bool(((values < space.low) | (values > space.high)).any())
+
+    def as_vector(self, values: Tensor) -> Tensor:
+        """Make rows [N, *shape] vectors of floats [N, vector_size]: indices one-hot, bytes scaled to [0, 1]."""
+        match self.space:
+            case spaces.Discrete():
+                return _one_hot(values - int(self.space.start), int(self.space.n))
+            case spaces.MultiDiscrete():
+                start = torch.as_tensor(self.space.start, device=values.device)
+                indices = (values - start).flatten(1).unbind(1)
+                sizes = self.space.nvec.reshape(-1).tolist()
+                return torch.cat([_one_hot(i, n) for i, n in zip(indices, sizes, strict=True)], 1)
+        flat = values.flatten(1) if values.ndim != 2 else values
+        return self._scaled(flat) if flat.dtype != torch.float32 else flat
+
+    def as_image(self, values: Tensor) -> Tensor:
+        """Make rows of an image floats [N, C, H, W] in [0, 1], as far as its bounds are known."""
+        assert self.image is not None
+        moved = values.permute(0, *(axis + 1 for axis in self.image)).reshape(-1, *self.image_shape)
+        return self._scaled(moved)
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        space, floats = self.space, values.to(torch.float32)
+        if not isinstance(space, spaces.Box) or space.dtype == np.bool_:
+            return floats
+        low, high = float(space.low.min()), float(space.high.max())
+        if not np.isfinite([low, high]).all() or (low, high) == (0.0, 1.0):
+            return floats
+        return (floats - low) / (high - low)
+
+
+class Layout:
+    """The leaves of an observation space, in a fixed order; ValueError when the space is not supported."""
+
+    def __init__(self, space: Space[Any]) -> None:
+        self.space = space
+        self.leaves = tuple(_leaves(space, ()))
+        names = [leaf.name for leaf in self.leaves]
+        if len(set(names)) < len(names):
+            raise ValueError(f"observation space {space}: two leaves share a name in {names}; rename the keys")
+
+    def empty(self, *shape: int) -> Arrays:
+        """Allocate rows of the given shape for every leaf."""
+        return {leaf.name: np.zeros((*shape, *leaf.shape), leaf.dtype) for leaf in self.leaves}
+
+    def put(self, target: Arrays, index: int, observation: Any) -> None:
+        """Copy one observation into a row of every leaf; UnsoundError names the leaf that does not fit."""
+        for leaf in self.leaves:
+            try:
+                value = leaf.find(observation)
+            except (KeyError, IndexError, TypeError):
+                raise UnsoundError(f"leaf {leaf.name!r}: missing in {type(observation).__name__}") from None
+            leaf.put(target[leaf.name], index, value)
+
+    def stack(self, observations: Sequence[Any]) -> Arrays:
+        """Put a sequence of observations into rows."""
+        rows = self.empty(len(observations))
+        for index, observation in enumerate(observations):
+            self.put(rows, index, observation)
+        return rows
+
+    def unpack(self, batch: Any, count: int) -> Arrays:
+        """Take the leaves out of a batch as Gymnasium's vector environments make it."""
+        rows = self.empty(count)
+        for leaf in self.leaves:
+            values = np.asarray(leaf.find(batch))
+            if values.shape != rows[leaf.name].shape:
+                raise UnsoundError(f"leaf {leaf.name!r}: expected {rows[leaf.name].shape}, got {values.shape}")
+            rows[leaf.name][:] = values
+        return rows
+
+    def draw(self, count: int, rng: np.random.Generator) -> Arrays:
+        """Draw random rows: standard normal floats, and uniform bytes and indices."""
+        return {leaf.name: leaf.draw(count, rng) for leaf in self.leaves}
+
+    def check(self, rows: Arrays) -> None:
+        """Raise UnsoundError unless every leaf's rows are sound."""
+        for leaf in self.leaves:
+            leaf.check(rows[leaf.name])
+
+
+def take(rows: Arrays, index: Any) -> Arrays:
+    """Copy rows out of every leaf."""
+    return {name: np.array(values[index]) for name, values in rows.items()}
+
+
+def concatenate(parts: Sequence[Arrays]) -> Arrays:
+    """Stack single observations into rows."""
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+
+def flatten_time(rows: Arrays) -> Arrays:
+    """Merge the first two axes of every leaf."""
+    return {name: values.reshape(-1, *values.shape[2:]) for name, values in rows.items()}
+
+
+def select(batch: Mapping[str, Tensor], index: Tensor) -> Tensors:
+    """Select rows of every leaf."""
+    return {name: values.index_select(0, index) for name, values in batch.items()}
+
+
+def _leaves(space: Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
+    match space:
+        case spaces.Dict():
+            inner: Sequence[tuple[str | int, Space[Any]]] = list(space.spaces.items())
+        case spaces.Tuple():
+            inner = list(enumerate(space.spaces))
+        case spaces.Box() | spaces.Discrete() | spaces.MultiDiscrete() | spaces.MultiBinary():
+            if spaces.flatdim(space) == 0:
+                raise ValueError(f"observation space {space} has no elements{_at(path)}; remove it")
+            yield Leaf(path, space)
+            return
+        case _:
+            raise ValueError(f"observation space {space} is not supported{_at(path)}; supported: {SUPPORTED}")
+    if not inner:
+        raise ValueError(f"observation space {space} is empty{_at(path)}; remove it")
+    for key, nested in inner:
+        yield from _leaves(nested, (*path, key))
+
+
+def _at(path: tuple[str | int, ...]) -> str:
+    return f" (leaf {'/'.join(map(str, path))!r})" if path else ""
+
+
+def _one_hot(indices: Tensor, size: int) -> Tensor:
+    return nn.functional.one_hot(indices, size).to(torch.float32)
+
+
+def _shown(values: np.ndarray) -> str:
+    return np.array2string(values.reshape(-1), threshold=20, edgeitems=8, max_line_width=10_000)

@@ -1,0 +1,106 @@
+"""Cutting rollouts into pieces of episodes, and pieces into minibatches.
+
+Without a memory, or at a length of one, every step is a piece of its own.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evo_core.networks.recurrence import Sequences, sequences
+from evo_core.observations import Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Where the pieces of a rollout of T × B steps lie.
+
+    `rows` [N]: every valid step exactly once, as t · B + b, piece behind piece; `lengths` [pieces].
+    """
+
+    rows: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Place in `rows` where each piece begins, [pieces]."""
+        starts: np.ndarray = np.cumsum(self.lengths) - self.lengths
+        return starts
+
+
+def cut(terminated: np.ndarray, truncated: np.ndarray, valid: np.ndarray, length: int) -> Pieces:
+    """Cut a rollout, all [T, B], into pieces of at most `length` steps of one episode; ragged ends are kept."""
+    steps, envs = valid.shape
+    if length == 1:
+        rows = np.flatnonzero(valid)
+        return Pieces(rows, np.ones(len(rows), np.int64))
+    ended = (terminated | truncated | ~valid).T.reshape(-1)  # environment behind environment
+    ended[steps - 1 :: steps] = True
+    first = np.concatenate([[True], ended[:-1]])
+    place = np.arange(steps * envs)
+    age = place - np.maximum.accumulate(np.where(first, place, 0))
+    kept = valid.T.reshape(-1)
+    begins = np.flatnonzero((age % length == 0)[kept])
+    t, b = place[kept] % steps, place[kept] // steps
+    return Pieces(t * envs + b, np.diff([*begins, int(kept.sum())]))
+
+
+@dataclass(frozen=True, slots=True)
+class Minibatch:
+    """N transitions: observations per leaf [N, ...], actions [N] or [N, A], masks [N, outputs] or None, the rest [N].
+
+    `sequences` says how they hang together; None when every step stands for itself.
+    """
+
+    observations: Tensors
+    actions: Tensor
+    masks: Tensor | None
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+    values: Tensor
+    sequences: Sequences | None = None
+
+
+def minibatches(
+    data: Minibatch, pieces: Pieces, memories: Tensor, batch_size: int, rng: np.random.Generator
+) -> Iterator[Minibatch]:
+    """Shuffle the pieces, and cut into the fewest minibatches of at most `batch_size` steps, equal to within a piece.
+
+    `data` and `memories` [pieces, M] are in the order of the pieces. A minibatch holds at least one piece, and as
+    many as fit if all were as long as the longest.
+    """
+    lengths = pieces.lengths
+    count, longest = len(lengths), int(lengths.max())
+    order = rng.permutation(count)
+    parts = math.ceil(count / max(1, batch_size // longest))
+    sizes = lengths[order]
+    within = np.arange(len(data.returns)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = torch.from_numpy(np.repeat(pieces.starts[order], sizes) + within).to(data.returns.device)
+    shuffled = _map(data, lambda column: column.index_select(0, rows))
+    ends = np.cumsum([part.sum() for part in np.array_split(sizes, parts)])
+    bounds = zip([0, *ends[:-1].tolist()], ends.tolist(), np.array_split(order, parts), strict=True)
+    for start, stop, chosen in bounds:
+        whole = None
+        if memories.shape[1]:
+            memory = memories.index_select(0, torch.from_numpy(chosen).to(memories.device))
+            whole = sequences(lengths[chosen], memory)
+        yield _map(shuffled, itemgetter(slice(start, stop)), whole)
+
+
+def _map(data: Minibatch, pick: Callable[[Tensor], Tensor], whole: Sequences | None = None) -> Minibatch:
+    return Minibatch(
+        {name: pick(leaf) for name, leaf in data.observations.items()},
+        pick(data.actions),
+        None if data.masks is None else pick(data.masks),
+        pick(data.log_probs),
+        pick(data.advantages),
+        pick(data.returns),
+        pick(data.values),
+        whole,
+    )
