@@ -1,6 +1,6 @@
 """How many training steps the ready configurations take to their target, on five seeds.
 
-    python benchmarks/configs.py [--seeds 5] [NAME ...]        writes benchmarks/configs.md
+    python benchmarks/configs.py [--seeds 5] [NAME ...]        writes benchmarks/configs.md, keeping other sections
 
 Every seed is a whole run by the command line; steps count the whole population's training, evaluation apart. A seed
 that does not reach its target within the budget is shown as such, and counts as infinite in the median.
@@ -28,15 +28,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=sorted(path.stem for path in CONFIGS.glob("*.yaml")))
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    sections = [section(name, arguments.seeds) for name in arguments.names]
-    command = " ".join(["python", "benchmarks/configs.py", *sys.argv[1:]])
+    table = ROOT / "benchmarks" / "configs.md"
+    known = {part.partition(":")[0]: f"## {part}" for part in table.read_text().split("\n## ")[1:]}
+    sections = known | {name: section(name, arguments.seeds) for name in arguments.names}
     head = (
         "# Steps to target of the ready configurations\n\n"
-        f"Made by `{command}` on {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}), torch "
+        "Made by `python benchmarks/configs.py` on {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}), torch "
         f"{torch.__version__}. Steps are training steps of the whole population until the target was reached in "
         "selection and confirmed on 100 fresh episodes.\n"
     )
-    (ROOT / "benchmarks" / "configs.md").write_text("\n".join([head, *sections]))
+    table.write_text("\n".join([head, *(f"{text.strip()}\n" for _, text in sorted(sections.items()))]))
 
 
 def section(name: str, seeds: int) -> str:

@@ -28,7 +28,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """
     settings, watcher = Settings(), observer()
     settings.check_reach(configured_api())
-    environment = inspect_environment(config)
+    environment = inspect_environment(config, settings.packages)
     for notice in notices(config, environment):
         watcher.warned(notice)
     run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")

@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
-from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError, did_you_mean, differences
 from flows.settings import BadInput, Settings
 from flows.summary import finished
@@ -106,7 +105,7 @@ def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> N
     if begun is not None and (begun > generation or target.commit(0) != store.commit(0)):
         raise BadInput(f"--run-id {new_id}: something else was begun under this id; choose another one for the fork")
     target.store.probe()
-    spaces = inspect_environment(source.config).spaces
+    spaces = source.environment().spaces
     fork(store, target, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 
 
@@ -124,7 +123,8 @@ def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
 
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     """Refer to a run under these settings."""
-    return RunRef(settings.store_url, run_id, config, settings.device, settings.limits(config.population.size))
+    limits = settings.limits(config.population.size)
+    return RunRef(settings.store_url, run_id, config, settings.device, limits, settings.packages)
 
 
 def run_ids(settings: Settings) -> list[str]:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Release checkpoints older than this many generations; default: keep all."
     )
 
+    env_packages: str = Field(
+        default="minigrid",
+        description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
+    )
+
     @field_validator("engine")
     @classmethod
     def _check_engine(cls, value: str) -> str:
@@ -63,6 +68,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
         return self.store if "://" in self.store else Path(self.store).absolute().as_uri()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that may be imported for an environment's sake."""
+        return tuple(name.strip() for name in self.env_packages.split(",") if name.strip())
 
     def check_reach(self, prefect_api: str | None) -> None:
         """Refuse what workers on other machines could not reach; BadInput says what to set instead."""

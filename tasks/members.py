@@ -12,7 +12,6 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.confirmation import Chunk, play_chunk
-from evo_core.envs.inspection import inspect_environment
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, EliteRef, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring
@@ -42,7 +41,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Training:
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         return done
     with watched(run.limits, run.session, offspring.uid), _timed(store, offspring, "train"):
-        spaces = inspect_environment(run.config).spaces
+        spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
         blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(offspring))
         if blob is not None:
@@ -61,7 +60,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
         return done
     with watched(run.limits, run.session, offspring.uid), _timed(store, offspring, "evaluate"):
         blob = store.blob(training.blob) if training.blob else None
-        spaces = inspect_environment(run.config).spaces
+        spaces = run.environment().spaces
         member = evaluate_offspring(run.config, offspring, training, blob, spaces, run.resolve_device())
     if member.failure is None:
         store.put_member(*address, member)
@@ -72,7 +71,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Me
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
     """Play one chunk of an elite's confirmation on fresh seeds."""
     with watched(run.limits, run.session, elite.uid):
-        spaces = inspect_environment(run.config).spaces
+        spaces = run.environment().spaces
         blob = _weights(run, run.open(), spaces, elite.uid, elite.blob)
         assert blob is not None
         return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())

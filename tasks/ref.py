@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from evo_core.config import RunConfig
+from evo_core.envs.inspection import EnvSpec, inspect_environment
 from evo_core.numerics import numerics
 from tasks.run_store import RunStore
 from tasks.store import open_store
@@ -16,7 +17,7 @@ from tasks.watchdog import Limits
 class RunRef:
     """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
 
-    `session` tells the events of one attempt at a generation from those of earlier ones.
+    `env_packages` may be imported for the environment's sake. `session` tells the events of one attempt at a generation from those of earlier ones.
     """
 
     store_url: str
@@ -24,6 +25,7 @@ class RunRef:
     config: RunConfig
     device: str = "auto"
     limits: Limits = field(default_factory=Limits)
+    env_packages: tuple[str, ...] = ()
     session: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def resolve_device(self) -> torch.device:
@@ -31,6 +33,10 @@ class RunRef:
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def environment(self) -> EnvSpec:
+        """Look at the run's environment; its packages are imported only if they are allowed."""
+        return inspect_environment(self.config, self.env_packages)
 
     def open(self) -> RunStore:
         """Open the run in its store, from this process."""

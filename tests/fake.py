@@ -63,7 +63,7 @@ def fake_trainer() -> Iterator[None]:
         patch.setattr("tasks.members.train", train)
         patch.setattr("tasks.members.evaluate_offspring", evaluate)
         patch.setattr("tasks.members.play_chunk", play_chunk)
-        patch.setattr("tasks.members.inspect_environment", lambda config: _Environment)
+        patch.setattr("tasks.ref.inspect_environment", lambda config, packages: _Environment)
         patch.setattr("tasks.recomputation.train", train)
         patch.setattr("tasks.recomputation.evaluate_member", evaluate)
         patch.setattr("tasks.repair.play_chunk", play_chunk)

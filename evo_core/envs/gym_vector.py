@@ -161,7 +161,7 @@ class EnvpoolEnvs(GymVectorEnvs):
         single.close()
         kwargs: dict[str, Any] = dict(env.kwargs) | ({"max_episode_steps": limit} if limit else {})
         try:
-            vector = envpool.make(
+            vector: Any = envpool.make(
                 env.id, env_type="gymnasium", num_envs=len(seeds), seed=list(seeds), num_threads=1, **kwargs
             )
         except (Exception, SystemExit) as error:

@@ -40,7 +40,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     _check_device(settings)
-    inspect_environment(config)  # refuses before anything is written
+    inspect_environment(config, settings.packages)  # refuses before anything is written
     settings.export()
     exists = run_id is not None and check_run(settings, config, run_id)
     if run_id is not None and exists:
@@ -73,7 +73,7 @@ def dry_run(config: RunConfig, *, json: bool) -> int:
     from evo_core.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
 
-    environment = inspect_environment(config)
+    environment = inspect_environment(config, read_settings({}).packages)
     genome = initial_genome(config, environment.spaces.observation)
     network = ActorCritic(genome, environment.spaces)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}

@@ -4,7 +4,6 @@ from typing import get_args
 
 from rich.console import Console
 
-from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
 from evo_core.networks.actor_critic import Spaces
 from flows.commands.run import read_settings
@@ -57,7 +56,7 @@ def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int
     settings = read_settings({"store": store})
     settings.export()
     ref = open_ref(run_id)
-    run, spaces = ref.open(), inspect_environment(ref.config).spaces
+    run, spaces = ref.open(), ref.environment().spaces
     recomputer = _recomputer(ref, run, spaces)
     try:
         offspring = recomputer.offspring(uid)
@@ -81,7 +80,7 @@ def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int
 
 def _spaces(ref: RunRef) -> Spaces | None:
     try:
-        return inspect_environment(ref.config).spaces
+        return ref.environment().spaces
     except ConfigError:  # everything but the founders can be checked without the environment
         return None
 

@@ -12,8 +12,9 @@ from evo_core.envs.vectors import make_vect_envs
 from evo_core.failures import MemberFailure
 from evo_core.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces
-from evo_core.ppo.learn import learn, minibatches, prepare
-from evo_core.ppo.loss import Minibatch, ppo_loss
+from evo_core.ppo.learn import learn, prepare
+from evo_core.ppo.loss import ppo_loss
+from evo_core.ppo.sequences import Minibatch
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
 from tests.conftest import make_config
 from tests.evo_core.test_loss import reference_loss

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo_core.networks.distributions import Categorical, DiagonalGaussian
-from evo_core.ppo.loss import Minibatch, ppo_loss
+from evo_core.ppo.loss import ppo_loss
+from evo_core.ppo.sequences import Minibatch
 from evo_core.sections import AlgorithmConfig
 
 ALGORITHM = AlgorithmConfig(clip_coef=0.2, ent_coef=0.01, vf_coef=0.5)
