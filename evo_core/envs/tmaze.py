@@ -1,6 +1,6 @@
 """The T-maze (Bakker 2002): a sign at the start says which way to turn at the end of a corridor, long after."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -9,14 +9,14 @@ from gymnasium.spaces import Box, Discrete
 WEST, EAST, NORTH, SOUTH = range(4)
 
 
-class TMaze(gym.Env[np.ndarray, int]):
+class TMaze(gym.Env[Any, Any]):
     """A corridor of `length` steps to the east, then a junction: north or south, as the sign at the start said.
 
     Observes [sign, corridor, junction]: the sign is ±1 in the first observation and 0 from then on. The right turn
     gives 4, the wrong one −1, both end the episode; every other step costs 0.1 unless it leads to the east.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata = {  # noqa: RUF012"render_modes": []}
 
     def __init__(self, length: int = 10) -> None:
         if length < 1:
@@ -35,7 +35,7 @@ class TMaze(gym.Env[np.ndarray, int]):
         self._sign = int(self.np_random.choice((-1, 1)))
         return self._observe(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Move, or turn at the junction."""
         self._first = False
         if self._place == self.length and action in (NORTH, SOUTH):
