@@ -17,7 +17,8 @@ from tasks.watchdog import Limits
 class RunRef:
     """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
 
-    `env_packages` may be imported for the environment's sake. `session` tells the events of one attempt at a generation from those of earlier ones.
+    `env_packages` may be imported for the environment's sake. `session` tells the events of one attempt at a
+    generation from those of earlier ones.
     """
 
     store_url: str

@@ -16,7 +16,7 @@ class TMaze(gym.Env[Any, Any]):
     gives 4, the wrong one −1, both end the episode; every other step costs 0.1 unless it leads to the east.
     """
 
-    metadata = {  # noqa: RUF012"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012
 
     def __init__(self, length: int = 10) -> None:
         if length < 1:
