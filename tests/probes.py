@@ -291,16 +291,22 @@ class NoLimit(Probe):
         return 0.0, False
 
 
-class TupleSpace(Probe):
-    """Observes what is not supported yet."""
+class TextSpace(Probe):
+    """Observes words, which no encoder reads."""
 
-    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))
+    observation_space = spaces.Dict({"direction": spaces.Discrete(4), "mission": spaces.Text(10)})
 
 
-class MultiDiscreteActions(Probe):
-    """Accepts what is not supported yet."""
+class NoElements(Probe):
+    """Observes nothing at all."""
 
-    action_space = spaces.MultiDiscrete([2, 3])
+    observation_space = spaces.Box(-1.0, 1.0, (0,), np.float32)
+
+
+class TextActions(Probe):
+    """Accepts what no policy says."""
+
+    action_space = spaces.Text(3)
 
 
 PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
@@ -323,8 +329,9 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "OutsideItsSpace": (OutsideItsSpace, 10),
     "Shifted": (Shifted, 10),
     "OddActions": (OddActions, 10),
-    "TupleSpace": (TupleSpace, 10),
-    "MultiDiscreteActions": (MultiDiscreteActions, 10),
+    "TextSpace": (TextSpace, 10),
+    "NoElements": (NoElements, 10),
+    "TextActions": (TextActions, 10),
 }
 
 

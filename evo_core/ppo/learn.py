@@ -93,7 +93,7 @@ def prepare(
         algorithm.gae_lambda,
     )
     advantages = advantages.flatten().index_select(0, rows)
-    data = Minibatch(observations, actions, masks, log_probs, normalize(advantages), advantages + values, values)
+    data = Minibatch(observations, actions, log_probs, normalize(advantages), advantages + values, values, masks)
     return data, pieces, memories
 
 

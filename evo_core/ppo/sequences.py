@@ -52,18 +52,18 @@ def cut(terminated: np.ndarray, truncated: np.ndarray, valid: np.ndarray, length
 
 @dataclass(frozen=True, slots=True)
 class Minibatch:
-    """N transitions: observations per leaf [N, ...], actions [N] or [N, A], masks [N, outputs] or None, the rest [N].
+    """N transitions: observations per leaf [N, ...], actions [N] or [N, A], the rest [N].
 
-    `sequences` says how they hang together; None when every step stands for itself.
+    `masks` [N, outputs] are None when nothing is ever forbidden. `sequences` says how they hang together; None when every step stands for itself.
     """
 
     observations: Tensors
     actions: Tensor
-    masks: Tensor | None
     log_probs: Tensor
     advantages: Tensor
     returns: Tensor
     values: Tensor
+    masks: Tensor | None = None
     sequences: Sequences | None = None
 
 
@@ -97,10 +97,10 @@ def _map(data: Minibatch, pick: Callable[[Tensor], Tensor], whole: Sequences | N
     return Minibatch(
         {name: pick(leaf) for name, leaf in data.observations.items()},
         pick(data.actions),
-        None if data.masks is None else pick(data.masks),
         pick(data.log_probs),
         pick(data.advantages),
         pick(data.returns),
         pick(data.values),
+        None if data.masks is None else pick(data.masks),
         whole,
     )

@@ -13,7 +13,7 @@ def test_a_sound_environment_repeats_itself(env):
 
 
 def test_unseeded_randomness_is_found_at_once():
-    assert first_difference(make_config("Probe/Unseeded-v0").env).startswith("step 0: observations")
+    assert first_difference(make_config("Probe/Unseeded-v0").env).startswith("step 0: observation ")
 
 
 @pytest.mark.parametrize(("what", "said"), [("raise", "simulator fell over"), ("sys.exit", "SystemExit: goodbye")])

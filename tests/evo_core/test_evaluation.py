@@ -23,8 +23,8 @@ def one_by_one(agent, config, seeds):
         observation, _ = env.reset(seed=seed)
         total, ended = 0.0, False
         while not ended:
-            action = agent.network.distribution.mode(agent.network.policy(agent.observe(observation[None])))
-            observation, reward, terminated, truncated, _ = env.step(int(action[0]))
+            (action,), _ = agent.act([observation])
+            observation, reward, terminated, truncated, _ = env.step(action)
             total, ended, steps = total + float(reward), terminated or truncated, steps + 1
         returns.append(total)
     return returns, steps

@@ -12,10 +12,11 @@ from evo_core.envs.vectors import make_vect_envs
 from evo_core.failures import MemberFailure
 from evo_core.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces
+from evo_core.observations import concatenate
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.loss import ppo_loss
-from evo_core.ppo.sequences import Minibatch
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
+from evo_core.ppo.sequences import Minibatch, Pieces, minibatches
 from tests.conftest import make_config
 from tests.evo_core.test_loss import reference_loss
 
@@ -37,19 +38,25 @@ def make_rollout(agent, config, length=64):
 
 def numbered(count):
     column = torch.arange(count, dtype=torch.float32)
-    return Minibatch(column.unsqueeze(1), *([column] * 5))
+    return Minibatch({"observation": column.unsqueeze(1)}, *([column] * 5))
+
+
+def steps(count):
+    """Every step a piece of its own, without a memory."""
+    return Pieces(np.arange(count), np.ones(count, np.int64)), torch.empty(count, 0)
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(100, 32), (1, 64), (64, 64), (65, 64), (7, 1), (10, 4096)])
 def test_every_step_is_trained_on_exactly_once_per_epoch_in_equal_minibatches(count, batch_size):
-    batches = list(minibatches(numbered(count), batch_size, np.random.default_rng(0)))
+    batches = list(minibatches(numbered(count), *steps(count), batch_size, np.random.default_rng(0)))
     sizes = [len(batch.returns) for batch in batches]
     assert sorted(torch.cat([batch.returns for batch in batches]).tolist()) == list(range(count))
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
     for batch in batches:
-        for field in dataclasses.fields(batch):
-            assert getattr(batch, field.name).flatten().tolist() == batch.returns.tolist()
+        for name in ("actions", "log_probs", "advantages", "values"):
+            assert getattr(batch, name).tolist() == batch.returns.tolist()
+        assert batch.observations["observation"].flatten().tolist() == batch.returns.tolist()
 
 
 @pytest.mark.parametrize(
@@ -64,11 +71,11 @@ def test_values_follow_time_and_truncated_steps_use_their_own_final_observation(
     config = make_config("MountainCar-v0")  # only ever truncated, after 200 steps
     agent = make_agent(config)
     rollout = make_rollout(agent, config, length=250)
-    data = prepare(agent, rollout, config.algorithm.model_copy(update={"gamma": 1.0, "gae_lambda": 0.0}))
+    data, _, _ = prepare(agent, rollout, config.algorithm.model_copy(update={"gamma": 1.0, "gae_lambda": 0.0}))
     assert list(rollout.final_index) == [(199, b) for b in range(4)]
     with torch.no_grad():
-        final = agent.network.value(torch.from_numpy(rollout.final_observations[2]))
-        last = agent.network.value(torch.from_numpy(rollout.last_observations))
+        final = agent.network.value(agent.observe(concatenate(rollout.final_observations)), agent.no_memory(4))[2]
+        last = agent.network.value(agent.observe(rollout.last_observations), rollout.last_memory)
     returns = data.returns.view(250, 4)  # with λ = 0 and γ = 1 the return is r + V(next)
     torch.testing.assert_close(returns[199, 2], final - 1)
     torch.testing.assert_close(returns[249], last - 1)
@@ -79,7 +86,7 @@ def test_final_observations_are_those_of_their_episode_even_when_the_environment
     config = make_config("Probe/ReusedBuffer-v0")
     rollout = make_rollout(make_agent(config), config, length=12)
     assert rollout.final_index == [(4, b) for b in range(4)] + [(9, b) for b in range(4)]
-    assert [observation.tolist() for observation in rollout.final_observations] == [[5.0]] * 8
+    assert [leaves["observation"].tolist() for leaves in rollout.final_observations] == [[5.0]] * 8
 
 
 def test_a_ratio_that_overflows_in_the_clipped_branch_has_no_gradient():
@@ -94,7 +101,7 @@ def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():
     algorithm = config.algorithm.model_copy(update={"update_epochs": 3, "max_grad_norm": 0.05, "batch_size": 100})
     ours, reference = make_agent(config), make_agent(config)
     rollout = make_rollout(ours, config)
-    data = prepare(reference, rollout, algorithm)
+    data, pieces, memories = prepare(reference, rollout, algorithm)
     learn(ours, rollout, algorithm, np.random.default_rng(5))
 
     network = reference.network
@@ -103,7 +110,7 @@ def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():
     optimizer = torch.optim.Adam(separate, lr=algorithm.lr, eps=1e-5)
     rng = np.random.default_rng(5)
     for _ in range(3):
-        for batch in minibatches(data, 100, rng):
+        for batch in minibatches(data, pieces, memories, 100, rng):
             outputs, values = torch.func.functional_call(
                 network, dict(zip(names, separate, strict=True)), (batch.observations,)
             )

@@ -40,8 +40,9 @@ def test_a_run_chains_its_generations_and_counts_every_step():
 def test_the_delivered_agent_plays():
     result = train_on_policy(make_config())
     agent = result.agent()
-    outputs = agent.network.policy(agent.observe(np.zeros((1, 4), np.float32)))
-    assert agent.network.distribution.mode(outputs).tolist() in ([0], [1])
+    actions, memory = agent.act(np.zeros((1, 4), np.float32))
+    assert actions in ([0], [1])
+    assert memory.shape == (1, 0)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "Probe/Grid4-v0"])

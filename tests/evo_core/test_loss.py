@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo_core.networks.distributions import Categorical, DiagonalGaussian
+from evo_core.networks.distributions.categorical import Categorical
+from evo_core.networks.distributions.gaussian import DiagonalGaussian
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.sequences import Minibatch
 from evo_core.sections import AlgorithmConfig
@@ -19,7 +20,7 @@ ALGORITHM = AlgorithmConfig(clip_coef=0.2, ent_coef=0.01, vf_coef=0.5)
 
 def minibatch(log_probs, advantages, returns, values):
     columns = map(torch.tensor, (log_probs, advantages, returns, values))
-    return Minibatch(torch.zeros(len(log_probs), 1), torch.zeros(len(log_probs)), *columns)
+    return Minibatch({}, torch.zeros(len(log_probs)), *columns)
 
 
 def reference_loss(log_probs, entropy, values, batch, algorithm):
@@ -90,9 +91,7 @@ def test_closed_form_gradients_are_those_of_autograd(seed, clip_value, kind):
         distribution.log_std.grad = torch.zeros(3, dtype=torch.float64)
         actions = normal(16, 3)
     outputs, values = normal(16, 3).requires_grad_(), normal(16).requires_grad_()
-    batch = Minibatch(
-        normal(16, 1), actions, normal(16) * 0.3 - 3, normal(16), normal(16), values.detach() + 0.2 * normal(16)
-    )
+    batch = Minibatch({}, actions, normal(16) * 0.3 - 3, normal(16), normal(16), values.detach() + 0.2 * normal(16))
 
     terms = distribution.evaluate(outputs.detach(), actions)
     batch = Minibatch(

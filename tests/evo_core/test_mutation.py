@@ -88,7 +88,7 @@ def test_a_long_line_of_mutations_keeps_bounds_and_always_makes_a_whole_network(
         for part in (state.weights, state.exp_avg, state.exp_avg_sq):
             assert {name: tensor.shape for name, tensor in part.items()} == expected
         agent = Agent(state, spaces)
-        outputs, values = agent.network(agent.observe(probe_observations(spaces, rng).numpy()))
+        outputs, values = agent.network(probe_observations(spaces, rng))
         assert torch.isfinite(outputs).all()
         assert torch.isfinite(values).all()
 

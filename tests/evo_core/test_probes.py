@@ -43,7 +43,7 @@ def trained(name, steps=8192, seed=0, **overrides):
 
 def value(agent, observation):
     with torch.no_grad():
-        return float(agent.network.value(torch.tensor([[observation]], dtype=torch.float32)))
+        return float(agent.network.value({"observation": torch.tensor([[observation]])}, agent.no_memory(1)))
 
 
 def test_value_only():
