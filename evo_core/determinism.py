@@ -1,17 +1,40 @@
 """Is an environment deterministic under a seed? Everything that is promised about repeating a run rests on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import torch
 
 from evo_core.envs.sync import SyncEnvs
+from evo_core.networks.distributions import make_distribution
+from evo_core.networks.distributions.base import masked
 from evo_core.observations import take
 from evo_core.sections import EnvConfig
 
 SEEDS = (1, 2)
 """Two environments side by side: what they share by mistake shows."""
+
+
+class RandomActions:
+    """Draws actions of the space, among those that the environments allow."""
+
+    def __init__(self, envs: SyncEnvs) -> None:
+        self.envs = envs
+        self._space: Any = deepcopy(envs.spaces.action)  # environments of one class may share theirs
+        self._space.seed(0)
+        self._distribution = make_distribution(self._space, squash=False)
+        self._rng = np.random.default_rng(0)
+
+    def draw(self) -> Iterable[Any]:
+        """Draw one action for each environment."""
+        masks, count = self.envs.masks, self.envs.count
+        if masks is None:
+            return [self._space.sample() for _ in range(count)]
+        noise = torch.from_numpy(self._distribution.noise(self._rng, 1, count)[0])
+        allowed = masked(torch.zeros_like(noise), torch.from_numpy(masks))
+        return self._distribution.to_env(self._distribution.sample(allowed, noise).numpy())
 
 
 def first_difference(env: EnvConfig, steps: int = 1000) -> str | None:
@@ -28,12 +51,11 @@ def first_difference(env: EnvConfig, steps: int = 1000) -> str | None:
 
 def _play(env: EnvConfig, steps: int) -> Iterator[dict[str, np.ndarray]]:
     envs = SyncEnvs(env, SEEDS)
-    actions: Any = deepcopy(envs.spaces.action)  # environments of one class may share theirs
-    actions.seed(0)
+    actions = RandomActions(envs)
     try:
         yield _seen(envs)
         for _ in range(steps):
-            made = envs.step([actions.sample() for _ in SEEDS])
+            made = envs.step(actions.draw())
             yield _seen(envs) | {"rewards": made.rewards, "terminated": made.terminated, "truncated": made.truncated}
     finally:
         envs.close()

@@ -147,7 +147,7 @@ class Leaf:
                 indices = (values - start).flatten(1).unbind(1)
                 sizes = self.space.nvec.reshape(-1).tolist()
                 return torch.cat([_one_hot(i, n) for i, n in zip(indices, sizes, strict=True)], 1)
-        flat = values.flatten(1) if values.ndim != 2 else values
+        flat = values if values.ndim == 2 else values.reshape(len(values), -1)
         return self._scaled(flat) if flat.dtype != torch.float32 else flat
 
     def as_image(self, values: Tensor) -> Tensor:
@@ -248,7 +248,8 @@ def _leaves(space: Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
             yield Leaf(path, space)
             return
         case _:
-            raise ValueError(f"observation space {space} is not supported{_at(path)}; supported: {SUPPORTED}")
+            hint = "; the wrapper FilterObservation leaves leaves out" if path else ""
+            raise ValueError(f"observation space {space} is not supported{_at(path)}; supported: {SUPPORTED}{hint}")
     if not inner:
         raise ValueError(f"observation space {space} is empty{_at(path)}; remove it")
     for key, nested in inner:

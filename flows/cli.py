@@ -149,11 +149,21 @@ def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json
 
 
 @app.command
-def doctor(env: str | None = None, /, *, store: Store = None, json: Json = False) -> int:
-    """Check this installation; or an environment (by its id): spaces, and whether it is deterministic under a seed."""
+def doctor(
+    env: str | None = None,
+    /,
+    *,
+    config: Annotated[Path | None, Parameter(help="Check the environment, wrappers and network of this file.")] = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Check this installation; or an environment, by its id or a configuration file.
+
+    Of an environment: spaces, networks, Gymnasium's checker, whether a seed repeats it, and its speed.
+    """
     from flows.commands.doctor import examine
 
-    return examine(env, store, json=json)
+    return examine(env, config, store, json=json)
 
 
 def main() -> None:

@@ -291,6 +291,212 @@ class NoLimit(Probe):
         return 0.0, False
 
 
+class Remember(Probe):
+    """Shows a sign once; the reward is for naming it `delay` steps later. Without a memory nothing beats a guess."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    choices = (-1.0, 1.0)
+
+    def __init__(self, delay: int = 4) -> None:
+        self.delay = delay
+
+    def _observe(self):
+        return np.array([self.state * (self.time == 0), self.time == self.delay], np.float32)
+
+    def outcome(self, action):
+        if self.time <= self.delay:
+            return 0.0, False
+        return (1.0 if action == (self.state > 0) else -1.0), True
+
+
+class ForbiddenFruit(Probe):
+    """One step; action 0 pays most but is forbidden, among 1 to 3 the one allowed that the sign names pays 1."""
+
+    action_space = spaces.Discrete(4)
+    choices = (-1.0, 1.0)
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, self._info()
+
+    def step(self, action):
+        assert self._info()["action_mask"][action], "a forbidden action was taken"
+        return (*super().step(action)[:4], self._info())
+
+    def _info(self):
+        return {"action_mask": np.array([0, 1, self.state > 0, 1], np.int8)}
+
+    def outcome(self, action):
+        return (1.0 if action == (2 if self.state > 0 else 3) else 0.0), True
+
+
+class MaskedMemory(Remember):
+    """Remember, with a third action that is always forbidden."""
+
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"action_mask": np.array([1, 1, 0], np.int8)}
+
+    def step(self, action):
+        assert action < 2, "a forbidden action was taken"
+        return (*super().step(action)[:4], {"action_mask": np.array([1, 1, 0], np.int8)})
+
+
+class MultiDiscreteSigns(Probe):
+    """One step; two choices, each of which must name the sign in its own way."""
+
+    action_space = spaces.MultiDiscrete([2, 3], start=[5, -1])
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        assert self.action_space.contains(action)
+        up = self.state > 0
+        return float(action[0] == (6 if up else 5)) + float(action[1] == (1 if up else -1)), True
+
+
+class Switches(Probe):
+    """One step; four switches, reward for each that is set as the observation shows."""
+
+    observation_space = spaces.MultiBinary(4)
+    action_space = spaces.MultiBinary(4)
+
+    def _observe(self):
+        if self.time == 0:
+            self.lamps = self.np_random.integers(0, 2, 4).astype(np.int8)
+        return self.lamps
+
+    def outcome(self, action):
+        assert self.action_space.contains(action)
+        return float((action == self.lamps).mean()), True
+
+
+class Liar(Probe):
+    """A dictionary with three leaves; one tells the truth about the rewarded action, two are noise."""
+
+    observation_space = spaces.Dict(
+        {
+            "honest": spaces.Discrete(2),
+            "liar": spaces.Discrete(2),
+            "noise": spaces.Dict({"loud": spaces.Box(-3, 3, (3,), np.float32)}),
+        }
+    )
+
+    def _observe(self):
+        if self.time == 0:
+            self.truth, self.lie = (int(self.np_random.integers(2)) for _ in range(2))
+        noise = np.clip(self.np_random.standard_normal(3), -3, 3).astype(np.float32)
+        return {"honest": self.truth, "liar": self.lie, "noise": {"loud": noise}}
+
+    def outcome(self, action):
+        return float(action == self.truth), True
+
+
+class Pair(Probe):
+    """A tuple of two indices; the rewarded action is whether they are equal: neither alone tells."""
+
+    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.MultiDiscrete([2])))
+
+    def _observe(self):
+        if self.time == 0:
+            self.first, self.second = (int(self.np_random.integers(2)) for _ in range(2))
+        return self.first, np.array([self.second])
+
+    def outcome(self, action):
+        return float(action == (self.first == self.second)), True
+
+
+class BrightPixel(Probe):
+    """An image with one bright pixel; the rewarded action names its quarter."""
+
+    observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = spaces.Discrete(4)
+
+    def _observe(self):
+        if self.time == 0:
+            self.row, self.column = (int(self.np_random.integers(8)) for _ in range(2))
+        image = np.zeros((8, 8, 3), np.uint8)
+        image[self.row, self.column, 1] = 255
+        return image
+
+    def outcome(self, action):
+        return float(action == 2 * (self.row >= 4) + (self.column >= 4)), True
+
+
+class Squashed(Probe):
+    """One step; reward −(a − target)² where the range is lopsided and the target lies near its edge."""
+
+    action_space = spaces.Box(np.array([-1, 0], np.float32), np.array([3, 10], np.float32))
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        assert self.action_space.contains(action)
+        target = np.array([2.5, 8.0]) if self.state > 0 else np.array([0.0, 2.0])
+        return -float(np.square((action - target) / np.array([4.0, 10.0])).sum()), True
+
+
+class FarAway(Probe):
+    """Policy, but what is observed is a million away from zero and moves by one; rewards are in thousands."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    choices = (-1.0, 1.0)
+
+    def _observe(self):
+        return np.array([1e4 + self.state, -5e3], np.float32)
+
+    def outcome(self, action):
+        return (1e3 if action == (self.state > 0) else -1e3), True
+
+
+class Wrong(Probe):
+    """Observes what its space does not allow from the third step on: shape, dtype, or a leaf that is missing."""
+
+    observation_space = spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Box(0, 9, (3,), np.uint8)})
+
+    def __init__(self, what: str = "shape", after: int = 3, odds: float = 1.0) -> None:
+        self.what, self.after, self.odds = what, after, odds
+
+    def _observe(self):
+        good = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.uint8)}
+        if self.time < self.after:
+            return good
+        return {
+            "shape": {**good, "a": np.zeros(3, np.float32)},
+            "dtype": {**good, "b": np.zeros(3, np.float64)},
+            "missing": {"a": good["a"]},
+            "nan": {**good, "a": np.array([0, np.nan], np.float32)},
+            "garbage": "garbage",
+            "outside": {**good, "a": np.array([0, 5], np.float32)},
+        }[self.what]
+
+    def outcome(self, action):
+        return 0.0, False
+
+
+class Random(gym.Env[Any, Any]):
+    """Draws observations and rewards for whatever spaces a test sets."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    spaces: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = Random.spaces.observation, Random.spaces.action
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return (
+            self.observation_space.sample(),
+            float(self.np_random.normal()),
+            bool(self.np_random.random() < 0.2),
+            False,
+            {},
+        )
+
+
 class TextSpace(Probe):
     """Observes words, which no encoder reads."""
 
@@ -329,6 +535,18 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "OutsideItsSpace": (OutsideItsSpace, 10),
     "Shifted": (Shifted, 10),
     "OddActions": (OddActions, 10),
+    "Remember": (Remember, 50),
+    "ForbiddenFruit": (ForbiddenFruit, 10),
+    "MaskedMemory": (MaskedMemory, 50),
+    "MultiDiscreteSigns": (MultiDiscreteSigns, 10),
+    "Switches": (Switches, 10),
+    "Liar": (Liar, 10),
+    "Pair": (Pair, 10),
+    "BrightPixel": (BrightPixel, 10),
+    "Squashed": (Squashed, 10),
+    "FarAway": (FarAway, 10),
+    "Wrong": (Wrong, 10),
+    "Random": (Random, 7),
     "TextSpace": (TextSpace, 10),
     "NoElements": (NoElements, 10),
     "TextActions": (TextActions, 10),
@@ -341,3 +559,12 @@ def register() -> None:
         gym.register(f"Probe/{name}-v0", entry_point=probe, max_episode_steps=limit)
     for n in (4, 6):
         gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * (n - 1))
+
+
+def make_registered(env):
+    """Make an environment in a process that has not registered the probes yet."""
+    from evo_core.envs.making import make_env
+
+    if "Probe/Policy-v0" not in gym.registry:
+        register()
+    return make_env(env)

@@ -5,6 +5,7 @@ last observation comes in the info; in the step after it (NEXT_STEP), that step 
 """
 
 import multiprocessing
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -102,7 +103,9 @@ class AsyncEnvs(GymVectorEnvs):
 
     def _step(self, actions: np.ndarray) -> Made:
         self._processes.step_async(actions)
-        found: Made = self._processes.step_wait(timeout=self._timeout)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Gymnasium says so what it also raises
+            found: Made = self._processes.step_wait(timeout=self._timeout)
         return found
 
     def failure(self, error: BaseException) -> MemberFailure:
@@ -169,7 +172,9 @@ class EnvpoolEnvs(GymVectorEnvs):
         super().__init__(env, spaces, vector, None)
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
-        found: tuple[Any, dict[str, Any]] = self._vector.reset()  # it was seeded when it was made
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # its bounds are float64, which Gymnasium remarks on
+            found: tuple[Any, dict[str, Any]] = self._vector.reset()  # it was seeded when it was made
         return found
 
     def _step(self, actions: np.ndarray) -> Made:

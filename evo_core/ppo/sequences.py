@@ -54,7 +54,8 @@ def cut(terminated: np.ndarray, truncated: np.ndarray, valid: np.ndarray, length
 class Minibatch:
     """N transitions: observations per leaf [N, ...], actions [N] or [N, A], the rest [N].
 
-    `masks` [N, outputs] are None when nothing is ever forbidden. `sequences` says how they hang together; None when every step stands for itself.
+    `masks` [N, outputs] are None when nothing is ever forbidden; `sequences` says how the steps hang together, None
+    when every step stands for itself.
     """
 
     observations: Tensors

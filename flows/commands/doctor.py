@@ -3,11 +3,14 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
+import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -16,8 +19,14 @@ from flows.commands.run import read_settings
 from flows.output import emit
 from flows.server import configured_api
 
+if TYPE_CHECKING:
+    from evo_core.config import RunConfig
+    from evo_core.envs.inspection import EnvSpec
+
 ROOMS = ("evo_core", "tasks", "flows", "deployments")
 LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
+MEASURED_S = 1.0
+_COLOURS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
 class Check(NamedTuple):
@@ -28,10 +37,10 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(env_id: str | None, store: str | None, *, json: bool) -> int:
+def examine(env_id: str | None, config: Path | None, store: str | None, *, json: bool) -> int:
     """Print every check, of an environment or of the installation; exit code 1 when one of them needs attention."""
-    if env_id is not None:
-        checks = list(_environment(env_id))
+    if env_id is not None or config is not None:
+        checks = list(_environment(env_id, config))
     else:
         checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
     if json:
@@ -44,27 +53,85 @@ def examine(env_id: str | None, store: str | None, *, json: bool) -> int:
     return 1 if any(check.advice for check in checks) else 0
 
 
-def _environment(env_id: str) -> Iterator[Check]:
+def _environment(env_id: str | None, path: Path | None) -> Iterator[Check]:
     """Look at an environment as a run would; ConfigError when a run would refuse it."""
-    from evo_core.determinism import first_difference
     from evo_core.envs.inspection import inspect_environment
     from evo_core.failures import MemberFailure
-    from evo_core.loading import parse_config
+    from flows.flags import load_config
 
-    config = parse_config({"env": {"id": env_id}, "training": {"max_steps": 10**6}, "evaluation": {"max_steps": 1000}})
-    spec = inspect_environment(config)
+    asked: dict[str, object] = {"env.id": env_id} if env_id is not None else {}
+    if path is None:
+        asked |= {"training.max_steps": 10**6, "evaluation.max_steps": 1000}
+    config = load_config(path, asked)
+    spec = inspect_environment(config, read_settings({}).packages)
     yield Check("observation space", str(spec.spaces.observation))
     yield Check("action space", str(spec.spaces.action))
     yield Check("time limit", str(spec.time_limit), "" if spec.time_limit else "set evaluation.max_steps")
+    yield from _networks(config, spec)
+    yield _gymnasium(config)
     try:
-        difference = first_difference(config.env)
+        yield from _behaviour(config)
     except MemberFailure as failure:
         yield Check("1,000 random steps", str(failure), "mend the environment: its members would fail")
-        return
+
+
+def _networks(config: "RunConfig", spec: "EnvSpec") -> Iterator[Check]:
+    """Name the encoder of every leaf, and count the parameters of the networks that would be built."""
+    from evo_core.genome import initial_genome
+    from evo_core.networks.actor_critic import ActorCritic
+    from evo_core.observations import Layout
+
+    genome = initial_genome(config, spec.spaces.observation)
+    encoder = genome.architecture.encoder
+    parts = getattr(encoder, "parts", None) or dict.fromkeys(
+        (leaf.name for leaf in Layout(spec.spaces.observation).leaves), encoder
+    )
+    yield Check("encoder", ", ".join(f"{leaf}: {part.kind}" for leaf, part in parts.items()))
+    network = ActorCritic(genome, spec.spaces)
+    yield Check("actions", type(network.distribution).__name__)
+    yield Check("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
+
+
+def _gymnasium(config: "RunConfig") -> Check:
+    """Run Gymnasium's own checker on the bare environment."""
+    from gymnasium.utils.env_checker import check_env
+
+    from evo_core.envs.making import make_env
+
+    env = make_env(config.env)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
+        except Exception as error:  # whatever an environment makes of being checked
+            finding = f"{type(error).__name__}: {error}".split("\n")[0]
+            return Check("Gymnasium's checker", finding, "mend the environment: it breaks Gymnasium's interface")
+        finally:
+            env.close()
+    remarks = [_COLOURS.sub("", str(warning.message)) for warning in said]
+    return Check("Gymnasium's checker", "; ".join(["passed", *dict.fromkeys(remarks)]))
+
+
+def _behaviour(config: "RunConfig") -> Iterator[Check]:
+    """Play random actions: twice the same, then against the clock. Raises MemberFailure when the environment breaks."""
+    from evo_core.determinism import RandomActions, first_difference
+    from evo_core.envs.sync import SyncEnvs
+
+    difference = first_difference(config.env)
     advice = "draw all randomness from self.np_random, which reset(seed=…) seeds: runs cannot be repeated otherwise"
     yield Check(
         "deterministic under a seed", difference or "yes, over 1,000 random steps", advice if difference else ""
     )
+    envs = SyncEnvs(config.env, range(config.env.num_envs))
+    actions = RandomActions(envs)
+    try:
+        began = time.perf_counter()
+        while (took := time.perf_counter() - began) < MEASURED_S:
+            envs.step(actions.draw())
+    finally:
+        envs.close()
+    rate = envs.steps / took
+    yield Check("speed", f"{rate:,.0f} steps/s on one core, {envs.count} environments in turn, random actions")
 
 
 def _versions() -> Iterator[Check]:

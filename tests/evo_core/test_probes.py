@@ -10,7 +10,9 @@ from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.vectors import make_vect_envs
 from evo_core.evaluation import evaluate
 from evo_core.genome import initial_genome
+from evo_core.normalisation import initial_statistics
 from evo_core.numerics import one_thread
+from evo_core.observations import Layout
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
 from tests.conftest import make_config
@@ -31,7 +33,12 @@ def trained(name, steps=8192, seed=0, **overrides):
     config = make_config(f"Probe/{name}-v0", **{**HYPERPARAMETERS, "evaluation.episodes": 20, **overrides})
     spaces = inspect_environment(config).spaces
     rng = np.random.default_rng(seed)
-    agent = Agent(initial_state(initial_genome(config, spaces.observation), spaces, 0.6, rng), spaces)
+    normal = initial_statistics(
+        Layout(spaces.observation),
+        observations=config.algorithm.normalize_observations,
+        returns=config.algorithm.normalize_returns,
+    )
+    agent = Agent(initial_state(initial_genome(config, spaces.observation), spaces, 0.6, rng, normal), spaces)
     envs = make_vect_envs(config.env, seeds=list(range(seed, seed + config.env.num_envs)))
     length = config.algorithm.learn_step // config.env.num_envs
     with one_thread():
@@ -109,3 +116,63 @@ def test_the_grids_are_hard_for_a_random_policy(n):
             _, reward, terminated, truncated, _ = env.step(int(rng.integers(4)))
             ended, successes = terminated or truncated, successes + (reward > 0)
     assert successes / 300 < 0.1
+
+
+MEMORY = {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16, "network.encoder.max_seq_len": 8}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("share_encoder", [True, False])
+def test_what_was_shown_once_is_remembered(cell, share_encoder):
+    overrides = {**MEMORY, "network.encoder.cell": cell, "network.share_encoder": share_encoder}
+    agent, config = trained("Remember", steps=24_576, **{**overrides, "algorithm.gamma": 0.99})
+    assert evaluate(agent, config, seeds=range(40)).fitness == 1.0
+
+
+def test_without_a_memory_nothing_beats_a_guess():
+    agent, config = trained("Remember", steps=24_576)
+    assert abs(evaluate(agent, config, seeds=range(200)).fitness) < 0.3
+
+
+def test_masks_hold_for_a_policy_with_a_memory():
+    agent, config = trained("MaskedMemory", steps=24_576, **MEMORY, **{"env.kwargs": {"delay": 2}})
+    assert evaluate(agent, config, seeds=range(40)).fitness == 1.0
+
+
+def test_a_mask_forbids_in_rollout_learning_and_evaluation_alike():
+    agent, config = trained("ForbiddenFruit")
+    assert evaluate(agent, config, seeds=range(40)).fitness == 1.0
+    drawn = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"deterministic": False})})
+    assert evaluate(agent, drawn, seeds=range(40)).fitness > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "overrides"),
+    [
+        ("MultiDiscreteSigns", 2.0, {}),
+        ("Switches", 1.0, {}),
+        ("Liar", 1.0, {}),
+        ("Pair", 1.0, {}),
+        ("BrightPixel", 1.0, {"network.encoder.stride_size": [1, 2]}),
+        ("BrightPixel", 1.0, {"network.encoder.kind": "mlp"}),
+        ("Liar", 1.0, {"network.encoder.kind": "simba"}),
+        ("Liar", 1.0, MEMORY),
+        ("BrightPixel", 1.0, MEMORY),
+    ],
+)
+def test_every_kind_of_space_is_learned(name, best, overrides):
+    agent, config = trained(name, steps=24_576, **overrides)
+    assert evaluate(agent, config, seeds=range(100)).fitness >= 0.97 * best
+
+
+def test_squashed_actions_go_to_their_targets():
+    agent, config = trained("Squashed", steps=24_576, **{"network.squash_output": True})
+    assert evaluate(agent, config, seeds=range(20)).fitness > -0.01
+
+
+def test_normalisation_makes_learnable_what_is_far_from_zero():
+    normal = {"algorithm.normalize_observations": True, "algorithm.normalize_returns": True}
+    agent, config = trained("FarAway", steps=16_384, **normal)
+    assert evaluate(agent, config, seeds=range(40)).fitness == 1000.0
+    plain, config = trained("FarAway", steps=16_384)
+    assert evaluate(plain, config, seeds=range(40)).fitness < 1000.0

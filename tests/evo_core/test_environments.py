@@ -1,0 +1,115 @@
+"""Environments and wrappers by name: what is found, what is refused, and that nothing is imported before."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.making import make_env
+from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
+from evo_core.loading import ConfigError
+from tests.conftest import make_config
+
+PACKAGE = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+print("imported")
+gym.register("Mine-v0", entry_point=CartPoleEnv, max_episode_steps=20)
+class Half(gym.RewardWrapper):
+    def reward(self, reward):
+        return reward / 2
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "canary_envs").mkdir()
+    (tmp_path / "canary_envs" / "__init__.py").touch()
+    (tmp_path / "canary_envs" / "mine.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "canary_envs.mine"
+    for name in [name for name in sys.modules if name.startswith("canary_envs")]:
+        del sys.modules[name]
+    gym.registry.pop("Mine-v0", None)
+
+
+@pytest.mark.parametrize("packages", [("canary_envs",), ("canary_envs.mine",), ("other", "canary_envs")])
+def test_an_allowed_package_brings_its_environments_and_wrappers(package, packages):
+    config = make_config(f"{package}:Mine-v0", **{"env.wrappers": [f"{package}:Half"]})
+    assert inspect_environment(config, packages).time_limit == 20
+    env = make_env(config.env)
+    env.reset(seed=0)
+    assert env.step(0)[1] == 0.5
+
+
+@pytest.mark.parametrize("packages", [(), ("canary",), ("canary_envs.mine.deeper",), ("mine",)])
+@pytest.mark.parametrize("field", ["id", "wrappers"])
+def test_another_package_is_refused_before_it_is_imported(package, packages, field):
+    overrides = {"env.wrappers": [{f"{package}:Half": {}}]} if field == "wrappers" else {}
+    config = make_config(f"{package}:Mine-v0" if field == "id" else "CartPole-v1", **overrides)
+    with pytest.raises(ConfigError, match=r"canary_envs is not allowed here .* EVOLVE_ENV_PACKAGES=canary_envs"):
+        inspect_environment(config, packages)
+    assert not [name for name in sys.modules if name.startswith("canary")]
+
+
+@pytest.mark.parametrize("env_id", ["os.path\n:x", "../evil:X-v0", "a b:X-v0", ":X-v0", "x;y:Z-v0", "a:b:C-v0"])
+def test_what_is_no_module_is_refused(env_id):
+    with pytest.raises(ConfigError, match=r"expected a name, or package.module:Name|not allowed here"):
+        inspect_environment(make_config(env_id), ("os",))
+
+
+def test_a_module_that_breaks_and_an_id_that_it_does_not_register_are_named(package, tmp_path):
+    (tmp_path / "canary_envs" / "broken.py").write_text("raise RuntimeError('no display')")
+    with pytest.raises(ConfigError, match="importing canary_envs.broken: RuntimeError: no display"):
+        inspect_environment(make_config("canary_envs.broken:X-v0"), ("canary_envs",))
+    with pytest.raises(ConfigError, match="not registered; did you mean Mine-v0"):
+        inspect_environment(make_config(f"{package}:Mime-v0"), ("canary_envs",))
+
+
+def test_wrappers_apply_innermost_first_with_their_arguments():
+    wrappers = [{"HideObservation": {"indices": [1, 3]}}, {"FrameStackObservation": {"stack_size": 3}}, "ClipReward"]
+    config = make_config(**{"env.wrappers": wrappers[:2]})
+    assert inspect_environment(config).spaces.observation.shape == (3, 2)
+    env = make_env(config.env)
+    plain = gym.make("CartPole-v1")
+    observation, _ = env.reset(seed=3)
+    np.testing.assert_array_equal(observation[-1], plain.reset(seed=3)[0][[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "message"),
+    [
+        ("FrameStackObservatio", "no wrapper 'FrameStackObservatio'; did you mean FrameStackObservation"),
+        ("os", "no wrapper 'os'"),
+        ("Wrapper2", "no wrapper 'Wrapper2'"),
+        ({"FrameStackObservation": {"stack": 3}}, "FrameStackObservation.*stack"),
+        ({"HideObservation": {"indices": [9]}}, "expected indices from 0 to 3, got .9."),
+        ("HideObservation", "indices"),
+    ],
+)
+def test_a_wrong_wrapper_is_refused(wrapper, message):
+    with pytest.raises(ConfigError, match=message):
+        inspect_environment(make_config(**{"env.wrappers": [wrapper]}))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_t_maze_pays_for_the_turn_that_the_sign_said(sign):
+    env = gym.make("evolve/TMaze-v0", length=3)
+    seed = next(s for s in range(50) if env.reset(seed=s)[0][0] == sign)
+    assert env.reset(seed=seed)[0].tolist() == [sign, 1, 0]
+    assert env.step(WEST)[:2][1] == pytest.approx(-0.1)
+    observations = [env.step(EAST) for _ in range(3)]
+    assert [o[0].tolist() for o in observations] == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert env.step(EAST)[1] == pytest.approx(-0.1)
+    _, reward, terminated, _, _ = env.step(NORTH if sign > 0 else SOUTH)
+    assert (reward, terminated) == (4.0, True)
+    with pytest.raises(ValueError, match="expected at least 1"):
+        TMaze(0)
+
+
+def test_our_environments_are_registered_where_ours_is_imported():
+    code = "import evo_core.envs, gymnasium; print(gymnasium.spec('evolve/TMaze-v0').id)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,294 @@
+"""One contract for whatever steps the environments."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.wrappers import RecordEpisodeStatistics
+from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorStatistics
+
+from evo_core.agent import Agent, initial_state
+from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.vectors import VECTORS, make_vect_envs
+from evo_core.failures import MemberFailure
+from evo_core.genome import initial_genome
+from evo_core.loading import ConfigError
+from evo_core.local import train_on_policy
+from evo_core.ppo.learn import prepare
+from evo_core.ppo.rollout import collect_rollouts
+from tests import probes
+from tests.conftest import make_config
+
+pytest.importorskip("envpool", reason="envpool is not installed: pip install 'evolve-rl[envpool]'")
+BACKENDS = [name for name in VECTORS if name != "auto"]
+SEEDS = [11, 12, 13]
+
+
+def configured(backend, env="CartPole-v1", **overrides):
+    return make_config(env, **{"env.vectorization": backend, "evaluation.max_steps": 50, **overrides})
+
+
+@pytest.fixture
+def vector(request):
+    made = []
+
+    def make(config, seeds=SEEDS):
+        made.append(make_vect_envs(config.env, seeds))
+        return made[-1]
+
+    yield make
+    for envs in made:
+        envs.close()
+
+
+def balance(observations):
+    """A policy for CartPole that balances for some hundred steps."""
+    rows = observations["observation"]
+    return (rows[:, 2] + 0.3 * rows[:, 3] > 0).astype(np.int64)
+
+
+def act(envs, t):
+    """Balance in the first environment, fall in the others."""
+    actions = balance(envs.observations)
+    actions[1:] = 1 if t % 7 else 0
+    return actions
+
+
+def play(envs, steps):
+    for _ in range(steps):
+        envs.step(np.array([1, 0, 1]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_spaces_shapes_and_types_are_the_same(vector, backend):
+    envs = vector(configured(backend))
+    single = gym.make("CartPole-v1")
+    assert envs.spaces.observation == single.observation_space
+    assert envs.spaces.action == single.action_space
+    for _ in range(30):
+        made = envs.step(balance(envs.observations))
+        rows = envs.observations["observation"]
+        assert (rows.shape, rows.dtype, rows.flags.c_contiguous) == ((3, 4), np.float32, True)
+        assert [a.dtype.kind for a in made[:4]] == ["f", "b", "b", "b"]
+        assert [a.shape for a in made[:4]] == [(3,)] * 4
+    assert envs.masks is None
+    assert envs.steps == 90
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_seed_repeats_itself_and_environments_differ(vector, backend):
+    config = configured(backend)
+    one, two, other = vector(config), vector(config), vector(config, [4, 5, 6])
+    assert not np.array_equal(one.observations["observation"], other.observations["observation"])
+    for t in range(60):
+        np.testing.assert_array_equal(one.observations["observation"], two.observations["observation"])
+        assert len(np.unique(one.observations["observation"], axis=0)) == 3
+        one.step(act(one, t))
+        two.step(act(two, t))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ends_and_resets_follow_one_rule(vector, backend):
+    """An ended row names the observation it ended with; after it, at most one invalid row, then a fresh episode."""
+    envs = vector(configured(backend))
+    lengths, ends, invalid = np.zeros(3, int), 0, 0
+    before = np.ones(3, np.bool_)
+    for t in range(300):
+        made = envs.step(act(envs, t))
+        ended = made.terminated | made.truncated
+        assert set(made.final_observations) == set(np.flatnonzero(ended).tolist())
+        assert (made.rewards[made.valid] == 1).all()
+        assert (made.rewards[~made.valid] == 0).all()
+        assert not ended[~made.valid].any()
+        assert before[~made.valid].all() or t == 0  # only what ended may be reset
+        lengths += made.valid
+        for b in np.flatnonzero(ended):
+            final = made.final_observations[int(b)]["observation"]
+            fell = abs(final[2]) > 0.2095 or abs(final[0]) > 2.4
+            assert fell == made.terminated[b]
+            assert envs.ended_lengths[b] == lengths[b] == envs.ended_returns[b]
+            lengths[b] = 0
+        fresh = ~made.valid if not made.valid.all() else ended & (backend in ("sync", "async"))
+        assert (abs(envs.observations["observation"][fresh]) <= 0.05).all()
+        before, ends, invalid = ended, ends + ended.sum(), invalid + (~made.valid).sum()
+    assert ends > 20
+    assert invalid == (0 if backend in ("sync", "async") else pytest.approx(ends, abs=3))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_time_limit_truncates_and_bootstraps_from_its_own_observation(vector, backend):
+    config = configured(backend, **{"env.kwargs": {"max_episode_steps": 5}})
+    spaces = inspect_environment(config).spaces
+    agent = Agent(
+        initial_state(initial_genome(config, spaces.observation), spaces, 0.6, np.random.default_rng(0)), spaces
+    )
+    envs = vector(config)
+    rollout = collect_rollouts(agent, envs, 13, np.random.default_rng(0))
+    period = 5 if rollout.valid.all() else 6
+    assert rollout.final_index == [(t, b) for t in range(4, 13, period) for b in range(3)]
+    assert not rollout.terminated.any()
+    assert rollout.episode_lengths == [5] * len(rollout.final_index)
+    assert rollout.episode_returns == [5.0] * len(rollout.final_index)
+    algorithm = config.algorithm.model_copy(update={"gamma": 1.0, "gae_lambda": 0.0})
+    data, pieces, _ = prepare(agent, rollout, algorithm)
+    assert len(data.returns) == rollout.valid.sum()
+    targets = dict(zip(pieces.rows.tolist(), data.returns.tolist(), strict=True))
+    for (t, b), final in zip(rollout.final_index, rollout.final_observations, strict=True):
+        with torch.no_grad():
+            value = agent.network.value(agent.observe({k: v[None] for k, v in final.items()}), agent.no_memory(1))
+        assert targets[t * 3 + b] == pytest.approx(1 + value.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["async", "native", "envpool"])
+def test_returns_and_lengths_are_those_of_gymnasiums_vector_wrapper(vector, backend):
+    envs = vector(configured(backend))
+    recorded, expected, found = RecordVectorStatistics(envs._vector), [], []
+    envs._show(*recorded.reset())
+
+    def step(actions):
+        made = recorded.step(actions.astype(np.int32))
+        for b in np.flatnonzero(made[4].get("_episode", ())):
+            expected.append((float(made[4]["episode"]["r"][b]), int(made[4]["episode"]["l"][b])))
+        return made
+
+    envs._step = step
+    for t in range(200):
+        made = envs.step(act(envs, t))
+        for b in np.flatnonzero(made.terminated | made.truncated):
+            found.append((envs.ended_returns[b], envs.ended_lengths[b]))
+    assert len(found) > 20
+    assert found == expected
+
+
+def test_returns_and_lengths_are_those_of_gymnasiums_wrapper(vector):
+    envs = vector(configured("sync"))
+    recorded, expected, found = RecordEpisodeStatistics(gym.make("CartPole-v1")), [], []
+    recorded.reset(seed=SEEDS[0])
+    for action in np.random.default_rng(0).integers(0, 2, 200).tolist():
+        info = recorded.step(action)[4]
+        if "episode" in info:
+            expected.append((float(info["episode"]["r"]), int(info["episode"]["l"])))
+            recorded.reset()
+        made = envs.step([action] * 3)
+        if (made.terminated | made.truncated)[0]:
+            found.append((envs.ended_returns[0], envs.ended_lengths[0]))
+    assert len(found) > 3
+    assert found == expected
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize(
+    "env", ["Probe/Liar-v0", "Probe/Pair-v0", "Probe/Switches-v0", "Probe/BrightPixel-v0", "Taxi-v4"]
+)
+def test_nested_spaces_and_masks_pass_through(vector, backend, env, registered_in_processes):
+    config = configured(backend, env)
+    plain, envs = vector(configured("sync", env)), vector(config)
+    actions = envs.spaces.action
+    actions.seed(0)
+    for _ in range(12):
+        for name, rows in plain.observations.items():
+            np.testing.assert_array_equal(rows, envs.observations[name])
+            assert rows.dtype == envs.observations[name].dtype
+        assert (plain.masks is None) == (envs.masks is None) == (env != "Taxi-v4")
+        if plain.masks is not None:
+            np.testing.assert_array_equal(plain.masks, envs.masks)
+            chosen = plain.masks.argmax(1)
+        else:
+            chosen = np.stack([actions.sample() for _ in SEEDS])
+        one, two = plain.step(list(chosen)), envs.step(chosen)
+        np.testing.assert_array_equal(one.rewards, two.rewards)
+        assert one.final_observations.keys() == two.final_observations.keys()
+
+
+@pytest.fixture
+def registered_in_processes(monkeypatch):
+    """Spawned processes register the probes, as a user's package would when it is imported."""
+    monkeypatch.setattr("evo_core.envs.gym_vector.make_env", probes.make_registered)
+
+
+def living(envs):
+    return [p for p in envs._processes.processes if p.is_alive()]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("raise", "Probe/Faulty-v0: RuntimeError: the simulator fell over"),
+        ("exit", r"Probe/Faulty-v0: its process ended: environment .*exit code 1"),
+        ("hang", "Probe/Faulty-v0: no answer within env.step_timeout, 1 s"),
+        ("nan_reward", "Probe/Faulty-v0: rewards"),
+        ("nan_observation", "Probe/Faulty-v0: observation, leaf 'observation': not finite"),
+    ],
+)
+def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said, registered_in_processes):
+    config = configured(
+        "async", "Probe/Faulty-v0", **{"env.kwargs": {"what": what, "after": 3}, "env.step_timeout": 1.0}
+    )
+    envs = make_vect_envs(config.env, SEEDS)
+    assert len(living(envs)) == 3
+    with pytest.raises(MemberFailure, match=said) as caught:
+        play(envs, 20)
+    assert caught.value.reason in ("environment_error", "nan_reward", "nan_observation")
+    envs.close()
+    assert living(envs) == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_whole_runs_evolve_and_repeat_on_every_backend(backend):
+    config = configured(backend, **{"training.max_steps": 1536, "env.num_envs": 2})
+    first, second = (train_on_policy(config) for _ in range(2))
+    assert first.head == second.head
+    assert all(member.failure is None for commit in first.commits for member in commit.members)
+    assert all(u.episode_length == u.episode_return for c in first.commits for m in c.members for u in m.training.curve)
+
+
+def test_auto_is_sync_whatever_is_installed():
+    heads = []
+    for name in ("auto", "sync"):
+        result = train_on_policy(configured(name, **{"training.max_steps": 768}))
+        heads.append([m.training.blob for m in result.commits[1].members])
+    assert heads[0] == heads[1]
+
+
+@pytest.mark.parametrize(
+    ("backend", "env", "message"),
+    [
+        (
+            "native",
+            "LunarLander-v3",
+            "LunarLander-v3 has no vector version of its own; .*one of CartPole-v0",
+        ),
+        ("envpool", "Probe/Policy-v0", "envpool does not have Probe/Policy-v0; use sync"),
+        ("native", "CartPole-v1", "env.wrappers work on single environments"),
+    ],
+)
+def test_a_backend_that_an_environment_lacks_is_refused(backend, env, message):
+    wrappers = {"env.wrappers": ["ClipReward"]} if "wrappers" in message else {}
+    with pytest.raises(ConfigError, match=message):
+        inspect_environment(configured(backend, env, **wrappers))
+
+
+def test_observations_that_leave_their_bounds_are_said_once(vector, caplog):
+    envs = vector(configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": "outside"}}))
+    for _ in range(8):
+        envs.step([0, 0, 0])
+    said = [r.getMessage() for r in caplog.records if "leaves the bounds" in r.getMessage()]
+    assert said == ["Probe/Wrong-v0: step 9: leaf 'a' leaves the bounds that its space states; going on (said once)"]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("shape", r"Probe/Wrong-v0: observation, leaf 'a': expected shape \(2,\), got \(3,\)"),
+        ("dtype", "leaf 'b': expected uint8, got float64"),
+        ("missing", "leaf 'b': missing in dict"),
+        ("nan", "leaf 'a': not finite"),
+        ("garbage", "leaf 'a': missing in str"),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_wrong_observation_names_environment_step_and_leaf(what, said, after):
+    config = configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": what, "after": after}})
+    step = after * 3 if what == "nan" else max(0, after - 1) * 3
+    with pytest.raises(MemberFailure, match=f"at step {step}: .*{said}"):
+        play(make_vect_envs(config.env, SEEDS), 5)
