@@ -458,7 +458,7 @@ class Wrong(Probe):
 
     def _observe(self):
         good = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.uint8)}
-        if self.time < self.after:
+        if self.time < self.after or self.np_random.random() >= self.odds:
             return good
         return {
             "shape": {**good, "a": np.zeros(3, np.float32)},
@@ -488,13 +488,8 @@ class Random(gym.Env[Any, Any]):
 
     def step(self, action):
         assert self.action_space.contains(action), action
-        return (
-            self.observation_space.sample(),
-            float(self.np_random.normal()),
-            bool(self.np_random.random() < 0.2),
-            False,
-            {},
-        )
+        ended = bool(self.np_random.random() < 0.2)
+        return self.observation_space.sample(), float(self.np_random.normal()), ended, False, {}
 
 
 class TextSpace(Probe):

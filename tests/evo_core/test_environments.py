@@ -63,7 +63,7 @@ def test_what_is_no_module_is_refused(env_id):
 
 def test_a_module_that_breaks_and_an_id_that_it_does_not_register_are_named(package, tmp_path):
     (tmp_path / "canary_envs" / "broken.py").write_text("raise RuntimeError('no display')")
-    with pytest.raises(ConfigError, match="importing canary_envs.broken: RuntimeError: no display"):
+    with pytest.raises(ConfigError, match=r"importing canary_envs\.broken: RuntimeError: no display"):
         inspect_environment(make_config("canary_envs.broken:X-v0"), ("canary_envs",))
     with pytest.raises(ConfigError, match="not registered; did you mean Mine-v0"):
         inspect_environment(make_config(f"{package}:Mime-v0"), ("canary_envs",))

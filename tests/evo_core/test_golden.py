@@ -14,10 +14,10 @@ import pytest
 PORTABLE = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"}
 NUMERICS = {"torch": "2.13.0+cpu", "numpy": "2.4.6", "gymnasium": "1.4.0", "cpu": "DEFAULT", "device": "cpu"}
 GOLDEN = [
-    "a015a9062806bc1a6e7e7a042db2ddff922e8d0dbeceb4dfc245d4d5a3bb0fde",
-    "c6cb195a9694572a4a4ff7cb7f082e34e461621da0fb79dddeb26ae21521c813",
-    "1d77a15c6ed28d179ce027b93dfb292842d73016b918ae1c7cc9c783021dbae6",
-    "91072ecfaf6048830fe8b7230e871d9501a7665343014a6dbea02930696f074d",
+    "f38fd3878df9f9edb47963b3c9309163ba41f2a1ad9ac1534a42a263b548f360",
+    "14743b9636ebde3693e49459611b79be28e7979ea341ef3da4c2100baa447a80",
+    "0040d63a439b81d26956f755cd51b5f4a01c6b8ab49a418c46ebadc155964a85",
+    "8049dc00457993b29224acd3bd21f2d8ceba33d92c9b3f5b280455893164fb4b",
 ]
 
 CODE = """
