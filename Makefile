@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # pip installs into the environment from outside, so that Debian's python3-venv package is not needed
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install test test-slow test-all lint clean
+.PHONY: demo install extras test test-slow test-all lint clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -25,10 +25,17 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-test: install
+# environments that the tests need and the demo does not: MuJoCo, MiniGrid, envpool (1 GB)
+extras: $(VENV)/extras
+
+$(VENV)/extras: $(VENV)/installed requirements-extras.lock
+	$(PIP) install --quiet --no-deps -r requirements-extras.lock
+	touch $@
+
+test: extras
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not campaign"
 
-test-slow: install
+test-slow: extras
 	$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow

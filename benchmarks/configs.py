@@ -34,8 +34,9 @@ def main() -> None:
     head = (
         "# Steps to target of the ready configurations\n\n"
         f"Made by `python benchmarks/configs.py` on {os.cpu_count()} cores "
-        f"({torch.backends.cpu.get_cpu_capability()}), torch {torch.__version__}. Steps are training steps of the whole population until the target was reached in "
-        "selection and confirmed on 100 fresh episodes.\n"
+        f"({torch.backends.cpu.get_cpu_capability()}), torch {torch.__version__}. Steps are training steps of the "
+        "whole population until the target was reached in selection and confirmed on fresh episodes (100 unless the "
+        "configuration says otherwise).\n"
     )
     table.write_text("\n".join([head, *(f"{text.strip()}\n" for _, text in sorted(sections.items()))]))
 

@@ -1,6 +1,6 @@
 """The whole evolution in one process, without Prefect or a store: for notebooks, and the oracle of the flow's tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,13 +44,14 @@ def train_on_policy(
     config: RunConfig,
     device: torch.device | str = "cpu",
     on_generation: Callable[[Generation], None] = lambda generation: None,
+    packages: Collection[str] = (),
 ) -> RunResult:
     """Evolve a population of PPO agents until the target is confirmed or the budget is spent.
 
-    `on_generation` is called with every COMMIT. Raises ConfigError when the environment does not fit the
-    configuration, GenerationFailed when too few members finish.
+    `on_generation` is called with every COMMIT; `packages` may be imported for environments named package.module:Id.
+    Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members finish.
     """
-    spaces = inspect_environment(config).spaces
+    spaces = inspect_environment(config, packages).spaces
     commits = [create_population(config, spaces.observation)]
     blobs: Blobs = {}
     confirmations: dict[str, Confirmation | None] = {}

@@ -118,3 +118,30 @@ def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one
     trials = optuna.load_study(study_name="killed", storage=f"sqlite:///{cli.directory}/runs/study.db").trials
     members = [member.uid for commit in oracle.commits for member in commit.members]
     assert sorted(trial.user_attrs["uid"] for trial in trials) == members
+
+
+KINDS = {
+    "recurrent": {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16},
+    "images": {
+        "env.id": "minigrid:MiniGrid-Empty-5x5-v0",
+        "env.wrappers": [{"FilterObservation": {"filter_keys": ["image", "direction"]}}],
+        "evaluation.max_steps": 30,
+        "algorithm.normalize_returns": True,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_chain(cli, kind):
+    config = make_config(**{**KINDS[kind], "training.evo_steps": 2048, "training.max_steps": 18_432})
+    process = cli.start("run", "--config", cli.config(config), "--run-id", kind, "--workers", "2", "--json")
+    second = cli.directory / "runs" / kind / "gen" / "000002" / "m"
+    wait_for(lambda: list(second.glob("*.train.json")) or process.poll() is not None, timeout_s=120)
+    everyone = {process.pid, *descendants(process.pid)}
+    for pid in everyone:
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(list(cli.run_store(kind).commits())) < 4
+    result = cli.json("resume", kind, "--workers", "2")
+    assert result["head"] == train_on_policy(config, packages=("minigrid",)).head
