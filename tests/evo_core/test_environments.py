@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 
-from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.inspection import inspect_environment, notices
 from evo_core.envs.making import make_env
 from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
-from evo_core.loading import ConfigError
+from evo_core.loading import ConfigError, parse_config
 from tests.conftest import make_config
 
 PACKAGE = """
@@ -113,3 +115,10 @@ def test_the_t_maze_pays_for_the_turn_that_the_sign_said(sign):
 def test_our_environments_are_registered_where_ours_is_imported():
     code = "import evo_core.envs, gymnasium; print(gymnasium.spec('evolve/TMaze-v0').id)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_ready_configurations_fit_their_environments(path):
+    config = parse_config(yaml.safe_load(path.read_text()))
+    assert not notices(config, inspect_environment(config, ("minigrid",)))
+    assert config.training.target is not None

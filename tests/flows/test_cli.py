@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -19,8 +20,8 @@ BAD_INPUT = [
     (("--algorithm.lr", ".nan"), "algorithm.lr: expected a finite number, got nan"),
     (("--stroe", "x"), "Did you mean --store"),
     (("--env.id", "CartPol-v1"), "did you mean CartPole-v1"),
-    (("--env.id", "os:system"), "expected the id of a registered environment"),
-    (("--env.id", "Blackjack-v1"), "supported: Box vectors"),
+    (("--env.id", "os:system"), "package os is not allowed here"),
+    (("--env.id", "Blackjack-v1"), "evaluation.max_steps: Blackjack-v1 has no time limit"),
     (("--search.lr", "{min: 1, max: 0.1}"), "search.lr: expected min < max"),
     (("--search.lr", "{min: 1"), "--search.lr: expected a YAML value"),
     (("--selection.tournament_size", "9"), "selection.tournament_size: expected at most population.size (3), got 9"),
@@ -36,7 +37,7 @@ BAD_INPUT = [
     (("--member-memory", "much"), "--member-memory: could not parse value and unit from byte string, got 'much'"),
     (("--keep-generations", "0"), "--keep-generations: "),
     (("--seed",), "--seed: expected a value after it"),
-    (("--algorithm.recurrent", "true"), "not yet available in this version"),
+    (("--network.encoder.kind", "cnn"), "network.encoder.kind: cnn needs an image"),
 ]
 
 
@@ -135,3 +136,41 @@ def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
     arguments = ("--engine", "tcp://far:8786", "--store", "s3://bucket/runs")
     refused = bare("run", "--config", bare.config(make_config()), *arguments, expect=2)
     assert "set PREFECT_API_URL to a shared one" in refused.stderr
+
+
+def test_doctor_says_what_would_be_built_and_how_fast_it_steps(bare):
+    checks = {check["name"]: check["finding"] for check in bare.json("doctor", "CartPole-v1")}
+    assert checks["encoder"] == "observation: mlp"
+    assert checks["actions"] == "Categorical"
+    assert checks["parameters"] == f"{4 * 64 + 64 + 3 * (64 * 64 + 64) + 64 * 2 + 2 + 64 + 1:,}"
+    assert checks["Gymnasium's checker"].startswith("passed")
+    assert re.match(r"[\d,]{5,} steps/s on one core, 16 environments", checks["speed"])
+    overrides = {"env.wrappers": [{"FilterObservation": {"filter_keys": ["image"]}}], "algorithm.recurrent": True}
+    path = bare.config(make_config("minigrid:MiniGrid-Empty-5x5-v0", **overrides, **{"evaluation.max_steps": 50}))
+    checks = {check["name"]: check for check in bare.json("doctor", "--config", path, expect=1)}
+    assert checks["encoder"]["finding"] == "image: recurrent"
+    assert [name for name, check in checks.items() if check["advice"]] == ["time limit"]
+    bare.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Unseeded-v0", expect=1)}
+    assert "mend the environment" in checks["Gymnasium's checker"]["advice"]
+    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Wrong-v0", expect=1)}
+    assert "leaf 'a': expected shape (2,), got (3,)" in checks["1,000 random steps"]["finding"]
+
+
+def test_a_module_is_imported_only_if_its_package_is_allowed(bare):
+    package = bare.directory / "canary_envs"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from pathlib import Path; import gymnasium as gym; Path('imported').touch()\n"
+        "gym.register('Mine-v0', entry_point='gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=20)\n"
+    )
+    bare.environment["PYTHONPATH"] = f"{ROOT}:{bare.directory}"
+    arguments = ("--dry-run", "--env.id", "canary_envs:Mine-v0")
+    path = bare.config(make_config())
+    for command in (("run", "--config", path, *arguments), ("doctor", "canary_envs:Mine-v0")):
+        refused = bare(*command, expect=2)
+        assert "package canary_envs is not allowed here (allowed: minigrid)" in refused.stderr
+    assert not (bare.directory / "imported").exists()
+    bare.environment["EVOLVE_ENV_PACKAGES"] = "minigrid, canary_envs"
+    assert "4," in bare.json("run", "--config", path, *arguments)["observation_space"]
+    assert (bare.directory / "imported").exists()
