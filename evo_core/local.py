@@ -49,7 +49,8 @@ def train_on_policy(
     """Evolve a population of PPO agents until the target is confirmed or the budget is spent.
 
     `on_generation` is called with every COMMIT; `packages` may be imported for environments named package.module:Id.
-    Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members finish.
+    Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members
+    finish.
     """
     spaces = inspect_environment(config, packages).spaces
     commits = [create_population(config, spaces.observation)]

@@ -15,6 +15,7 @@ from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
 from evo_core.loading import ConfigError, parse_config
 from tests.conftest import make_config
 
+CONFIGS = Path(__file__).parents[2] / "deployments" / "configs"
 PACKAGE = """
 import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
