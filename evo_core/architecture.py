@@ -117,6 +117,11 @@ def layer_changes(
     return changes + _depth_changes(part, layers, count, Layer(kind="residual", nodes=layers[-1].nodes))
 
 
+def layer_sizes(part: str, layers: Layers, noun: str = "nodes") -> dict[str, int]:
+    """Sum up a stack: how many layers, and how many nodes in all of them."""
+    return {f"{part}.layers": len(layers), f"{part}.{noun}": sum(layer.nodes for layer in layers)}
+
+
 def convolution_changes(part: str, layers: Convolutions, bounds: ConvolutionBounds) -> list[Change[Convolutions]]:
     """List every change of convolutions: channels or kernel of any, one more on top, or the top one removed."""
     low, high = bounds.kernels

@@ -172,6 +172,7 @@ class Layout:
     def __init__(self, space: Space[Any]) -> None:
         self.space = space
         self.leaves = tuple(_leaves(space, ()))
+        self._root = self.leaves[0] if self.leaves[0].path == () else None
         names = [leaf.name for leaf in self.leaves]
         if len(set(names)) < len(names):
             raise ValueError(f"observation space {space}: two leaves share a name in {names}; rename the keys")
@@ -182,6 +183,9 @@ class Layout:
 
     def put(self, target: Arrays, index: int, observation: Any) -> None:
         """Copy one observation into a row of every leaf; UnsoundError names the leaf that does not fit."""
+        if self._root is not None:  # the hot path of plain spaces
+            self._root.put(target[ROOT], index, observation)
+            return
         for leaf in self.leaves:
             try:
                 value = leaf.find(observation)

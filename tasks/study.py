@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from evo_core.architecture import Layers
+from evo_core.architecture import layer_sizes
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import Gene
 from evo_core.genome import Genome
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Generation, Member, record_hash, uid
+from evo_core.sections import BoundsConfig
 from tasks.records import Timing
 from tasks.run_store import RunStore
 from tasks.store import CorruptError
@@ -53,7 +54,6 @@ class StudyRecorder:
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
         self._run, self._config = run, config
-        self._distributions = distributions(config)
         self._study = optuna.create_study(
             study_name=run.run_id, storage=open_storage(study_url), direction="maximize", load_if_exists=True
         )
@@ -98,7 +98,7 @@ class StudyRecorder:
             state=TrialState.COMPLETE if member.evaluation else TrialState.FAIL,
             value=member.fitness,
             params=parameters(member.offspring.genome),
-            distributions=self._distributions,
+            distributions=distributions(self._config, member.offspring.genome),
             user_attrs={**attributes(member), KEY: f"{self._run.run_id} {member.uid}"},
         )
         trial.datetime_start, trial.datetime_complete = self._times(member)
@@ -161,35 +161,39 @@ def open_storage(study_url: str) -> RDBStorage:
     return storage
 
 
-def distributions(config: RunConfig) -> dict[str, BaseDistribution]:
-    """Describe a genome's parameters; the same for every trial of a run."""
-    bounds = config.network.bounds
-    depth = IntDistribution(*bounds.layers)
-    nodes = IntDistribution(bounds.nodes[0] * bounds.layers[0], bounds.nodes[1] * bounds.layers[1])
-    parts = {f"{part}.{what}": d for part in _PARTS for what, d in (("layers", depth), ("nodes", nodes))}
+def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistribution]:
+    """Describe a genome's parameters; the same for every trial of a run, whose genomes have the same parts."""
     return {
         **{name: _distribution(name, gene) for name, gene in config.search.items()},
-        **parts,
-        "latent_dim": IntDistribution(*bounds.latent_dim),
+        **{name: _size_distribution(name, config.network.bounds) for name in _sizes(genome)},
         "activation": CategoricalDistribution(list(ACTIVATIONS)),
     }
 
 
 def parameters(genome: Genome) -> dict[str, float | int | str]:
     """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
-    parts: dict[str, Layers] = {
-        "encoder": genome.architecture.encoder.layers,
-        "actor_head": genome.architecture.actor_head,
-        "critic_head": genome.architecture.critic_head,
-    }
-    sizes = {f"{part}.layers": len(layers) for part, layers in parts.items()}
-    sizes |= {f"{part}.nodes": sum(layer.nodes for layer in layers) for part, layers in parts.items()}
+    return {**genome.hyperparameters, **_sizes(genome), "activation": genome.activation}
+
+
+def _sizes(genome: Genome) -> dict[str, int]:
+    architecture = genome.architecture
     return {
-        **genome.hyperparameters,
-        **sizes,
-        "latent_dim": genome.architecture.latent_dim,
-        "activation": genome.activation,
+        **architecture.encoder.sizes("encoder"),
+        **layer_sizes("actor_head", architecture.actor_head),
+        **layer_sizes("critic_head", architecture.critic_head),
+        "latent_dim": architecture.latent_dim,
     }
+
+
+def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
+    """Bound a size by what its last word says: layers, or nodes, channels, kernels and units of all layers together."""
+    noun = name.rpartition(".")[2]
+    if noun in ("latent_dim", "feature_dim"):
+        return IntDistribution(*bounds.latent_dim)
+    if noun == "layers":
+        return IntDistribution(*bounds.layers)
+    low, high = getattr(bounds, noun)
+    return IntDistribution(low * bounds.layers[0], high * bounds.layers[1])
 
 
 def attributes(member: Member) -> dict[str, object]:
@@ -214,9 +218,6 @@ def attributes(member: Member) -> dict[str, object]:
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
     }
-
-
-_PARTS = ("encoder", "actor_head", "critic_head")
 
 
 def _distribution(name: str, gene: Gene) -> BaseDistribution:

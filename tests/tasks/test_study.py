@@ -83,13 +83,35 @@ def test_two_recorders_of_one_run_add_nothing_twice(tmp_path, commits):
     )  # the same members of another run
 
 
+@pytest.mark.parametrize(
+    ("env", "recurrent", "names"),
+    [
+        ("Probe/Liar-v0", False, {"encoder.honest.nodes", "encoder.noise/loud.layers", "actor_head.nodes"}),
+        ("Probe/BrightPixel-v0", False, {"encoder.layers", "encoder.channels", "encoder.kernels"}),
+        ("Probe/BrightPixel-v0", True, {"encoder.lstm.units", "encoder.features.channels", "encoder.feature_dim"}),
+    ],
+)
+def test_every_kind_of_encoder_has_parameters_that_never_change_their_names(tmp_path, env, recurrent, names):
+    config = make_config(env, **{"algorithm.recurrent": recurrent, "mutation.architecture": 5.0})
+    commits = train_on_policy(config).commits
+    run = RunRef(f"file://{tmp_path}", "run", config).open()
+    for commit in commits:
+        run.put_commit(commit)
+    assert StudyRecorder(run, config, study_url(tmp_path)).catch_up(commits[-1]) == 9
+    trials = optuna.load_study(study_name="run", storage=study_url(tmp_path)).trials
+    assert names <= trials[0].params.keys()
+    assert {frozenset(trial.params) for trial in trials} == {frozenset(trials[0].params)}
+    assert all(trial.distributions == trials[0].distributions for trial in trials)
+
+
 def test_every_gene_of_every_scale_is_a_parameter_with_one_distribution(tmp_path, commits):
     StudyRecorder(stored(tmp_path, commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
     trials = optuna.load_study(study_name="run", storage=study_url(tmp_path)).trials
     assert {"lr", "batch_size", "gamma", "ent_coef", "latent_dim", "encoder.layers", "activation"} <= set(
         trials[0].params
     )
-    assert all(trial.distributions == distributions(CONFIG) for trial in trials)
+    expected = distributions(CONFIG, commits[1].members[0].offspring.genome)
+    assert all(trial.distributions == expected for trial in trials)
     assert not any(trial.user_attrs["times_known"] for trial in trials)  # no timing records were written here
 
 

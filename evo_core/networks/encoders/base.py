@@ -41,6 +41,10 @@ class EncoderArchitecture(Record, ABC):
         """List every change that one mutation may make; `part` begins their names."""
 
     @abstractmethod
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate, by names that never do: layers, and their nodes, channels or units."""
+
+    @abstractmethod
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:

@@ -36,6 +36,15 @@ class CnnArchitecture(EncoderArchitecture):
             c.of(CnnArchitecture(convolutions=c.result)) for c in convolution_changes(part, self.convolutions, bounds)
         ]
 
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate."""
+        layers = self.convolutions
+        return {
+            f"{part}.layers": len(layers),
+            f"{part}.channels": sum(layer.channels for layer in layers),
+            f"{part}.kernels": sum(layer.kernel for layer in layers),
+        }
+
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:

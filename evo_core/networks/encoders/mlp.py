@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from evo_core.architecture import Change, Layers, dense_layers, layer_changes
+from evo_core.architecture import Change, Layers, dense_layers, layer_changes, layer_sizes
 from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Stack
@@ -29,6 +29,10 @@ class MlpArchitecture(EncoderArchitecture):
             c.of(MlpArchitecture(layers=c.result))
             for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
         ]
+
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate."""
+        return layer_sizes(part, self.layers)
 
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True

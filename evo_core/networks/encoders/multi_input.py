@@ -30,6 +30,10 @@ class MultiInputArchitecture(EncoderArchitecture):
             for c in inner.changes(f"{part}.{leaf}", bounds)
         ]
 
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate."""
+        return {name: n for leaf, inner in self.parts.items() for name, n in inner.sizes(f"{part}.{leaf}").items()}
+
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:

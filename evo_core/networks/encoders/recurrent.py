@@ -6,7 +6,7 @@ import torch
 from pydantic import SerializeAsAny
 from torch import Tensor, nn
 
-from evo_core.architecture import Change, Layers, layer_changes, sizes_within
+from evo_core.architecture import Change, Layers, layer_changes, layer_sizes, sizes_within
 from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import CellKind, RecurrentBlock, Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Linear
@@ -45,6 +45,13 @@ class RecurrentArchitecture(EncoderArchitecture):
                 for size in sizes_within(self.feature_dim, bounds.latent_dim)
             ]
         return found
+
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate."""
+        own = layer_sizes(f"{part}.{self.cell}", self.layers, noun="units")
+        if self.features is None:
+            return own
+        return {**own, **self.features.sizes(f"{part}.features"), f"{part}.feature_dim": self.feature_dim}
 
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True

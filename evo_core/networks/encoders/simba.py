@@ -5,7 +5,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from evo_core.architecture import Change, Layer, Layers, layer_changes
+from evo_core.architecture import Change, Layer, Layers, layer_changes, layer_sizes
 from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
@@ -32,6 +32,10 @@ class SimbaArchitecture(EncoderArchitecture):
             c.of(SimbaArchitecture(width=self.width, layers=c.result))
             for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
         ]
+
+    def sizes(self, part: str) -> dict[str, int]:
+        """Sum up the sizes that may mutate."""
+        return layer_sizes(part, self.layers)
 
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
