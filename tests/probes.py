@@ -473,6 +473,16 @@ class Wrong(Probe):
         return 0.0, False
 
 
+class GarbageReset(Probe):
+    """Forgets the info that reset should return."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+    def outcome(self, action):
+        return 0.0, False
+
+
 class Random(gym.Env[Any, Any]):
     """Draws observations and rewards for whatever spaces a test sets."""
 
@@ -542,6 +552,7 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "FarAway": (FarAway, 10),
     "Wrong": (Wrong, 10),
     "Random": (Random, 7),
+    "GarbageReset": (GarbageReset, 10),
     "TextSpace": (TextSpace, 10),
     "NoElements": (NoElements, 10),
     "TextActions": (TextActions, 10),

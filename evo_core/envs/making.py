@@ -53,7 +53,7 @@ def require_known(env: EnvConfig, packages: Collection[str]) -> None:
     for name, _ in wrapper_list(env):
         try:
             _wrapper(name)
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, ImportError, gym.error.Error) as error:  # Gymnasium imports some when asked
             raise ConfigError([f"env.wrappers: {error}"]) from None
 
 

@@ -14,6 +14,7 @@ from evo_core.envs.base import Transition, VectorEnvs
 from evo_core.envs.making import make_env
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
+from evo_core.observations import UnsoundError
 from evo_core.sections import EnvConfig
 
 
@@ -27,7 +28,7 @@ class SyncEnvs(VectorEnvs):
             first = self.envs[0]
             super().__init__(env.id, Spaces(first.observation_space, first.action_space), len(seeds))
             for b, seed in enumerate(seeds):
-                self._show(b, *self.envs[b].reset(seed=seed))
+                self._show(b, *_both(self.envs[b].reset(seed=seed)))
             self.require_sound()
         except (Exception, SystemExit) as error:
             self.close()
@@ -46,7 +47,7 @@ class SyncEnvs(VectorEnvs):
                 made.terminated[b], made.truncated[b] = terminated, truncated
                 # a copy, because environments may reuse their buffer in reset
                 made.final_observations[b] = {k: rows[0] for k, rows in self.layout.stack([observation]).items()}
-                observation, info = env.reset()
+                observation, info = _both(env.reset())
             self._show(b, observation, info)
         return made
 
@@ -75,3 +76,10 @@ class SyncEnvs(VectorEnvs):
     def _show(self, index: int, observation: Any, info: dict[str, Any]) -> None:
         self.layout.put(self.observations, index, observation)
         self.read_mask(index, info)
+
+
+def _both(shown: Any) -> tuple[Any, dict[str, Any]]:
+    """Tell observation and info of a reset apart; UnsoundError when it returned something else."""
+    if not (isinstance(shown, tuple) and len(shown) == 2 and isinstance(shown[1], dict)):
+        raise UnsoundError(f"expected (observation, info) from reset, got {type(shown).__name__}: {shown!r:.100}")
+    return shown

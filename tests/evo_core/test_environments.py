@@ -87,6 +87,7 @@ def test_wrappers_apply_innermost_first_with_their_arguments():
     [
         ("FrameStackObservatio", "no wrapper 'FrameStackObservatio'; did you mean FrameStackObservation"),
         ("os", "no wrapper 'os'"),
+        ("JaxToNumpyV0", "no wrapper 'JaxToNumpyV0'"),
         ("Wrapper2", "no wrapper 'Wrapper2'"),
         ({"FrameStackObservation": {"stack": 3}}, "FrameStackObservation.*stack"),
         ({"HideObservation": {"indices": [9]}}, "expected indices from 0 to 3, got .9."),

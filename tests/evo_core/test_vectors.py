@@ -292,3 +292,9 @@ def test_a_wrong_observation_names_environment_step_and_leaf(what, said, after):
     step = after * 3 if what == "nan" else max(0, after - 1) * 3
     with pytest.raises(MemberFailure, match=f"at step {step}: .*{said}"):
         play(make_vect_envs(config.env, SEEDS), 5)
+
+
+def test_a_reset_that_returns_garbage_is_named():
+    said = r"Probe/GarbageReset-v0: observation, expected \(observation, info\) from reset, got ndarray"
+    with pytest.raises(MemberFailure, match=said):
+        make_vect_envs(configured("sync", "Probe/GarbageReset-v0").env, SEEDS)

@@ -9,6 +9,7 @@ import httpx
 import optuna
 import pytest
 
+from evo_core.loading import ConfigError
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
@@ -345,3 +346,34 @@ def test_an_existing_dask_cluster_makes_the_same_chain(cli, oracle):
                 process.terminate()
                 process.wait(timeout=30)
     assert result["head"] == oracle.head
+
+
+def test_environments_in_processes_of_their_own_run_on_daemonic_workers_and_leave_none(cli):
+    config = make_config(**{"env.vectorization": "async", "env.num_envs": 2, "training.max_steps": 1536})
+    process = cli.start("run", "--config", cli.config(config), "--run-id", "spawned", "--workers", "2", "--json")
+    everyone: set[int] = set()
+
+    def ended():
+        everyone.update(descendants(process.pid))
+        return process.poll() is not None
+
+    wait_for(ended, timeout_s=180)
+    assert process.returncode == 0, process.communicate()
+    heads = [record_hash(commit) for commit in cli.run_store("spawned").commits()]
+    assert heads == [record_hash(commit) for commit in train_on_policy(config).commits]
+    assert len(everyone) >= 4
+    wait_for(lambda: not any(alive(pid) for pid in everyone), timeout_s=30)
+
+
+def test_the_flow_refuses_a_module_that_is_not_allowed_before_it_is_imported(prefect_url, tmp_path, monkeypatch):
+    (tmp_path / "canary_flow.py").write_text("from pathlib import Path; Path('imported').touch()")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVOLVE_STORE", str(tmp_path / "runs"))
+    from flows.evolve import evolve
+
+    for overrides in ({"env.id": "canary_flow:X-v0"}, {"env.wrappers": ["canary_flow:X"]}):
+        with pytest.raises(ConfigError, match="package canary_flow is not allowed here"):
+            evolve(make_config(**overrides), "refused")
+    assert not (tmp_path / "imported").exists()
+    assert not (tmp_path / "runs").exists()
