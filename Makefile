@@ -7,8 +7,10 @@ TORCH ?= pypi
 INDEX_cpu := --extra-index-url https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
-# pip installs into the environment from outside, so that Debian's python3-venv package is not needed
-PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
+# pip installs into the environment from outside, so that Debian's python3-venv package is not needed; and from outside
+# of the environment that is active, which has no pip either
+BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
+PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
 .PHONY: demo install extras test test-slow test-all lint clean
 
@@ -20,7 +22,7 @@ install: $(VENV)/installed
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv --without-pip $(VENV)
+	$(BASE) -m venv --without-pip $(VENV)
 	$(PIP) install --quiet -r requirements.lock $(INDEX_$(TORCH))
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $@

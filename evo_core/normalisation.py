@@ -83,8 +83,8 @@ class Normalizer:
     def before_learning(self, rollout: Transitions, gamma: float) -> np.ndarray:
         """Take in a rollout's returns, and give its rewards as they are learned from, [T, B].
 
-        Observations are taken in after learning, so that actions are judged as they were chosen; but for the very
-        first ones, which were chosen at random anyway.
+        Observations are taken in after learning, so that actions are judged as they were chosen; but for a founder's
+        first ones, which a nearly uniform policy chose: learning from numbers of any size would do more harm.
         """
         self._first = any(not moments.count for moments in self.leaves.values())
         if self._first:

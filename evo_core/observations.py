@@ -46,6 +46,11 @@ class Leaf:
         return "/".join(map(str, self.path)) or ROOT
 
     @cached_property
+    def label(self) -> str:
+        """The name as the label of an axis, unlike that of any part of a network."""
+        return f"leaf {self.name}"
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
         return tuple(self.space.shape or ())
@@ -100,13 +105,19 @@ class Leaf:
         item = value if isinstance(value, np.ndarray) else np.asarray(value)
         if item.shape != self.shape:
             raise UnsoundError(f"leaf {self.name!r}: expected shape {self.shape}, got {item.shape}")
-        if item.dtype != self.dtype and not self._fits(item.dtype):
-            raise UnsoundError(f"leaf {self.name!r}: expected {np.dtype(self.space.dtype)}, got {item.dtype}")
+        if item.dtype != self.dtype:
+            self.require_fit(item)
         target[index] = item
 
-    def _fits(self, dtype: np.dtype[Any]) -> bool:
-        kind = np.dtype(self.space.dtype).kind
-        return dtype.kind in {"f": "fiub", "u": "uib", "i": "iub", "b": "b"}[kind]
+    def require_fit(self, values: np.ndarray) -> None:
+        """Raise UnsoundError unless values of another type keep their value when they are stored."""
+        expected = np.dtype(self.space.dtype)
+        if values.dtype.kind not in {"f": "fiub", "u": "uib", "i": "iub", "b": "b"}[expected.kind]:
+            raise UnsoundError(f"leaf {self.name!r}: expected {expected}, got {values.dtype}")
+        if self.dtype.kind in "ui":
+            limits = np.iinfo(self.dtype)
+            if values.min() < limits.min or values.max() > limits.max:
+                raise UnsoundError(f"leaf {self.name!r}: expected {expected}, got {_shown(values)}")
 
     def check(self, values: np.ndarray) -> None:
         """Raise UnsoundError unless rows of this leaf are finite and, where they are indices, in their space."""
@@ -119,6 +130,8 @@ class Leaf:
             high = low + (space.n if isinstance(space, spaces.Discrete) else space.nvec)
             if not ((values >= low) & (values < high)).all():
                 raise UnsoundError(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
+        elif isinstance(space, spaces.MultiBinary) and not ((values == 0) | (values == 1)).all():
+            raise UnsoundError(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw random rows: standard normal floats, uniform bytes and indices; [count, *shape]."""
@@ -161,7 +174,7 @@ class Leaf:
         if not isinstance(space, spaces.Box) or space.dtype == np.bool_:
             return floats
         low, high = float(space.low.min()), float(space.high.max())
-        if not np.isfinite([low, high]).all() or (low, high) == (0.0, 1.0):
+        if not np.isfinite([low, high]).all() or low == high or (low, high) == (0.0, 1.0):
             return floats
         return (floats - low) / (high - low)
 
@@ -207,6 +220,8 @@ class Layout:
             values = np.asarray(leaf.find(batch))
             if values.shape != rows[leaf.name].shape:
                 raise UnsoundError(f"leaf {leaf.name!r}: expected {rows[leaf.name].shape}, got {values.shape}")
+            if values.dtype != leaf.dtype:
+                leaf.require_fit(values)
             rows[leaf.name][:] = values
         return rows
 

@@ -137,6 +137,8 @@ def _train(
     try:
         for length in rollout_lengths(config.training.evo_steps // num_envs, algorithm.learn_step / num_envs):
             rollout = collect_rollouts(agent, envs, length, acting)
+            if not rollout.valid.any():  # a single row in which all environments were reset
+                continue
             updates.append(_update(rollout, learn(agent, rollout, algorithm, shuffling, envs.steps)))
             on_update(updates[-1])
     finally:

@@ -1,5 +1,6 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -8,6 +9,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from evo_core.envs.gym_vector import _in_process as in_process
 
 
 class Probe(gym.Env[Any, Any]):
@@ -181,6 +184,24 @@ class Faulty(Probe):
             if self.what == "inf_reward":
                 return float("inf"), True
         return 1.0 if action == (self.state > 0) else -1.0, self.time >= 4
+
+
+class NotInProcesses(Probe):
+    """Can be made in the process that a user tries it in, and in no other."""
+
+    def __init__(self) -> None:
+        if multiprocessing.current_process().name.startswith("Worker<"):
+            raise RuntimeError("no display")
+
+
+class NeverReset(gym.vector.VectorEnv[Any, Any, Any]):
+    """A vector version that leaves finished environments to its caller."""
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gym.vector.AutoresetMode.DISABLED}
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = Probe.observation_space, Probe.action_space
 
 
 class ReusedBuffer(Probe):
@@ -466,11 +487,55 @@ class Wrong(Probe):
             "missing": {"a": good["a"]},
             "nan": {**good, "a": np.array([0, np.nan], np.float32)},
             "garbage": "garbage",
+            "overflow": {**good, "b": np.array([300, -1, 0])},
             "outside": {**good, "a": np.array([0, 5], np.float32)},
         }[self.what]
 
     def outcome(self, action):
         return 0.0, False
+
+
+class LastMove(Probe):
+    """Three moves, each of which allows one fewer; at the end nothing is allowed."""
+
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"action_mask": np.ones(3, np.int8)}
+
+    def step(self, action):
+        made = super().step(action)
+        return (*made[:4], {"action_mask": (np.arange(3) >= self.time).astype(np.int8)})
+
+    def outcome(self, action):
+        return 1.0, self.time == 3
+
+
+class MaskedChoices(Probe):
+    """One step; of two choices the best option is forbidden, and the sign names the best of those that are left."""
+
+    action_space = spaces.MultiDiscrete([2, 4])
+    choices = (-1.0, 1.0)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {
+            "action_mask": (np.array([0, 1], np.int8), np.array([0, 1, 1, 0], np.int8))
+        }
+
+    def outcome(self, action):
+        assert action[0] == 1, "a forbidden option was taken"
+        assert action[1] in (1, 2), "a forbidden option was taken"
+        return float(action[1] == (2 if self.state > 0 else 1)), True
+
+
+class Stuck(Probe):
+    """Cannot be closed."""
+
+    def outcome(self, action):
+        return 0.0, self.time == 4
+
+    def close(self):
+        raise RuntimeError("jammed")
 
 
 class GarbageReset(Probe):
@@ -532,6 +597,7 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "TruncationBootstrap": (TruncationBootstrap, 1),
     "Faulty": (Faulty, 50),
     "NoLimit": (NoLimit, None),
+    "NotInProcesses": (NotInProcesses, 10),
     "ReusedBuffer": (ReusedBuffer, 5),
     "Coin": (Coin, 10),
     "Unseeded": (Unseeded, 10),
@@ -553,6 +619,9 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "Wrong": (Wrong, 10),
     "Random": (Random, 7),
     "GarbageReset": (GarbageReset, 10),
+    "LastMove": (LastMove, 10),
+    "MaskedChoices": (MaskedChoices, 10),
+    "Stuck": (Stuck, 10),
     "TextSpace": (TextSpace, 10),
     "NoElements": (NoElements, 10),
     "TextActions": (TextActions, 10),
@@ -565,12 +634,11 @@ def register() -> None:
         gym.register(f"Probe/{name}-v0", entry_point=probe, max_episode_steps=limit)
     for n in (4, 6):
         gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * (n - 1))
+    gym.register("Probe/NeverReset-v0", entry_point=Policy, vector_entry_point=NeverReset)
 
 
 def make_registered(env):
     """Make an environment in a process that has not registered the probes yet."""
-    from evo_core.envs.making import make_env
-
     if "Probe/Policy-v0" not in gym.registry:
         register()
-    return make_env(env)
+    return in_process(env)

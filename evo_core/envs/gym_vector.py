@@ -5,10 +5,13 @@ last observation comes in the info; in the step after it (NEXT_STEP), that step 
 """
 
 import multiprocessing
+import os
+import threading
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing.connection import wait
 from typing import Any
 
 import gymnasium as gym
@@ -16,10 +19,10 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from evo_core.envs.base import MASK, Transition, VectorEnvs
-from evo_core.envs.making import make_env
+from evo_core.envs.making import close_env, make_env
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
-from evo_core.observations import Arrays
+from evo_core.observations import Arrays, Layout
 from evo_core.sections import EnvConfig
 
 Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
@@ -34,7 +37,12 @@ class GymVectorEnvs(VectorEnvs):
     def __init__(self, env: EnvConfig, spaces: Spaces, vector: VectorEnv[Any, Any, Any], seed: Any) -> None:
         super().__init__(env.id, spaces, vector.num_envs)
         self._vector = vector
-        self._same_step = vector.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
+        mode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode == AutoresetMode.DISABLED:
+            vector.close()
+            never = "its vector version does not reset finished environments; use env.vectorization sync"
+            raise MemberFailure("environment_error", 0, f"{env.id}: {never}")
+        self._same_step = mode == AutoresetMode.SAME_STEP
         self._ended = np.zeros(self.count, np.bool_)
         try:
             observations, info = self._reset(seed)
@@ -59,7 +67,7 @@ class GymVectorEnvs(VectorEnvs):
         valid = ~self._ended
         terminated, truncated = terminated & valid, truncated & valid
         ended = terminated | truncated
-        self._show(observations, info)
+        self._show(observations, info, over=None if self._same_step else ended)
         finals = {int(b): self._final(int(b), info) for b in np.flatnonzero(ended)}
         if not self._same_step:
             self._ended = ended
@@ -70,11 +78,12 @@ class GymVectorEnvs(VectorEnvs):
             return {name: rows[0] for name, rows in self.layout.stack([info["final_obs"][index]]).items()}
         return {name: np.array(rows[index]) for name, rows in self.observations.items()}
 
-    def _show(self, observations: Any, info: dict[str, Any]) -> None:
+    def _show(self, observations: Any, info: dict[str, Any], over: np.ndarray | None = None) -> None:
+        """Read observations and masks; where an episode is `over`, nothing need be allowed any more."""
         self.observations = self.layout.unpack(observations, self.count)
         masks, given = info.get(MASK), info.get(f"_{MASK}")
         for b in range(self.count if masks is not None or self.masks is not None else 0):
-            shown = masks is not None and (given is None or given[b])
+            shown = masks is not None and (given is None or given[b]) and not (over is not None and over[b])
             self.read_mask(b, {MASK: masks[b]} if masks is not None and shown else {})
 
     def close(self) -> None:
@@ -90,6 +99,9 @@ class AsyncEnvs(GymVectorEnvs):
         self._broken = False
         try:
             vector = _spawned(env, len(seeds))
+        except (EOFError, ConnectionError) as error:
+            gone = "a process ended while it made the environment; what it raised is in the log of this one"
+            raise MemberFailure("environment_error", 0, f"{env.id}: {gone}") from error
         except (Exception, SystemExit) as error:
             raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
         spaces = Spaces(vector.single_observation_space, vector.single_action_space)
@@ -98,13 +110,13 @@ class AsyncEnvs(GymVectorEnvs):
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
         self._processes.reset_async(seed=seed)
-        found: tuple[Any, dict[str, Any]] = self._processes.reset_wait(timeout=self._timeout)
+        with _said_once():
+            found: tuple[Any, dict[str, Any]] = self._processes.reset_wait(timeout=self._timeout)
         return found
 
     def _step(self, actions: np.ndarray) -> Made:
         self._processes.step_async(actions)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Gymnasium says so what it also raises
+        with _said_once():
             found: Made = self._processes.step_wait(timeout=self._timeout)
         return found
 
@@ -161,7 +173,7 @@ class EnvpoolEnvs(GymVectorEnvs):
         single = make_env(env)
         spaces = Spaces(single.observation_space, single.action_space)
         limit = single.spec.max_episode_steps if single.spec else None
-        single.close()
+        close_env(single)
         kwargs: dict[str, Any] = dict(env.kwargs) | ({"max_episode_steps": limit} if limit else {})
         try:
             vector: Any = envpool.make(
@@ -172,8 +184,7 @@ class EnvpoolEnvs(GymVectorEnvs):
         super().__init__(env, spaces, vector, None)
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # its bounds are float64, which Gymnasium remarks on
+        with _said_once():  # and its bounds are float64, which Gymnasium remarks on
             found: tuple[Any, dict[str, Any]] = self._vector.reset()  # it was seeded when it was made
         return found
 
@@ -182,16 +193,56 @@ class EnvpoolEnvs(GymVectorEnvs):
         return found
 
 
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Silence what Gymnasium says as a warning before it raises it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+class _Checked(gym.Wrapper[Any, Any, Any, Any]):
+    """Checks observations where they are made, so that a wrong one is named by its leaf."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._layout = Layout(env.observation_space)
+        self._row = self._layout.empty(1)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._layout.put(self._row, 0, observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, *rest = self.env.step(action)
+        self._layout.put(self._row, 0, observation)
+        return observation, *rest
+
+
+def _in_process(env: EnvConfig) -> gym.Env[Any, Any]:
+    """Make an environment; in a process of its own, one that ends when its parent does, even in mid-step."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and multiprocessing.current_process().name.startswith("Worker<"):
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    return _Checked(make_env(env))
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
 def _spawned(env: EnvConfig, count: int) -> AsyncVectorEnv:
     """Start the processes. Observations come through pipes, where their shapes are checked."""
     process = multiprocessing.current_process()
     config: dict[str, Any] = process._config  # type: ignore[attr-defined]
     daemon = config.get("daemon")
-    # workers of a cluster are daemons, which may not have children; these end with their pipe, whatever happens to us
+    # workers of a cluster are daemons, which may not have children; these end with their parent, see _in_process
     config["daemon"] = False
     try:
         return AsyncVectorEnv(
-            [partial(make_env, env)] * count,
+            [partial(_in_process, env)] * count,
             shared_memory=False,
             copy=False,
             context="spawn",

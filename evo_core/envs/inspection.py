@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from evo_core.config import RunConfig
-from evo_core.envs.making import make_env, require_known
+from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vectors import require_available
 from evo_core.genome import initial_genome
 from evo_core.loading import ConfigError
@@ -37,7 +37,7 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
         limit = env.spec.max_episode_steps if env.spec else None
         spec = EnvSpec(Spaces(env.observation_space, env.action_space), limit)
     finally:
-        env.close()
+        close_env(env)
     try:
         initial_genome(config, spec.spaces.observation)
         make_distribution(spec.spaces.action, squash=config.network.squash_output)

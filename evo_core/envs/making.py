@@ -1,6 +1,7 @@
 """Making one environment as it is configured: by id, with its wrappers."""
 
 import inspect
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
@@ -14,6 +15,8 @@ from evo_core.sections import EnvConfig
 
 Wrap = Callable[..., gym.Env[Any, Any]]
 
+log = logging.getLogger(__name__)
+
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -24,6 +27,14 @@ def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
     for name, arguments in wrapper_list(env):
         made = _wrapper(name)(made, **arguments)
     return made
+
+
+def close_env(env: gym.Env[Any, Any]) -> None:
+    """Close an environment. What it raises is logged: its work is done, and others are to be closed too."""
+    try:
+        env.close()
+    except Exception as error:
+        log.warning("%s: close raised %s: %s", type(env.unwrapped).__name__, type(error).__name__, error)
 
 
 def wrapper_list(env: EnvConfig) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,7 +86,7 @@ def _import(field: str, name: str) -> None:
     module = name.partition(":")[0]
     try:
         import_module(module)
-    except Exception as error:  # whatever the module makes of being imported
+    except (Exception, SystemExit) as error:  # whatever the module makes of being imported
         raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
 
 

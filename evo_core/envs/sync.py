@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from evo_core.envs.base import Transition, VectorEnvs
-from evo_core.envs.making import make_env
+from evo_core.envs.making import close_env, make_env
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
 from evo_core.observations import UnsoundError
@@ -57,9 +57,10 @@ class SyncEnvs(VectorEnvs):
         try:
             for b, action in zip(indices, actions, strict=True):
                 observation, reward, terminated, truncated, info = self.envs[b].step(action)
-                self._show(b, observation, info)
                 rewards.append(reward)
                 ended.append(terminated or truncated)
+                # where an episode ends, nothing need be allowed any more
+                self._show(b, observation, {} if ended[-1] else info)
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
         self.steps += len(rewards)
@@ -71,7 +72,7 @@ class SyncEnvs(VectorEnvs):
     def close(self) -> None:
         """Close every environment."""
         for env in self.envs:
-            env.close()
+            close_env(env)
 
     def _show(self, index: int, observation: Any, info: dict[str, Any]) -> None:
         self.layout.put(self.observations, index, observation)

@@ -35,7 +35,7 @@ def require_available(env: EnvConfig) -> None:
         return
     if env.wrappers:
         problem = "env.wrappers work on single environments, which it has none of; use sync or async"
-    elif name == "native" and gym.spec(env.id).vector_entry_point is None:
+    elif name == "native" and gym.spec(env.id.rpartition(":")[2]).vector_entry_point is None:
         known = sorted(spec.id for spec in gym.registry.values() if spec.vector_entry_point is not None)
         problem = f"{env.id} has no vector version of its own; use sync, or one of {', '.join(known)}"
     elif name == "envpool" and find_spec("envpool") is None:

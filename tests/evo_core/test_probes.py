@@ -151,6 +151,8 @@ def test_a_mask_forbids_in_rollout_learning_and_evaluation_alike():
     [
         ("MultiDiscreteSigns", 2.0, {}),
         ("Switches", 1.0, {}),
+        ("MaskedChoices", 1.0, {}),
+        ("MaskedChoices", 1.0, MEMORY),
         ("Liar", 1.0, {}),
         ("Pair", 1.0, {}),
         ("BrightPixel", 1.0, {"network.encoder.stride_size": [1, 2]}),

@@ -42,13 +42,14 @@ LEAVES = st.one_of(
     st.builds(lambda n, m: boxes(np.float32, n, m), st.integers(1, 3), st.integers(1, 3)),
     st.builds(lambda h, w, c: boxes(np.uint8, h, w, c), st.integers(3, 7), st.integers(3, 7), st.integers(1, 3)),
     st.builds(lambda c, h, w: boxes(np.float32, c, h, w), st.integers(1, 2), st.integers(3, 6), st.integers(3, 6)),
+    st.builds(lambda k: boxes(np.uint8, k, 4, 4, 3), st.integers(1, 2)),
     st.builds(lambda n: boxes(np.int64, n), st.integers(1, 3)),
     st.builds(lambda n: boxes(np.bool_, n), st.integers(1, 3)),
     st.builds(lambda n, s: spaces.Discrete(n, start=s), st.integers(1, 5), st.integers(-3, 3)),
     st.builds(spaces.MultiDiscrete, st.lists(st.integers(1, 4), min_size=1, max_size=3)),
     st.builds(spaces.MultiBinary, st.integers(1, 4)),
 )
-KEYS = st.sampled_from(["a", "b", "c", "arm", "eye"])
+KEYS = st.sampled_from(["a", "arm", "action", "value", "encoder.latent", "0", "kernel", "parts.0"])
 OBSERVATIONS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
@@ -72,6 +73,7 @@ def configurations(draw):
         "network.encoder.cell": draw(st.sampled_from(["lstm", "gru"])),
         "network.encoder.kind": draw(st.sampled_from(["auto", "mlp", "simba"])),
         "network.encoder.hidden_state_size": 16,
+        "network.encoder.num_layers": draw(st.integers(1, 2)),
         "network.encoder.max_seq_len": draw(st.integers(1, 9)),
         "network.share_encoder": draw(st.booleans()),
         "network.squash_output": draw(st.booleans()),

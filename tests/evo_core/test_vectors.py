@@ -1,5 +1,11 @@
 """One contract for whatever steps the environments."""
 
+import logging
+import multiprocessing
+import os
+import signal
+from importlib.util import find_spec
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -18,9 +24,11 @@ from evo_core.ppo.learn import prepare
 from evo_core.ppo.rollout import collect_rollouts
 from tests import probes
 from tests.conftest import make_config
+from tests.flows.conftest import alive
+from tests.services import wait_for
 
-pytest.importorskip("envpool", reason="envpool is not installed: pip install 'evolve-rl[envpool]'")
-BACKENDS = [name for name in VECTORS if name != "auto"]
+NO_ENVPOOL = pytest.mark.skipif(find_spec("envpool") is None, reason="envpool is not installed: make extras")
+BACKENDS = [pytest.param(n, marks=NO_ENVPOOL) if n == "envpool" else n for n in VECTORS if n != "auto"]
 SEEDS = [11, 12, 13]
 
 
@@ -139,7 +147,7 @@ def test_a_time_limit_truncates_and_bootstraps_from_its_own_observation(vector, 
         assert targets[t * 3 + b] == pytest.approx(1 + value.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["async", "native", "envpool"])
+@pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_returns_and_lengths_are_those_of_gymnasiums_vector_wrapper(vector, backend):
     envs = vector(configured(backend))
     recorded, expected, found = RecordVectorStatistics(envs._vector), [], []
@@ -198,12 +206,15 @@ def test_nested_spaces_and_masks_pass_through(vector, backend, env, registered_i
         one, two = plain.step(list(chosen)), envs.step(chosen)
         np.testing.assert_array_equal(one.rewards, two.rewards)
         assert one.final_observations.keys() == two.final_observations.keys()
+        for b, leaves in one.final_observations.items():
+            for name, final in leaves.items():
+                np.testing.assert_array_equal(final, two.final_observations[b][name])
 
 
 @pytest.fixture
 def registered_in_processes(monkeypatch):
     """Spawned processes register the probes, as a user's package would when it is imported."""
-    monkeypatch.setattr("evo_core.envs.gym_vector.make_env", probes.make_registered)
+    monkeypatch.setattr("evo_core.envs.gym_vector._in_process", probes.make_registered)
 
 
 def living(envs):
@@ -235,11 +246,22 @@ def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_whole_runs_evolve_and_repeat_on_every_backend(backend):
-    config = configured(backend, **{"training.max_steps": 1536, "env.num_envs": 2})
+    config = configured(backend, **{"training.max_steps": 1024, "env.num_envs": 2, "population.size": 2})
     first, second = (train_on_policy(config) for _ in range(2))
     assert first.head == second.head
     assert all(member.failure is None for commit in first.commits for member in commit.members)
     assert all(u.episode_length == u.episode_return for c in first.commits for m in c.members for u in m.training.curve)
+
+
+def test_an_environment_that_processes_cannot_make_is_said(registered_in_processes, capfd):
+    with pytest.raises(MemberFailure, match="NotInProcesses-v0: a process ended while it made the environment"):
+        make_vect_envs(configured("async", "Probe/NotInProcesses-v0").env, SEEDS)
+    wait_for(lambda: "RuntimeError: no display" in capfd.readouterr().err, timeout_s=15)
+
+
+def test_a_vector_version_that_never_resets_is_refused():
+    with pytest.raises(MemberFailure, match=r"does not reset finished environments; use env.vectorization sync"):
+        make_vect_envs(configured("native", "Probe/NeverReset-v0").env, SEEDS)
 
 
 def test_auto_is_sync_whatever_is_installed():
@@ -276,21 +298,29 @@ def test_observations_that_leave_their_bounds_are_said_once(vector, caplog):
     assert said == ["Probe/Wrong-v0: step 9: leaf 'a' leaves the bounds that its space states; going on (said once)"]
 
 
+WRONG = {
+    "shape": r"Probe/Wrong-v0: observation, leaf 'a': expected shape \(2,\), got \(3,\)",
+    "dtype": "leaf 'b': expected uint8, got float64",
+    "missing": "leaf 'b': missing in dict",
+    "nan": "leaf 'a': not finite",
+    "garbage": "leaf 'a': missing in str",
+    "overflow": r"leaf 'b': expected uint8, got \[300",
+}
+
+
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("backend", "what", "after"),
     [
-        ("shape", r"Probe/Wrong-v0: observation, leaf 'a': expected shape \(2,\), got \(3,\)"),
-        ("dtype", "leaf 'b': expected uint8, got float64"),
-        ("missing", "leaf 'b': missing in dict"),
-        ("nan", "leaf 'a': not finite"),
-        ("garbage", "leaf 'a': missing in str"),
+        *[("sync", what, after) for what in WRONG for after in (0, 3)],
+        ("async", "garbage", 0),
+        ("async", "dtype", 3),
+        ("async", "overflow", 3),
     ],
 )
-@pytest.mark.parametrize("after", [0, 3])
-def test_a_wrong_observation_names_environment_step_and_leaf(what, said, after):
-    config = configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": what, "after": after}})
+def test_a_wrong_observation_names_environment_step_and_leaf(backend, what, after, registered_in_processes):
+    config = configured(backend, "Probe/Wrong-v0", **{"env.kwargs": {"what": what, "after": after}})
     step = after * 3 if what == "nan" else max(0, after - 1) * 3
-    with pytest.raises(MemberFailure, match=f"at step {step}: .*{said}"):
+    with pytest.raises(MemberFailure, match=f"at step {step}: .*{WRONG[what]}"):
         play(make_vect_envs(config.env, SEEDS), 5)
 
 
@@ -298,3 +328,42 @@ def test_a_reset_that_returns_garbage_is_named():
     said = r"Probe/GarbageReset-v0: observation, expected \(observation, info\) from reset, got ndarray"
     with pytest.raises(MemberFailure, match=said):
         make_vect_envs(configured("sync", "Probe/GarbageReset-v0").env, SEEDS)
+
+
+def test_nothing_need_be_allowed_where_an_episode_ends():
+    result = train_on_policy(make_config("Probe/LastMove-v0"))
+    assert all(member.failure is None for commit in result.commits for member in commit.members)
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_a_rollout_of_nothing_but_resets_is_passed_over(length):
+    overrides = {"env.kwargs": {"max_episode_steps": 3}, "env.num_envs": 2, "algorithm.learn_step": length}
+    small = {"algorithm.batch_size": 2, "search": {}, "training.evo_steps": 64, "training.max_steps": 192}
+    result = train_on_policy(configured("native", **overrides, **small))
+    assert all(member.failure is None for commit in result.commits for member in commit.members)
+
+
+def test_an_environment_that_cannot_be_closed_stops_nobody(caplog):
+    with caplog.at_level(logging.WARNING):
+        result = train_on_policy(make_config("Probe/Stuck-v0", **{"training.max_steps": 768}))
+    assert all(member.failure is None for commit in result.commits for member in commit.members)
+    assert "Stuck: close raised RuntimeError: jammed" in caplog.text
+
+
+def hang_in_a_step(config, pids):
+    envs = make_vect_envs(config.env, SEEDS)
+    pids.put([process.pid for process in envs._processes.processes])
+    play(envs, 20)
+
+
+def test_processes_in_mid_step_end_with_the_process_that_started_them(registered_in_processes):
+    config = configured("async", "Probe/Faulty-v0", **{"env.kwargs": {"what": "hang", "after": 3}})
+    context = multiprocessing.get_context("fork")
+    pids = context.Queue()
+    parent = context.Process(target=hang_in_a_step, args=(config, pids))
+    parent.start()
+    children = pids.get(timeout=60)
+    parent.join(3)  # by now they hang
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    wait_for(lambda: not any(alive(pid) for pid in children), timeout_s=15)

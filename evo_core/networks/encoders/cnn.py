@@ -69,7 +69,7 @@ class CnnEncoder(Encoder):
         super().__init__()
         self.leaf = leaf
         channels, height, width = leaf.image_shape
-        self.blocks, last = blocks(convolutions, Axis(f"{leaf.name} channels", channels), name, activation)
+        self.blocks, last = blocks(convolutions, Axis(leaf.label, channels), name, activation)
         self.output = FromChannels(last, grid(convolutions, height, width), outputs, HIDDEN_GAIN)
         self.activation = ACTIVATIONS[activation] if activate else None
 

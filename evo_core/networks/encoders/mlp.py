@@ -50,7 +50,7 @@ class MlpEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.leaf = leaf
-        self.stack = Stack(name, Axis(leaf.name, leaf.vector_size), layers, outputs, activation, HIDDEN_GAIN)
+        self.stack = Stack(name, Axis(leaf.label, leaf.vector_size), layers, outputs, activation, HIDDEN_GAIN)
         self.activation = ACTIVATIONS[activation] if activate else None
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:

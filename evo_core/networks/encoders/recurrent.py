@@ -75,7 +75,7 @@ class RecurrentEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.features, self.leaf = None, leaves[0]
-        inputs = Axis(self.leaf.name, self.leaf.vector_size)
+        inputs = Axis(self.leaf.label, self.leaf.vector_size)
         if architecture.features is not None:
             inputs = Axis(f"{name}.features", architecture.feature_dim)
             self.features = architecture.features.build(f"{name}.features", leaves, inputs, activation)

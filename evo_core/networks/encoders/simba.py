@@ -96,7 +96,7 @@ class SimbaEncoder(Encoder):
         super().__init__()
         self.leaf = leaf
         stream = Axis(f"{name}.stream", architecture.width)
-        self.input = Linear(Axis(leaf.name, leaf.vector_size), stream, 1.0)
+        self.input = Linear(Axis(leaf.label, leaf.vector_size), stream, 1.0)
         self.blocks = nn.ModuleList(
             SimbaBlock(stream, Axis(f"{name}.{i}", layer.nodes), activation)
             for i, layer in enumerate(architecture.layers)
