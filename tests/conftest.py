@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from evo_core.config import RunConfig
 from evo_core.loading import parse_config
@@ -43,6 +44,7 @@ def config() -> RunConfig:
 
 
 probes.register()
+torch.set_num_threads(1)  # threads of several test processes wait for each other ten times longer than they compute
 
 
 @pytest.fixture(scope="module")

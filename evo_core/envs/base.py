@@ -18,6 +18,9 @@ MASK = "action_mask"
 
 log = logging.getLogger(__name__)
 
+_SAID: set[tuple[str, str]] = set()
+"""Environments and leaves of which this process has said that they leave their bounds: every generation would."""
+
 
 class Transition(NamedTuple):
     """What one step of B environments gave: rewards, terminated, truncated, valid, each [B].
@@ -52,7 +55,7 @@ class VectorEnvs(ABC):
         self.ended_returns, self.ended_lengths = np.zeros(count), np.zeros(count, np.int64)
         self.steps = 0
         self._distribution = make_distribution(spaces.action, squash=False)
-        self._inside_so_far = True
+        self._inside_so_far = [leaf for leaf in self.layout.leaves if (name, leaf.name) not in _SAID]
 
     def step(self, actions: Iterable[Any]) -> Transition:
         """Step every environment; MemberFailure when one raises, or returns what is not sound."""
@@ -93,16 +96,17 @@ class VectorEnvs(ABC):
             self.layout.check(self.observations)
         except UnsoundError as error:
             raise self.failure(error) from None
-        if self._inside_so_far:
-            for leaf in self.layout.leaves:
-                if leaf.outside(self.observations[leaf.name]):
-                    self._inside_so_far = False
-                    log.warning(
-                        "%s: step %d: leaf %r leaves the bounds that its space states; going on (said once)",
-                        self.name,
-                        self.steps,
-                        leaf.name,
-                    )
+        for leaf in self._inside_so_far:
+            if leaf.outside(self.observations[leaf.name]):
+                self._inside_so_far.remove(leaf)
+                _SAID.add((self.name, leaf.name))
+                log.warning(
+                    "%s: step %d: leaf %r leaves the bounds that its space states; going on (said once)",
+                    self.name,
+                    self.steps,
+                    leaf.name,
+                )
+                return  # others in a later step
 
     def read_mask(self, index: int, info: Mapping[str, Any]) -> None:
         """Take an environment's action mask out of its info; where there is none, everything is allowed."""

@@ -14,6 +14,7 @@ from evo_core.genome import initial_genome
 from evo_core.networks.distributions.base import masked
 from evo_core.networks.recurrence import sequences
 from evo_core.networks.transfer import transfer
+from evo_core.observations import Layout
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.rollout import collect_rollouts
 from evo_core.ppo.sequences import Minibatch, cut, minibatches
@@ -163,19 +164,24 @@ def test_an_update_through_time_is_that_of_torchs_own_module(cell):
 
 
 @CELLS
-@pytest.mark.parametrize("what", ["units", "layers", "latent_dim"])
-def test_growth_changes_no_output_over_fifty_steps(cell, what):
-    config = recurrent(**{"network.encoder.cell": cell})
+@SHARED
+@pytest.mark.parametrize(
+    ("env", "grown"),
+    [
+        ("CartPole-v1", {"units", "layers", "latent_dim"}),
+        ("Probe/BrightPixel-v0", {"units", "layers", "latent_dim", "channels", "kernel"}),
+        ("Probe/Liar-v0", {"units", "layers", "latent_dim", "nodes"}),
+    ],
+)
+def test_growth_changes_no_output_over_fifty_steps(env, grown, cell, share_encoder):
+    size = {"network.encoder.stride_size": [1, 1]} if "Pixel" in env else {}
+    config = recurrent(env, **{"network.encoder.cell": cell, "network.share_encoder": share_encoder, **size})
     agent, spaces = make_agent(config)
     state = agent.state()
     rng = np.random.default_rng(0)
-    changes = [
-        c
-        for c in architecture_changes(state.genome.architecture, config.network.bounds)
-        if what in c.what and c.what.startswith(("encoder", "latent")) and c.after > c.before
-    ]
-    assert changes
-    rows = {"observation": torch.randn(50, 4, generator=torch.Generator().manual_seed(0))}
+    changes = [c for c in architecture_changes(state.genome.architecture, config.network.bounds) if c.after > c.before]
+    assert not {word for word in grown if not any(word in c.what for c in changes)}
+    rows = {name: torch.from_numpy(leaf) for name, leaf in Layout(spaces.observation).draw(50, rng).items()}
     for change in changes:
         child = Agent(
             transfer(state, state.genome.model_copy(update={"architecture": change.result}), spaces, rng), spaces
