@@ -140,12 +140,55 @@ def gc(
     return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
 
 
+@lineage.default
+def show_lineage(
+    run: str,
+    member: str | None = None,
+    /,
+    *,
+    format: Annotated[Literal["html", "mermaid", "graphml", "json"] | None, Parameter(help="Write this.")] = None,
+    output: Annotated[Path | None, Parameter(help="File for it [standard output].")] = None,
+    everyone: Annotated[bool, Parameter(name="--all", negative="", help="Extinct lines too.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Show the family tree of a run; or tell one member's history, such as g0003/m05, in sentences."""
+    from flows.commands.lineage import show_lineage as show
+
+    return show(run, member, store, form=format, output=output, everyone=everyone, json=json)
+
+
+@lineage.command
+def diff(run: str, one: str, other: str, /, *, store: Store = None, json: Json = False) -> int:
+    """Show what two members differ in, and how they are related."""
+    from flows.commands.lineage import show_difference
+
+    return show_difference(run, one, other, store, json=json)
+
+
 @lineage.command
 def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
     """Make a run's Optuna study again, from the store alone."""
     from flows.commands.rebuild import rebuild_lineage
 
     return rebuild_lineage(run, store, study, json=json)
+
+
+@app.command
+def report(
+    run: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="Directory for the page and the pictures [reports/RUN].")] = None,
+    dashboard: Annotated[bool, Parameter(negative="", help="Put the figures into the Optuna study too.")] = False,
+    store: Store = None,
+    study: Study = None,
+    json: Json = False,
+) -> int:
+    """Write one HTML page that shows what happened and what was found; the run may still be running."""
+    from flows.commands.report import write_report
+
+    return write_report(run, store, study, output, dashboard=dashboard, json=json)
 
 
 @app.command

@@ -1,6 +1,7 @@
 """Runs whose members are not trained: their fitness follows a rule, so that what an analysis should find is known."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from gymnasium import spaces
@@ -8,6 +9,9 @@ from gymnasium import spaces
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.records import BlobRef, Evaluation, Failure, Generation, Member, Offspring, Training
+from tasks.records import Timing
+from tasks.run_store import RunStore
+from tasks.store import open_store
 from tests.conftest import make_config
 
 Rule = Callable[[Offspring, float, np.random.Generator], float | None]
@@ -47,6 +51,22 @@ def make_commits(config: RunConfig, rule: Rule, seed: int = 0) -> list[Generatio
         fitness |= {member.uid: member.fitness for member in members if member.fitness is not None}
         commits.append(next_generation(config, commits[-1], members))
     return commits
+
+
+def store_lineage(store_url: str, run_id: str, config: RunConfig, commits: list[Generation]) -> None:
+    """Write a run as a finished one stands in its store, its members' clocks included; checkpoints excepted."""
+    run = RunStore(open_store(store_url), run_id)
+    run.create_run(config)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for commit in commits:
+        for number in range(len(commit.members)):
+            begin = start + timedelta(seconds=10 * (len(commit.members) * commit.generation + number) / 2)
+            for phase, seconds in (("train", 8), ("evaluate", 1)):
+                end = begin + timedelta(seconds=seconds)
+                timing = Timing(start=begin, end=end, host="here", process=number % 2, attempt=1 + (number == 3))
+                run.put_timing(commit.generation, number, phase, timing)
+                begin = end
+        run.put_commit(commit)
 
 
 def learns_by_lr_and_gamma(offspring: Offspring, before: float, rng: np.random.Generator) -> float:
