@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.records import BlobRef, Evaluation, Failure, Generation, Member, Offspring, Training
+from evo_core.records import BlobRef, Evaluation, Failure, Generation, Member, Offspring, Training, Update
 from tasks.records import Timing
 from tasks.run_store import RunStore
 from tasks.store import open_store
@@ -87,6 +87,12 @@ def _member(config: RunConfig, child: Offspring, fitness: float | None) -> Membe
         failure = Failure(reason="nan_loss", step=7)
         return Member(offspring=child, training=Training(uid=child.uid, steps=7, failure=failure), failure=failure)
     blob = BlobRef(sha256=f"{child.generation:032x}{child.index:032x}", size=1)
-    training = Training(uid=child.uid, steps=steps, blob=blob)
+    curve = tuple(_update(steps // 2, fitness) for _ in range(2))
+    training = Training(uid=child.uid, steps=steps, blob=blob, curve=curve)
     evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=8, steps=80)
     return Member(offspring=child, training=training, evaluation=evaluation)
+
+
+def _update(steps: int, episode_return: float) -> Update:
+    unknown = {name: None for name in Update.model_fields if name not in ("steps", "episodes", "epochs")}
+    return Update(**{**unknown, "steps": steps, "episodes": 1, "epochs": 1, "episode_return": episode_return})
