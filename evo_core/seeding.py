@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     CONFIRM = 8
     EVALUATION_ACTIONS = 9
     RESAMPLE = 11
+    REPLAY = 12
 
 
 def stream(seed: int, generation: int, member: int, purpose: Purpose) -> np.random.Generator:

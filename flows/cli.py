@@ -192,6 +192,22 @@ def report(
 
 
 @app.command
+def replay(
+    run: str,
+    /,
+    *,
+    seeds: Annotated[int, Parameter(help="Fresh agents, each from its own seed [5].")] = 5,
+    fixed: Annotated[bool, Parameter(negative="", help="Train with the winner's final hyperparameters only.")] = False,
+    operational: Operational = DEFAULTS,
+    json: Json = False,
+) -> int:
+    """Train fresh agents along the winner's schedule: does it carry over, or was the winner lucky?"""
+    from flows.commands.replay import replay_run
+
+    return replay_run(run, asdict(operational), seeds=seeds, fixed=fixed, json=json)
+
+
+@app.command
 def doctor(
     env: str | None = None,
     /,

@@ -18,7 +18,7 @@ PARTS_SHOWN = 16
 
 def worth(view: RunView) -> Figure:
     """What each kind of mutation, and each mutated part, was worth."""
-    rng = _rng(view)
+    rng = resampling(view)
     kinds = mutation_worth(view.lineage, rng, by_kind)
     parts = [w for w in mutation_worth(view.lineage, rng, by_part) if " " in w.name][:PARTS_SHOWN]
     plot = go.Figure(_intervals(kinds, [LABELS[w.name] for w in kinds], INK, "kinds"))
@@ -39,7 +39,7 @@ def worth(view: RunView) -> Figure:
 
 def importance(view: RunView) -> Figure:
     """Which hyperparameters explain who gained on their parent."""
-    found = hyperparameter_importance(view.lineage, view.config, _rng(view))[::-1]
+    found = hyperparameter_importance(view.lineage, view.config, resampling(view))[::-1]
     names = [f"{i.name} ({i.values} values)" for i in found]
     plot = go.Figure(
         go.Bar(
@@ -117,7 +117,7 @@ def _intervals(worths: Sequence[Worth], names: Sequence[str], color: str, title:
     )
 
 
-def _rng(view: RunView) -> np.random.Generator:
+def resampling(view: RunView) -> np.random.Generator:
     """Resample the same way whenever the same run is reported."""
     return stream(view.config.seed, len(view.lineage.commits), POPULATION, Purpose.RESAMPLE)
 

@@ -7,6 +7,7 @@ from plotly.offline import get_plotlyjs
 
 from flows.display import describe_confirmation, describe_score
 from flows.report import cost, evolution, findings
+from flows.report.replays import replays
 from flows.report.sentences import explain
 from flows.report.style import Figure
 from flows.report.view import RunView
@@ -17,7 +18,8 @@ INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
 
 def make_figures(view: RunView) -> list[Figure]:
     """Draw every figure of a run."""
-    return [draw(view) for module in (evolution, findings, cost) for draw in module.FIGURES]
+    drawn = [draw(view) for draw in (*evolution.FIGURES, *findings.FIGURES, replays, *cost.FIGURES)]
+    return [figure for figure in drawn if figure is not None]
 
 
 def render_page(view: RunView, figures: Sequence[Figure]) -> str:

@@ -1,12 +1,14 @@
 """Everything that a report shows of a run, read from its store; the run may still be running."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import get_args
 
 from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Confirmation, Member
+from evo_core.replay import Replay, ReplayKind
 from flows.settings import BadInput
 from flows.summary import finished
 from tasks.records import Timing
@@ -31,6 +33,7 @@ class RunView:
     winner: str
     status: str
     confirmed: Confirmation | None
+    replays: Mapping[ReplayKind, Sequence[Replay]]
     timings: Timings
 
 
@@ -38,20 +41,33 @@ def view_run(ref: RunRef) -> RunView:
     """Read a run; BadInput before its first generation is finished."""
     store = ref.open()
     lineage = Lineage(store.commits())
-    if not lineage.members:
-        raise BadInput(f"run {ref.run_id}: no generation is finished yet; come back when `evolve status` shows one")
     summary = finished(ref)
-    elite = summary[0].elite if summary else lineage.commits[-1].elite
-    assert elite is not None
+    winner, confirmed = winner_of(ref, lineage)
     return RunView(
         run_id=ref.run_id,
         config=ref.config,
         lineage=lineage,
-        winner=elite.uid,
+        winner=winner,
         status=summary[0].status.replace("_", " ") if summary else "unfinished",
-        confirmed=summary[0].confirmed if summary else None,
+        confirmed=confirmed,
+        replays={kind: store.replays(winner, kind) for kind in get_args(ReplayKind)},
         timings=_timings(store, lineage.members.values()),
     )
+
+
+def winner_of(ref: RunRef, lineage: Lineage) -> tuple[str, Confirmation | None]:
+    """Name whom a run delivers, with its confirmation; while it is unfinished, the last elite.
+
+    BadInput before the first generation is finished.
+    """
+    if not lineage.members:
+        raise BadInput(f"run {ref.run_id}: no generation is finished yet; come back when `evolve status` shows one")
+    summary = finished(ref)
+    if summary is not None:
+        return summary[0].elite.uid, summary[0].confirmed
+    elite = lineage.commits[-1].elite
+    assert elite is not None
+    return elite.uid, None
 
 
 def _timings(store: RunStore, members: Iterable[Member]) -> Timings:
