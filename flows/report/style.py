@@ -25,7 +25,7 @@ LABELS = {
     "parameters": "weights",
     "activation": "activation",
 }
-STEPS = "training steps of the whole population"
+STEPS = "training steps (population)"
 
 
 @dataclass(frozen=True, slots=True)

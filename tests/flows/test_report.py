@@ -16,6 +16,7 @@ from flows import cli
 from tasks.study import open_storage, rebuild_study
 from tests.flows.conftest import Cli
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
+from tests.services import chromium
 
 FIGURES = {"fitness", "family_tree", "schedules", "worth", "importance", "health", "cost", "workers"}
 
@@ -60,6 +61,7 @@ def told(stored, capfd, monkeypatch):
 
 
 def test_a_report_is_one_page_that_asks_nobody(stored):
+    chromium()
     directory, _, commits = stored
     command = Cli(directory, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     found = command.json("report", "whole")
