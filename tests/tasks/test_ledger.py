@@ -11,6 +11,7 @@ from tasks.store import open_store
 from tasks.study import CURVE_POINTS, StudyRecorder, learning_curve, open_storage, rebuild_study
 from tests.conftest import make_config
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
+from tests.services import postgres_server
 
 FIGURES = [name for name in visualization.__all__ if name.startswith("plot_")]
 SEVERAL_GOALS = {"plot_hypervolume_history", "plot_pareto_front"}
@@ -78,9 +79,17 @@ def test_trials_carry_their_learning_curve_and_their_seeds(tmp_path):
     assert 1 < len(learning_curve(member.model_copy(update={"training": long}))) <= CURVE_POINTS
 
 
-def test_a_journal_holds_the_same_ledger_as_a_database(ledger, study):
-    run, config, directory = ledger
-    url = f"journal:///{directory}/new/study.journal"
+@pytest.fixture(params=["journal", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "journal":
+        yield f"journal:///{tmp_path}/new/study.journal"
+    else:
+        with postgres_server(tmp_path) as found:
+            yield found
+
+
+def test_every_storage_holds_the_same_ledger(ledger, study, url):
+    run, config, _ = ledger
     recorder = StudyRecorder(run, config, url)
     assert recorder.catch_up(run.head()) == 48
     assert StudyRecorder(run, config, url).catch_up(run.head()) == 0
