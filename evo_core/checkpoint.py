@@ -77,12 +77,11 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics)
 
 
-def to_portable_bytes(state: AgentState, spaces: Spaces, card: Mapping[str, JsonValue]) -> bytes:
+def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:
     """Serialise an agent with the spaces of its environment and a description, so that it can be loaded alone."""
-    described: dict[str, JsonValue] = {
-        name: describe_space(space) for name, space in (("observation", spaces.observation), ("action", spaces.action))
-    }
-    return to_bytes(state, {"spaces": described, "card": dict(card)})
+    spaces = {"observation": agent.spaces.observation, "action": agent.spaces.action}
+    described: dict[str, JsonValue] = {name: describe_space(space) for name, space in spaces.items()}
+    return to_bytes(agent.state(), {"spaces": described, "card": dict(card)})
 
 
 def load_agent(content: bytes, spaces: Spaces | None = None, device: torch.device | str = "cpu") -> Agent:

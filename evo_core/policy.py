@@ -14,12 +14,12 @@ from gymnasium.spaces import Discrete
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from evo_core.agent import AgentState
+from evo_core.agent import Agent
 from evo_core.architecture import Record
-from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.base import masked
 from evo_core.normalisation import LIMIT, Moments, Normalizer
-from evo_core.observations import Leaf
+from evo_core.observations import Leaf, Tensors
 
 FORMAT = 1
 """Version of the inputs, outputs and description of exported files."""
@@ -28,25 +28,33 @@ Role = Literal["observation", "action_mask", "memory", "action", "logits"]
 
 
 class Port(Record):
-    """One input or output: a tensor [batch, *shape] with NumPy's name of its type."""
+    """One input or output: a tensor [batch, *shape] with NumPy's name of its type.
+
+    `path`: the keys under which a leaf is found in an observation; empty for all else.
+    """
 
     name: str
+    path: tuple[str | int, ...] = ()
     role: Role
     shape: tuple[int, ...]
     dtype: str
 
     def zeros(self, count: int) -> np.ndarray:
-        """Make an empty batch."""
+        """Make a batch of zeros."""
         return np.zeros((count, *self.shape), self.dtype)
 
 
 class Card(Record):
-    """What an exported file says of itself. `fitness` is the mean return of its member's evaluation."""
+    """What an exported file says of itself.
+
+    `fitness` is the mean return of its member's evaluation, whose episodes ended after `max_steps` at the latest.
+    """
 
     format: int = FORMAT
     run_id: str
     member: str
     env: Mapping[str, JsonValue]
+    max_steps: int | None
     fitness: float | None
     fitness_sem: float | None
     inputs: tuple[Port, ...]
@@ -63,22 +71,25 @@ class Policy(nn.Module):
     A name that a leaf has already gets an underscore.
     """
 
-    def __init__(self, state: AgentState, spaces: Spaces, *, masks: bool = False) -> None:
+    def __init__(self, agent: Agent, *, masks: bool = False) -> None:
         super().__init__()
-        network = ActorCritic(state.genome, spaces)
+        state = agent.state()
+        network = ActorCritic(state.genome, agent.spaces)
         network.load_state_dict(dict(state.weights))
         self.encoder, self.actor, self.distribution = network.encoder, network.actor, network.distribution
         normal = Normalizer(state.statistics).leaves
+        self.leaf_names = [leaf.name for leaf in network.layout.leaves]
         self.leaves = nn.ModuleList(_Input(leaf, normal.get(f"leaf {leaf.name}")) for leaf in network.layout.leaves)
         self.memory_size, self.masks = network.encoder.memory_size, masks and network.distribution.masks
-        self.inputs, self.outputs = self._ports(network.layout.leaves, spaces.action)
+        self.inputs, self.outputs = self._ports(network.layout.leaves, agent.spaces.action)
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Choose the most likely actions of a batch; takes `inputs`, returns `outputs`."""
         count, distribution = len(self.leaves), self.distribution
-        observations = {leaf.name: leaf(values) for leaf, values in zip(self.leaves, tensors, strict=False)}
+        read = zip(self.leaf_names, self.leaves, tensors, strict=False)  # mask and memory follow the leaves
+        observations: Tensors = {name: leaf(values) for name, leaf, values in read}
         memory = tensors[-1] if self.memory_size else tensors[0].new_zeros(0)
         latent, memory = self.encoder.step(observations, memory)
         logits = masked(self.actor(latent), tensors[count] if self.masks else None)
@@ -95,12 +106,12 @@ class Policy(nn.Module):
 
         distribution, size = self.distribution, self.memory_size
         inputs = [
-            Port(name=leaf.name, role="observation", shape=leaf.shape, dtype=np.dtype(leaf.space.dtype).name)
+            Port(name=leaf.name, path=leaf.path, role="observation", shape=leaf.shape, dtype=str(leaf.space.dtype))
             for leaf in leaves
         ]
         if self.masks:
             inputs.append(port("action_mask", "action_mask", (distribution.outputs,), "bool"))
-        dtype = "int64" if isinstance(action, Discrete) else np.dtype(action.dtype).name
+        dtype = "int64" if isinstance(action, Discrete) else str(action.dtype)
         outputs = [port("action", "action", tuple(action.shape or ()), dtype)]
         if distribution.masks:
             outputs.append(port("logits", "logits", (distribution.outputs,), "float32"))
@@ -115,7 +126,6 @@ class _Input(nn.Module):
 
     def __init__(self, leaf: Leaf, moments: Moments | None) -> None:
         super().__init__()
-        self.name = leaf.name
         self.dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
         self.normalised = moments is not None and bool(moments.count)
         if moments is not None and self.normalised:

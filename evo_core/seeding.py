@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     CONFIRM = 8
     EVALUATION_ACTIONS = 9
     REPORT = 10
+    BOOTSTRAP = 11
 
 
 def stream(seed: int, generation: int, member: int, purpose: Purpose) -> np.random.Generator:

@@ -50,6 +50,11 @@ class Operational:
     ] = None
 
 
+Member = Annotated[
+    str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
+]
+Seed = Annotated[int | None, Parameter(help="Draws the episodes [the run's seed].")]
+
 DEFAULTS = Operational()
 _overrides: dict[str, object] = {}
 
@@ -140,6 +145,60 @@ def gc(
     return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
 
 
+@app.command
+def export(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    format: Annotated[
+        Literal["onnx", "torchscript", "safetensors"],
+        Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here [onnx]."),
+    ] = "onnx",
+    output: Annotated[Path | None, Parameter(help="File to write [RUN-MEMBER with the format's suffix].")] = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Write an agent's deterministic policy to one file, from raw observations to actions."""
+    from flows.commands.export import export as write
+
+    return write(run, member, format, output, store, json=json)
+
+
+@app.command
+def evaluate(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    episodes: Annotated[int, Parameter(help="Full episodes to play [100].")] = 100,
+    seed: Seed = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Score an agent on fresh episodes, which neither selection nor confirmation used."""
+    from flows.commands.evaluate import evaluate as play
+
+    return play(run, member, episodes, seed, store, json=json)
+
+
+@app.command
+def watch(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
+    episodes: Annotated[int, Parameter(help="Episodes to show [1].")] = 1,
+    seed: Seed = None,
+    store: Store = None,
+) -> int:
+    """Watch an agent play, in a window or in a video where there is no display."""
+    from flows.commands.watch import watch as show
+
+    return show(run, member, video, episodes, seed, store)
+
+
 @lineage.command
 def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
     """Make a run's Optuna study again, from the store alone."""
@@ -190,12 +249,12 @@ def _main(tokens: list[str]) -> int:
         return BAD_INPUT
     except (ValueError, RuntimeError) as error:
         from evo_core.loading import ConfigError
-        from flows.settings import BadInput
+        from flows.settings import BadInput, Failed
         from tasks.store.errors import DeniedError, StoreError, UnsafeError
 
         if isinstance(error, ConfigError | BadInput | DeniedError | UnsafeError):
             return _refuse(error)
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | Failed):
             _refuse(error)
             return FAILED
         raise

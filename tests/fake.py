@@ -87,7 +87,9 @@ def run_generation(run: RunRef, head: Generation, order: random.Random | None = 
     return select_and_mutate.fn(run, head, [members[index] for index in sorted(members)])
 
 
-def evolve(run: RunRef, order: random.Random | None = None, keep_generations: int | None = None) -> Generation:
+def evolve(
+    run: RunRef, order: random.Random | None = None, keep_generations: int | None = None, spaces: Spaces = SPACES
+) -> Generation:
     """Run to the end, or from wherever the store is, as flows/evolve.py does."""
     store = run.open()
     store.store.probe()
@@ -102,7 +104,7 @@ def evolve(run: RunRef, order: random.Random | None = None, keep_generations: in
             store.put_confirmation(elite.generation, record)
         return record
 
-    head = store.head() or found_population.fn(run, SPACES)
+    head = store.head() or found_population.fn(run, spaces)
     while not ended(run.config, head, confirm):
         head = run_generation(run, head, order)
         if keep_generations:
