@@ -39,10 +39,6 @@ class Port(Record):
     shape: tuple[int, ...]
     dtype: str
 
-    def zeros(self, count: int) -> np.ndarray:
-        """Make a batch of zeros."""
-        return np.zeros((count, *self.shape), self.dtype)
-
 
 class Card(Record):
     """What an exported file says of itself.
@@ -78,23 +74,35 @@ class Policy(nn.Module):
         network.load_state_dict(dict(state.weights))
         self.encoder, self.actor, self.distribution = network.encoder, network.actor, network.distribution
         normal = Normalizer(state.statistics).leaves
-        self.leaf_names = [leaf.name for leaf in network.layout.leaves]
-        self.leaves = nn.ModuleList(_Input(leaf, normal.get(f"leaf {leaf.name}")) for leaf in network.layout.leaves)
+        self.layout = network.layout
+        self.leaves = nn.ModuleList(_Input(leaf, normal.get(f"leaf {leaf.name}")) for leaf in self.layout.leaves)
         self.memory_size, self.masks = network.encoder.memory_size, masks and network.distribution.masks
-        self.inputs, self.outputs = self._ports(network.layout.leaves, agent.spaces.action)
+        self.inputs, self.outputs = self._ports(self.layout.leaves, agent.spaces.action)
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Choose the most likely actions of a batch; takes `inputs`, returns `outputs`."""
         count, distribution = len(self.leaves), self.distribution
-        read = zip(self.leaf_names, self.leaves, tensors, strict=False)  # mask and memory follow the leaves
-        observations: Tensors = {name: leaf(values) for name, leaf, values in read}
+        known = zip(self.layout.leaves, self.leaves, tensors, strict=False)  # mask and memory follow the leaves
+        observations: Tensors = {leaf.name: read(values) for leaf, read, values in known}
         memory = tensors[-1] if self.memory_size else tensors[0].new_zeros(0)
         latent, memory = self.encoder.step(observations, memory)
         logits = masked(self.actor(latent), tensors[count] if self.masks else None)
         action = distribution.to_space(distribution.mode(logits))
         return action, *([logits] if distribution.masks else []), *([memory] if self.memory_size else [])
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Make inputs of a batch of two, of which exporters follow the way to the outputs."""
+        drawn = self.layout.draw(2, np.random.default_rng(0))
+        filled = {"action_mask": 1, "memory": 0}
+        arrays = [
+            drawn[port.name].astype(port.dtype)
+            if port.role == "observation"
+            else np.full((2, *port.shape), filled[port.role], port.dtype)
+            for port in self.inputs
+        ]
+        return tuple(map(torch.from_numpy, arrays))
 
     def _ports(self, leaves: tuple[Leaf, ...], action: Space[Any]) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         names = {leaf.name for leaf in leaves}

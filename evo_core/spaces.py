@@ -24,7 +24,7 @@ def describe_space(space: Space[Any]) -> dict[str, JsonValue]:
             sizes = {"nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist()}
             return {"kind": kind, "dtype": str(space.dtype), **sizes}
         case spaces.MultiBinary():
-            return {"kind": kind, "shape": list(space.shape)}
+            return {"kind": kind, "n": space.n if isinstance(space.n, int) else list(space.n)}
     raise ValueError(f"space {space} has no description")
 
 
@@ -47,7 +47,7 @@ def read_space(described: Any) -> Space[Any]:
         case "MultiDiscrete":
             return spaces.MultiDiscrete(described["nvec"], np.dtype(described["dtype"]).type, start=described["start"])
         case "MultiBinary":
-            return spaces.MultiBinary(described["shape"])
+            return spaces.MultiBinary(described["n"])
     raise ValueError(f"no space: {described!r:.100}")
 
 

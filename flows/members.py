@@ -76,7 +76,7 @@ def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> M
         return run.commit(offspring.generation).members[offspring.index]
     except MissingError:
         last = member_uid(run.last(layout.commit) or 0, recomputer.config.population.size - 1)
-        raise BadInput(f"{flag} {uid}: expected a member from {member_uid(1, 0)} to {last}") from None
+        raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None
 
 
 def require_episodes(episodes: int, seed: int | None) -> None:

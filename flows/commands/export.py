@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from evo_core.agent import Agent
 from evo_core.agreement import TOLERANCE, Run, gives_masks, largest_difference, play_steps
 from evo_core.canonical import canonical_json
 from evo_core.checkpoint import METADATA, load_agent, to_portable_bytes
@@ -42,7 +43,7 @@ def export(run_id: str, member: str | None, kind: Format, output: Path | None, s
         steps = play_steps(chosen.agent, chosen.config, seeds, CHECKED_STEPS)
         policy = Policy(chosen.agent, masks=gives_masks(steps))
         card = _card(chosen, policy)
-        content, run = WRITERS[kind](chosen, policy, card)
+        content, run = WRITERS[kind](chosen.agent, policy, card)
         difference = largest_difference(policy, run, steps)
     if not difference <= TOLERANCE:
         raise Failed(f"the file would differ from its agent by {difference:.3g}, more than {TOLERANCE:g}: not written")
@@ -72,11 +73,11 @@ def _card(chosen: Chosen, policy: Policy) -> Card:
     )
 
 
-def _onnx(chosen: Chosen, policy: Policy, card: Card) -> tuple[bytes, Run]:
+def _onnx(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
     import onnxruntime
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    example, names = _example(policy), [port.name for port in policy.inputs]
+    example, names = policy.example(), [port.name for port in policy.inputs]
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
@@ -101,28 +102,24 @@ def _onnx(chosen: Chosen, policy: Policy, card: Card) -> tuple[bytes, Run]:
     return content, run
 
 
-def _torchscript(chosen: Chosen, policy: Policy, card: Card) -> tuple[bytes, Run]:
+def _torchscript(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
     buffer, jit = io.BytesIO(), cast(Any, torch.jit)
     with _quiet():
-        traced = jit.trace(policy, _example(policy), check_trace=False)
+        traced = jit.trace(policy, policy.example(), check_trace=False)
         jit.save(traced, buffer, _extra_files={f"{METADATA}.json": canonical_json(card)})
         module = jit.load(io.BytesIO(buffer.getvalue()))
     return buffer.getvalue(), _run_module(module)
 
 
-def _safetensors(chosen: Chosen, policy: Policy, card: Card) -> tuple[bytes, Run]:
-    content = to_portable_bytes(chosen.agent, card.model_dump(mode="json"))
+def _safetensors(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
+    content = to_portable_bytes(agent, card.model_dump(mode="json"))
     return content, _run_module(Policy(load_agent(content), masks=policy.masks))
 
 
-Writer = Callable[[Chosen, Policy, Card], tuple[bytes, Run]]
+Writer = Callable[[Agent, Policy, Card], tuple[bytes, Run]]
 """Makes a file's content, and runs that content as its readers would."""
 
 WRITERS: dict[Format, Writer] = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
-
-
-def _example(policy: Policy) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(port.zeros(2)) for port in policy.inputs)
 
 
 def _run_module(module: Any) -> Run:
