@@ -153,7 +153,7 @@ def export(
     member: Member = None,
     format: Annotated[
         Literal["onnx", "torchscript", "safetensors"],
-        Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here [onnx]."),
+        Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here."),
     ] = "onnx",
     output: Annotated[Path | None, Parameter(help="File to write [RUN-MEMBER with the format's suffix].")] = None,
     store: Store = None,
@@ -171,7 +171,7 @@ def evaluate(
     /,
     *,
     member: Member = None,
-    episodes: Annotated[int, Parameter(help="Full episodes to play [100].")] = 100,
+    episodes: Annotated[int, Parameter(help="Full episodes to play.")] = 100,
     seed: Seed = None,
     store: Store = None,
     json: Json = False,
@@ -189,7 +189,7 @@ def watch(
     *,
     member: Member = None,
     video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
-    episodes: Annotated[int, Parameter(help="Episodes to show [1].")] = 1,
+    episodes: Annotated[int, Parameter(help="Episodes to show.")] = 1,
     seed: Seed = None,
     store: Store = None,
 ) -> int:

@@ -7,11 +7,17 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from evo_core.agent import Agent
 from evo_core.agreement import gives_masks, largest_difference, play_steps
 from evo_core.checkpoint import CheckpointError, load_agent, to_bytes, to_portable_bytes
+from evo_core.evolution.population import create_population
+from evo_core.networks.actor_critic import Spaces
 from evo_core.policy import Policy
 from evo_core.spaces import describe_space, read_space
+from evo_core.training import inherit
+from tests.conftest import make_config
 from tests.evo_core.agents import KINDS, MORE, make_agent
+from tests.probes import Random
 
 SEEDS = (1, 2, 3, 4)
 
@@ -134,3 +140,15 @@ def test_a_checkpoint_of_a_run_does_not_load_without_spaces():
         load_agent(to_bytes(agent.state()))
     with pytest.raises(CheckpointError):
         load_agent(b"garbage")
+
+
+def test_a_half_precision_action_may_differ_in_its_last_bit_and_no_more(monkeypatch):
+    halves = Spaces(spaces.Box(-1, 1, (2,), np.float32), spaces.Box(-1, 1, (1,), np.float16))
+    monkeypatch.setattr(Random, "spaces", halves)
+    config = make_config("Probe/Random-v0")
+    founder = create_population(config, halves.observation).offspring[0]
+    agent = Agent(inherit(config, founder, None, halves)[0], halves)
+    policy, steps = Policy(agent), play_steps(agent, config, SEEDS, 5)
+    for bits, same in ((np.float16(5e-4), True), (np.float16(2e-3), False)):
+        run = [step.action + bits for step in steps]
+        assert (largest_difference(policy, lambda _, run=run: [run.pop(0)], steps) <= 1e-5) == same
