@@ -25,7 +25,8 @@ class Purpose(IntEnum):
     CONFIRM = 8
     EVALUATION_ACTIONS = 9
     REPORT = 10
-    BOOTSTRAP = 11
+    RESAMPLE = 11
+    REPLAY = 12
 
 
 def stream(seed: int, generation: int, member: int, purpose: Purpose) -> np.random.Generator:

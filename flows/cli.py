@@ -1,12 +1,13 @@
 """The command line. Nothing heavy is imported before a command runs: `evolve --help` answers at once."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.arguments import DEFAULTS, Json, Member, Operational, Seed, Store, Study
 from flows.output import reserve_stdout
 
 FAILED, BAD_INPUT = 1, 2
@@ -22,40 +23,6 @@ app = App(
 lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
 app.command(lineage)
 
-Store = Annotated[
-    str | None, Parameter(help="Where runs are kept: a directory, file:///… or s3://bucket/prefix [runs].")
-]
-Study = Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")]
-Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Operational:
-    """Where a run is kept and computed; None leaves it to the environment (EVOLVE_STORE, …) and the defaults."""
-
-    store: Store = None
-    study: Study = None
-    engine: Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")] = None
-    workers: Annotated[int | None, Parameter(help="Local worker processes [one per core].")] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
-    member_deadline: Annotated[
-        float | None, Parameter(help="Seconds that training or evaluating one member may take [3600].")
-    ] = None
-    member_memory: Annotated[
-        str | None, Parameter(help="Memory that a worker may take, such as 4GiB [its share of the machine].")
-    ] = None
-    keep_generations: Annotated[
-        int | None, Parameter(help="Release checkpoints that are older, all elites excepted [keep all].")
-    ] = None
-
-
-Member = Annotated[
-    str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
-]
-Seed = Annotated[int | None, Parameter(help="Draws the episodes [the run's seed].")]
-
-DEFAULTS = Operational()
 _overrides: dict[str, object] = {}
 
 
@@ -199,12 +166,71 @@ def watch(
     return show(run, member, video, episodes, seed, store)
 
 
+@lineage.default
+def show_lineage(
+    run: str,
+    member: str | None = None,
+    /,
+    *,
+    format: Annotated[Literal["html", "mermaid", "graphml", "json"] | None, Parameter(help="Write this.")] = None,
+    output: Annotated[Path | None, Parameter(help="File for it [standard output].")] = None,
+    everyone: Annotated[bool, Parameter(name="--all", negative="", help="Extinct lines too.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Show the family tree of a run; or tell one member's history, such as g0003/m05, in sentences."""
+    from flows.commands.lineage import show_lineage as show
+
+    return show(run, member, store, form=format, output=output, everyone=everyone, json=json)
+
+
+@lineage.command
+def diff(run: str, one: str, other: str, /, *, store: Store = None, json: Json = False) -> int:
+    """Show what two members differ in, and how they are related."""
+    from flows.commands.lineage import show_difference
+
+    return show_difference(run, one, other, store, json=json)
+
+
 @lineage.command
 def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
     """Make a run's Optuna study again, from the store alone."""
     from flows.commands.rebuild import rebuild_lineage
 
     return rebuild_lineage(run, store, study, json=json)
+
+
+@app.command
+def report(
+    run: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="Directory for the page and the pictures [reports/RUN].")] = None,
+    dashboard: Annotated[bool, Parameter(negative="", help="Put the figures into the Optuna study too.")] = False,
+    store: Store = None,
+    study: Study = None,
+    json: Json = False,
+) -> int:
+    """Write one HTML page that shows what happened and what was found; the run may still be running."""
+    from flows.commands.report import write_report
+
+    return write_report(run, store, study, output, dashboard=dashboard, json=json)
+
+
+@app.command
+def replay(
+    run: str,
+    /,
+    *,
+    seeds: Annotated[int, Parameter(help="Fresh agents, each from its own seed [5].")] = 5,
+    fixed: Annotated[bool, Parameter(negative="", help="Train with the winner's final hyperparameters only.")] = False,
+    operational: Operational = DEFAULTS,
+    json: Json = False,
+) -> int:
+    """Train fresh agents along the winner's schedule: does it carry over, or was the winner lucky?"""
+    from flows.commands.replay import replay_run
+
+    return replay_run(run, asdict(operational), seeds=seeds, fixed=fixed, json=json)
 
 
 @app.command

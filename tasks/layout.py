@@ -43,5 +43,10 @@ def release(number: int) -> str:
     return f"gc/{number:06d}.json"
 
 
+def replay(uid: str, kind: str, number: int) -> str:
+    """How a fresh agent did along a member's schedule, or with its last genome alone."""
+    return f"replay/{uid.replace('/', '-')}/{kind}/{number:06d}.json"
+
+
 def _member(generation: int, index: int) -> str:
     return f"gen/{generation:06d}/m/{index:04d}"

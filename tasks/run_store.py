@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from evo_core.records import (
     Training,
     record_hash,
 )
+from evo_core.replay import Replay, ReplayKind
 from tasks import layout
 from tasks.records import Extension, Fork, Release, RunFile, Timing, extended, sealed_bytes
 from tasks.store import ConflictError, CorruptError, MissingError, Store
@@ -174,6 +176,18 @@ class RunStore:
     def confirmation(self, generation: int) -> Confirmation | None:
         """Read the confirmation of a generation's elite; None when it was not made."""
         return self.find(layout.confirmation(generation), Confirmation)
+
+    def put_replay(self, number: int, record: Replay) -> None:
+        """Write how a fresh agent did along a member's schedule."""
+        self.put(layout.replay(record.uid, record.kind, number), record)
+
+    def replay(self, uid: str, kind: ReplayKind, number: int) -> Replay | None:
+        """Read a replay; None when it was not made yet."""
+        return self.find(layout.replay(uid, kind, number), Replay)
+
+    def replays(self, uid: str, kind: ReplayKind) -> list[Replay]:
+        """Read all replays of a kind that were made of a member."""
+        return list(self._series(partial(layout.replay, uid, kind), Replay))
 
     def key(self, name: str) -> str:
         """Name a key of this run in its store."""

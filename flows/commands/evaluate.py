@@ -19,7 +19,7 @@ def evaluate(run_id: str, member: str | None, episodes: int, seed: int | None, s
     seeds = report_seeds(chosen.config, episodes, seed)
     with chosen.playing():
         played = play_episodes(chosen.agent, chosen.config, seeds)
-    found = score(*played, stream(seed, 0, POPULATION, Purpose.BOOTSTRAP))
+    found = score(*played, stream(seed, 0, POPULATION, Purpose.RESAMPLE))
     if json:
         rows = zip(seeds, played.returns.tolist(), played.lengths.tolist(), strict=True)
         each = [{"seed": one, "return": total, "length": length} for one, total, length in rows]

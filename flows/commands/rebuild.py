@@ -1,6 +1,6 @@
 """evolve lineage rebuild: the study is a view of the store, so it can be made again at will."""
 
-from flows.commands.report import without_password
+from flows.commands.ending import without_password
 from flows.commands.run import read_settings
 from flows.faults import describe_fault
 from flows.output import emit

@@ -1,138 +1,91 @@
-"""How a run ended: for people, as one JSON object, and as an exit code."""
+"""evolve report: one HTML page and pictures of a run, finished or not."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
-from rich.console import Console
-from sqlalchemy import make_url
+import optuna
+import plotly.graph_objects as go
 
-from evo_core.config import RunConfig
-from evo_core.evolution.population import GenerationFailed
-from flows.settings import Settings
-from tasks.store import StoreError, open_store
+from flows.commands.ending import without_password
+from flows.commands.run import read_settings
+from flows.output import emit
+from flows.report.page import make_figures, render_page
+from flows.report.style import Figure
+from flows.report.view import view_run
+from flows.runs import open_ref
+from flows.settings import BadInput, Settings
+from tasks.study import open_storage
 
-if TYPE_CHECKING:
-    from flows.summary import RunSummary
-
-FINE, FAILED, BEHIND = 0, 1, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The end of a run. `summary` is None when it failed or was interrupted; then `failure` says why."""
-
-    run_id: str
-    config: RunConfig
-    settings: Settings
-    summary: "RunSummary | None"
-    failure: BaseException | None
-    wall_s: float
-
-    @property
-    def status(self) -> str:
-        """One of target_reached, budget_spent, failed, interrupted."""
-        if self.summary is not None:
-            return self.summary.status
-        return "failed" if isinstance(self.failure, Exception) else "interrupted"
-
-    @property
-    def exit_code(self) -> int:
-        """0 fine, 1 failed or interrupted, 3 trained but the study is behind."""
-        if self.summary is None:
-            return FAILED
-        return BEHIND if self.summary.lineage_behind else FINE
-
-    def as_json(self) -> dict[str, object]:
-        """Everything a script needs to know."""
-        where = {
-            "store": f"{self.settings.store_url}/{self.run_id}",
-            "study": without_password(self.settings.study_url),
-        }
-        common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
-        if self.summary is None:
-            unknown = ("generations", "train_steps", "eval_steps", "elite", "confirmed", "head")
-            return {**common, **dict.fromkeys(unknown), "error": describe_failure(self.failure)}
-        s = self.summary
-        return {
-            **common,
-            "generations": s.generations,
-            "train_steps": s.train_steps,
-            "eval_steps": s.eval_steps,
-            "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
-            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}) if s.confirmed else None,
-            "head": s.head,
-        }
-
-    def show(self, console: Console) -> None:
-        """Print how the run ended, where everything lies, and what to do next."""
-        console.rule(f"{self.run_id}: {self.status.replace('_', ' ')}", align="left")
-        for line in self._outcome() if self.summary is not None else self._advice():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def _outcome(self) -> list[str]:
-        s = self.summary
-        assert s is not None
-        target = self.config.training.target
-        lines = [
-            f"delivered   {describe_delivery(s)}{f'; target {target:g}' if target is not None else ''}",
-            f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
-            f"; evaluated {s.eval_steps:,} steps",
-            f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
-            f"lineage     {without_password(self.settings.study_url)}",
-            f"chain head  {s.head}",
-            f"next        {self._command('status', 'store')}",
-        ]
-        if s.lineage_behind:
-            lines.append(f"warning     {s.lineage_behind}; {self._command('resume')} brings it up to date")
-        return lines
-
-    def _advice(self) -> list[str]:
-        reason = "stopped by the user" if self.status == "interrupted" else describe_failure(self.failure)
-        if isinstance(self.failure, GenerationFailed):
-            return [
-                reason,
-                "nothing was written down: mend the environment (deadline, memory: raise --member-deadline or "
-                f"--member-memory), then {self._command('resume')}; or begin a run with a lower "
-                "population.min_survivors",
-            ]
-        if not self._begun():
-            return [reason]
-        return [reason, f"nothing is lost: {self._command('resume')}"]
-
-    def _begun(self) -> bool:
-        """Tell whether there is a run to go on with; an unreachable store may hold one."""
-        try:
-            return open_store(self.settings.store_url, patience_s=1).exists(f"{self.run_id}/run.json")
-        except StoreError:
-            return True
-
-    def _command(self, command: str, *names: str) -> str:
-        """Write a command for this run with the settings that are not the default."""
-        defaults = Settings.model_fields
-        values = {name: getattr(self.settings, name) for name in names or tuple(defaults)}
-        flags = [
-            f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != defaults[name].default
-        ]
-        return " ".join(["evolve", command, self.run_id, *flags])
+WIDTH, SCALE = 1000, 2
+"""Width of pictures in points, and pixels per point."""
 
 
-def describe_delivery(summary: "RunSummary") -> str:
-    """Say who is delivered, and how good it is on fresh episodes."""
-    elite, confirmed = summary.elite, summary.confirmed
-    if confirmed is None:
-        return f"{elite.uid}: mean return {elite.fitness:.1f} in selection, not confirmed"
-    low, high = confirmed.ci95
-    return (
-        f"{elite.uid}: mean return {confirmed.mean:.1f} over {confirmed.episodes} fresh episodes "
-        f"(95 % CI {low:.1f} to {high:.1f})"
-    )
+def write_report(
+    run_id: str, store: str | None, study: str | None, output: Path | None, *, dashboard: bool, json: bool
+) -> int:
+    """Write report.html and a picture of every figure; with `dashboard`, put the figures into the study too."""
+    if dashboard and find_spec("optuna_dashboard") is None:
+        raise BadInput("--dashboard: optuna-dashboard is not installed: pip install 'evolve-rl[dashboard]'")
+    settings = read_settings({"store": store, "study": study})
+    settings.export()
+    ref = open_ref(run_id)
+    directory = output or Path("reports") / run_id
+    view = view_run(ref)
+    figures = make_figures(view)
+    _make(directory)
+    page = directory / "report.html"
+    page.write_text(render_page(view, figures), encoding="utf-8")
+    pictures, missing = write_pictures(figures, directory)
+    if missing:
+        print(f"no pictures: {missing}", file=sys.stderr)
+    if dashboard:
+        show_in_dashboard(settings, run_id, figures)
+    if json:
+        emit({"run_id": run_id, "report": str(page), "pictures": [str(p) for p in pictures], "dashboard": dashboard})
+        return 0
+    print(f"{page}" + (f" and {len(pictures)} pictures" if pictures else ""))
+    if dashboard:
+        print(f"the figures are in the study: optuna-dashboard {without_password(settings.study_url)}")
+    return 0
 
 
-def describe_failure(failure: BaseException | None) -> str:
-    """Say in one sentence what went wrong."""
-    return f"{type(failure).__name__}: {failure}"
+def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Path], str | None]:
+    """Draw every figure as PNG by means of a browser; return the files, or why there are none."""
+    if find_spec("kaleido") is None:
+        return [], "kaleido is not installed: pip install 'evolve-rl[png]'"
+    import plotly.io
+    from choreographer.errors import BrowserFailedError, ChromeNotFoundError
+
+    files = [directory / f"{figure.name}.png" for figure in figures]
+    try:
+        plotly.io.write_images([f.plot for f in figures], files, width=WIDTH, scale=SCALE)
+    except (ChromeNotFoundError, BrowserFailedError, RuntimeError) as error:
+        found = str(error).strip().partition("\n")[0]
+        return [], f"they are drawn by Chrome or Chromium, install one (or set BROWSER_PATH to it): {found}"
+    return files, None
 
 
-def without_password(url: str) -> str:
-    """Write a database URL so that it can be shown."""
-    return make_url(url).render_as_string(hide_password=True)
+def show_in_dashboard(settings: Settings, run_id: str, figures: Sequence[Figure]) -> None:
+    """Put figures into a run's study, where optuna-dashboard shows them."""
+    from optuna_dashboard import save_plotly_graph_object
+
+    try:
+        study = optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
+    except KeyError:
+        url = without_password(settings.study_url)
+        raise BadInput(
+            f"--dashboard: {url} has no study {run_id}; make it: evolve lineage rebuild {run_id}, or name the "
+            "database by --study"
+        ) from None
+    for figure in figures:
+        titled = go.Figure(figure.plot).update_layout(title=figure.title, height=None, margin_t=110)
+        save_plotly_graph_object(study, titled, graph_object_id=figure.name)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--output {directory}: {error.strerror}; name a directory that can be written") from None

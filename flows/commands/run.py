@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from evo_core.config import RunConfig
-from flows.commands.report import Report
+from flows.commands.ending import Report
 from flows.output import emit
 from flows.server import configured_api, prefect_api
 from flows.settings import BadInput, Settings

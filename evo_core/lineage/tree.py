@@ -1,0 +1,100 @@
+"""Who descends from whom, and what every step was worth. Pure: COMMITs in, numbers out."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from evo_core.records import Generation, Member
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much fitter a member is than its parent, and the standard error of that (None: single episodes)."""
+
+    value: float
+    se: float | None
+
+
+class Lineage:
+    """The family tree of a run, as far as its COMMITs go.
+
+    `members` by name, in order of birth; `steps`: training steps of the whole population up to the end of each
+    generation. LookupError where a name is unknown.
+    """
+
+    def __init__(self, commits: Iterable[Generation]) -> None:
+        self.commits = [commit for commit in commits if commit.members]
+        self.members = {member.uid: member for commit in self.commits for member in commit.members}
+        self.steps = {commit.generation: commit.train_steps for commit in self.commits}
+
+    def __getitem__(self, uid: str) -> Member:
+        """Find a member by its name."""
+        if uid not in self.members:
+            known = f"{next(iter(self.members))} to {next(reversed(self.members))}" if self.members else "none yet"
+            raise LookupError(f"member {uid!r}: expected the name of a finished member, such as g0003/m05; got {known}")
+        return self.members[uid]
+
+    def parent(self, member: Member) -> Member | None:
+        """Find a member's parent; founders have none."""
+        return self.members[member.offspring.parent] if member.offspring.parent else None
+
+    def line(self, uid: str) -> tuple[Member, ...]:
+        """Follow a member's line of descent: its founder first, itself last."""
+        line = [self[uid]]
+        while (parent := self.parent(line[-1])) is not None:
+            line.append(parent)
+        return tuple(reversed(line))
+
+    def gain(self, member: Member) -> Gain | None:
+        """Compare a member's fitness with its parent's; None for founders and where either failed."""
+        parent = self.parent(member)
+        if parent is None or member.evaluation is None or parent.evaluation is None:
+            return None
+        errors = [member.evaluation.fitness_sem, parent.evaluation.fitness_sem]
+        se = None if None in errors else math.hypot(*(error for error in errors if error is not None))
+        return Gain(member.evaluation.fitness - parent.evaluation.fitness, se)
+
+    @cached_property
+    def children(self) -> dict[str, list[Member]]:
+        """Members by the name of their parent."""
+        children: dict[str, list[Member]] = defaultdict(list)
+        for member in self.members.values():
+            if member.offspring.parent:
+                children[member.offspring.parent].append(member)
+        return dict(children)
+
+    @cached_property
+    def founders(self) -> dict[str, str]:
+        """The name of every member's founder."""
+        founders: dict[str, str] = {}
+        for uid, member in self.members.items():  # parents were born before
+            founders[uid] = founders[member.offspring.parent] if member.offspring.parent else uid
+        return founders
+
+    @cached_property
+    def alive(self) -> set[str]:
+        """Names of the members that have a line to the offspring of the last COMMIT; all others are extinct."""
+        alive: set[str] = set()
+        if self.commits:
+            for child in self.commits[-1].offspring:
+                uid = child.parent
+                while uid and uid not in alive:
+                    alive.add(uid)
+                    uid = self.members[uid].offspring.parent
+        return alive
+
+    def common_ancestor(self, one: str, other: str) -> Member | None:
+        """Find the last member that two lines share; None when they descend from different founders."""
+        shared = None
+        for a, b in zip(self.line(one), self.line(other), strict=False):
+            if a.uid != b.uid:
+                break
+            shared = a
+        return shared
+
+
+def mutated(members: Sequence[Member]) -> list[Member]:
+    """Leave out the members that are as their parents were."""
+    return [member for member in members if member.offspring.mutation.kind != "none"]

@@ -1,0 +1,80 @@
+"""What mutations were worth: their offspring against unmutated siblings of the same parent.
+
+A child's fitness is mostly its parent's. Siblings share the parent, its weights and the evaluation seeds, so what is
+left between a mutated and an unmutated one is the mutation, and noise.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from evo_core.lineage.tree import Lineage
+from evo_core.records import Member
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Mean difference in fitness to unmutated siblings.
+
+    `ci95`: bootstrap interval over families, whose members are not independent; None for fewer than three families.
+    `count` offspring were compared, `failed` ones were not.
+    """
+
+    name: str
+    mean: float
+    ci95: tuple[float, float] | None
+    count: int
+    families: int
+    failed: int
+
+
+def by_kind(member: Member) -> str:
+    """Name a member's kind of mutation."""
+    return member.offspring.mutation.kind
+
+
+def by_part(member: Member) -> str:
+    """Name what a member's mutation changed."""
+    mutation = member.offspring.mutation
+    return f"{mutation.kind} {mutation.what}" if mutation.what else mutation.kind
+
+
+def mutation_worth(lineage: Lineage, rng: np.random.Generator, name: Callable[[Member], str] = by_kind) -> list[Worth]:
+    """Measure every kind of mutation that had siblings to compare with, the most frequent first."""
+    differences: dict[str, list[list[float]]] = defaultdict(list)
+    failed: dict[str, int] = defaultdict(int)
+    for siblings in lineage.children.values():
+        control = [s.fitness for s in siblings if s.offspring.mutation.kind == "none" and s.fitness is not None]
+        family: dict[str, list[float]] = defaultdict(list)
+        for child in siblings:
+            if child.offspring.mutation.kind == "none":
+                continue
+            if child.fitness is None:
+                failed[name(child)] += 1
+            elif control:
+                family[name(child)].append(child.fitness - float(np.mean(control)))
+        for key, found in family.items():
+            differences[key].append(found)
+    worths = [_worth(key, families, failed[key], rng) for key, families in sorted(differences.items())]
+    return sorted(worths, key=lambda worth: -worth.count)
+
+
+def _worth(name: str, families: list[list[float]], failed: int, rng: np.random.Generator) -> Worth:
+    sums, counts = np.array([sum(f) for f in families]), np.array([float(len(f)) for f in families])
+    interval = None
+    if len(families) >= 3 and np.ptp(sums / counts) > 0:
+
+        def mean(s: np.ndarray, n: np.ndarray, axis: int) -> np.ndarray:
+            ratio: np.ndarray = s.sum(axis=axis) / n.sum(axis=axis)
+            return ratio
+
+        result = bootstrap(
+            (sums, counts), mean, paired=True, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
+        ).confidence_interval
+        interval = (float(result.low), float(result.high))
+    return Worth(name, float(sums.sum() / counts.sum()), interval, int(counts.sum()), len(families), failed)

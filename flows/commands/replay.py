@@ -1,0 +1,70 @@
+"""evolve replay: does the winner's schedule train other agents as well, or was the winner lucky?"""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from evo_core.lineage.tree import Lineage
+from evo_core.replay import Replay, ReplayKind, replay_seeds
+from flows.commands.run import Operational, read_settings
+from flows.output import emit
+from flows.report.transfer import transfer_of
+from flows.report.view import winner_of
+from flows.runs import open_ref
+from flows.server import configured_api, prefect_api
+from flows.settings import BadInput, Settings
+from tasks.ref import RunRef
+
+
+def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool, json: bool) -> int:
+    """Replay a run's winner; exit code 1 when every replay failed."""
+    if seeds < 1:
+        raise BadInput(f"--seeds: expected at least 1, got {seeds}")
+    settings = read_settings(operational)
+    settings.check_reach(configured_api())
+    settings.export()
+    ref = open_ref(run_id)
+    ref.environment()  # refuses before anything is started
+    kind: ReplayKind = "fixed" if fixed else "schedule"
+    winner, confirmed = winner_of(ref, Lineage(ref.open().commits()))
+    console = Console(stderr=json)
+    replays = _stored(ref, winner, kind, seeds)
+    if len(replays) < seeds:
+        console.print(f"replaying {winner} on {seeds} seeds …", style="dim")
+        replays = _play(settings, run_id, winner, kind, seeds)
+    transfer = transfer_of(replays, confirmed, np.random.default_rng(ref.config.seed))
+    if json:
+        emit(
+            {
+                "run_id": run_id,
+                "winner": winner,
+                "kind": kind,
+                "seeds": replay_seeds(ref.config, seeds),
+                "means": transfer.means,
+                "mean": transfer.mean,
+                "ci95": transfer.ci95,
+                "as_good": transfer.as_good,
+                "failed": transfer.failed,
+                "winner_confirmed": confirmed.model_dump(mode="json") if confirmed else None,
+            }
+        )
+    else:
+        console.print(transfer.describe(confirmed), highlight=False)
+    return 0 if transfer.means else 1
+
+
+def _stored(ref: RunRef, winner: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
+    return ref.open().replays(winner, kind)[:count]
+
+
+def _play(settings: Settings, run_id: str, winner: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_api():
+        from flows.engine import open_engine
+        from flows.replay import replay_winner
+
+        with open_engine(settings, count, lambda uid, steps: None) as runner:
+            found: Sequence[Replay] = replay_winner.with_options(task_runner=runner)(run_id, winner, kind, count)
+    return found

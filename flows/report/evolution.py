@@ -1,0 +1,180 @@
+"""Figures of what happened: fitness, the family tree, and the schedules that evolution found."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from evo_core.lineage.tree import Lineage
+from evo_core.records import Member
+from flows.display import describe_mutation
+from flows.report.style import BLUE, GREY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
+from flows.report.view import RunView
+from tasks.study import parameters
+
+Point = tuple[float, float]
+LINEAR_RATIO = 20
+"""Values that differ by more than this factor are shown on a logarithmic axis."""
+
+
+def fitness(view: RunView) -> Figure:
+    """Every member's fitness with its standard error, and the line that won."""
+    lineage = view.lineage
+    members = [member for member in lineage.members.values() if member.evaluation]
+    x = [lineage.steps[member.offspring.generation] for member in members]
+    plot = go.Figure()
+    plot.add_trace(
+        go.Scattergl(
+            x=x,
+            y=[member.fitness for member in members],
+            error_y={"array": [m.evaluation.fitness_sem or 0 for m in members if m.evaluation], "thickness": 1},
+            mode="markers",
+            marker={"size": 5, "color": GREY},
+            text=[_hover(lineage, member) for member in members],
+            hoverinfo="text",
+            name="members ± standard error",
+        )
+    )
+    plot.add_trace(_line(view, "line that won"))
+    if view.config.training.target is not None:
+        plot.add_hline(view.config.training.target, line_dash="dot", line_color=RED, annotation_text="target")
+    return Figure(
+        "fitness",
+        "Fitness of all members",
+        "Each dot is a member's mean return over its evaluation episodes, its bar one standard error; the thick line "
+        "leads through the ancestors of the agent that won.",
+        styled(plot, STEPS, "fitness"),
+    )
+
+
+def family_tree(view: RunView) -> Figure:
+    """Every birth as an edge from parent to child, coloured by what mutated."""
+    lineage = view.lineage
+    dead: list[Point | None] = []
+    living: dict[str, list[Point | None]] = defaultdict(list)
+    alive = lineage.alive | {member.uid for member in lineage.line(view.winner)}
+    for member in lineage.members.values():
+        parent = lineage.parent(member)
+        if parent is None or member.fitness is None or parent.fitness is None:
+            continue
+        edges = living[member.offspring.mutation.kind] if member.uid in alive else dead
+        edges += [_point(lineage, parent), _point(lineage, member), None]
+    plot = go.Figure(_edges(dead, PALE, "extinct", 1))
+    plot.add_trace(_line(view, "line that won", width=7, color="rgba(240,228,66,0.8)"))
+    for kind, edges in living.items():
+        plot.add_trace(_edges(edges, KINDS[kind], LABELS[kind], 2))
+    shown = [member for member in lineage.members.values() if member.uid in alive and member.fitness is not None]
+    plot.add_trace(
+        go.Scatter(
+            x=[_point(lineage, m)[0] for m in shown],
+            y=[m.fitness for m in shown],
+            mode="markers",
+            marker={"size": 6, "color": [KINDS[m.offspring.mutation.kind] for m in shown]},
+            text=[_hover(lineage, m) for m in shown],
+            hoverinfo="text",
+            showlegend=False,
+        )
+    )
+    return Figure(
+        "family_tree",
+        "Family tree",
+        "Each edge leads from a parent to its child and has the colour of the child's mutation; lines that left no "
+        "descendants are grey, and the marked path is the one that won.",
+        styled(plot, STEPS, "fitness", 520),
+    )
+
+
+def schedules(view: RunView) -> Figure:
+    """How every parameter moved along the line that won, and in the population."""
+    lineage = view.lineage
+    varying = _varying(list(lineage.members.values()))
+    plot = make_subplots(
+        rows=max(1, -(-len(varying) // 2)),
+        cols=2,
+        subplot_titles=varying,
+        horizontal_spacing=0.12,
+        vertical_spacing=0.1,
+    )
+    for number, name in enumerate(varying):
+        _schedule(plot, view, name, {"row": number // 2 + 1, "col": number % 2 + 1}, first=number == 0)
+    styled(plot, height=90 + 210 * max(1, -(-len(varying) // 2)))
+    return Figure(
+        "schedules",
+        "Schedules that evolution found",
+        "The line is the value that the ancestors of the winner had, the band holds 80 % of the population: where the "
+        "line leaves the band, selection found something, and where the band is narrow, everybody agreed.",
+        plot,
+    )
+
+
+def _schedule(plot: go.Figure, view: RunView, name: str, cell: dict[str, int], *, first: bool) -> None:
+    lineage = view.lineage
+    x = [commit.train_steps for commit in lineage.commits]
+    values = [[_value(member, name) for member in commit.members] for commit in lineage.commits]
+    low, high = (np.array([np.quantile(v, q) for v in values]) for q in (0.1, 0.9))
+    line = lineage.line(view.winner)
+    band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": PALE, "mode": "lines"}
+    plot.add_trace(
+        go.Scatter(**band, line={"width": 0}, hoverinfo="skip", name="10–90 % of the population", showlegend=first),
+        **cell,
+    )
+    plot.add_trace(
+        go.Scatter(
+            x=[lineage.steps[member.offspring.generation] for member in line],
+            y=[_value(member, name) for member in line],
+            mode="lines+markers",
+            line={"color": BLUE, "width": 2, "shape": "vh"},
+            marker={"size": 4},
+            name="line that won",
+            showlegend=first,
+        ),
+        **cell,
+    )
+    everything = np.concatenate([np.array(v, float) for v in values])
+    if everything.min() > 0 and everything.max() / everything.min() > LINEAR_RATIO:
+        plot.update_yaxes(type="log", **cell)
+
+
+def _varying(members: Sequence[Member]) -> list[str]:
+    """Name the numeric parameters that are not the same for everyone: genes first, then sizes of the network."""
+    first = parameters(members[0].offspring.genome)
+    found = {name: {_value(member, name) for member in members} for name in first if name != "activation"}
+    return [name for name, values in found.items() if len(values) > 1]
+
+
+def _value(member: Member, name: str) -> float:
+    genome = member.offspring.genome
+    return float(genome.hyperparameters[name] if name in genome.hyperparameters else parameters(genome)[name])
+
+
+def _point(lineage: Lineage, member: Member) -> Point:
+    assert member.fitness is not None
+    return lineage.steps[member.offspring.generation], member.fitness
+
+
+def _line(view: RunView, name: str, width: int = 3, color: str = ORANGE) -> go.Scatter:
+    points = [_point(view.lineage, m) for m in view.lineage.line(view.winner) if m.fitness is not None]
+    x, y = zip(*points, strict=True)
+    return go.Scatter(x=x, y=y, mode="lines", line={"color": color, "width": width}, name=name, hoverinfo="skip")
+
+
+def _edges(points: list[Point | None], color: str, name: str, width: float) -> go.Scattergl:
+    """Draw many edges as one trace; None lifts the pen."""
+    x, y = ([None if point is None else point[axis] for point in points] for axis in (0, 1))
+    return go.Scattergl(x=x, y=y, mode="lines", line={"color": color, "width": width}, name=name, hoverinfo="skip")
+
+
+def _hover(lineage: Lineage, member: Member) -> str:
+    offspring, gain = member.offspring, lineage.gain(member)
+    lines = [
+        f"<b>{member.uid}</b> from {offspring.parent or 'nobody'}",
+        describe_mutation(offspring.mutation),
+        f"fitness {member.fitness:.4g}{f' ({gain.value:+.4g})' if gain else ''}",
+        *(f"{name} {value:.4g}" for name, value in offspring.genome.hyperparameters.items()),
+    ]
+    return "<br>".join(lines)
+
+
+FIGURES: tuple[Callable[[RunView], Figure], ...] = (fitness, family_tree, schedules)

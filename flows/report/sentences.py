@@ -1,0 +1,98 @@
+"""A member's history in sentences, and the difference between two members."""
+
+from evo_core.lineage.tree import Gain, Lineage, mutated
+from evo_core.records import Member
+from flows.display import describe_mutation, describe_score
+from tasks.study import parameters
+
+LARGEST = 3
+"""Steps of a line that are worth telling."""
+
+
+def explain(lineage: Lineage, uid: str) -> list[str]:
+    """Tell where a member comes from, what its line gained by what, and what became of it."""
+    member, line = lineage[uid], lineage.line(uid)
+    steps = mutated(line[1:])
+    said = [_origin(line, len(steps))]
+    gains = [(gain, step) for step in steps if (gain := lineage.gain(step)) is not None]
+    largest = sorted(gains, key=lambda pair: -pair[0].value)[:LARGEST]
+    for number, (gain, step) in enumerate(pair for pair in largest if pair[0].value > 0):
+        said.append(f"{'Largest gain' if not number else 'Then'}: {_step(lineage, step, gain)}.")
+    if gains and (worst := min(gains, key=lambda pair: pair[0].value))[0].value < 0:
+        said.append(f"Largest loss: {_step(lineage, worst[1], worst[0])}.")
+    if member.offspring.mutation.kind != "none":
+        said.append(f"Its own mutation: {describe_mutation(member.offspring.mutation)}.")
+    said.append(_result(lineage, member))
+    said.append(_fate(lineage, uid))
+    return said
+
+
+def describe_gain(gain: Gain) -> str:
+    """Write a gain with its sign and standard error."""
+    return f"{gain.value:+.1f}" if gain.se is None else f"{gain.value:+.1f} ± {gain.se:.1f}"
+
+
+def describe_difference(lineage: Lineage, one: str, other: str) -> list[tuple[str, str, str]]:
+    """List what differs between two members: name, value of the one, value of the other."""
+    a, b = lineage[one], lineage[other]
+    rows = [("fitness", _score(a), _score(b)), ("training steps", _steps(a), _steps(b))]
+    before, after = (parameters(member.offspring.genome) for member in (a, b))
+    for name in sorted({*before, *after}):
+        values = [
+            f"{p[name]:.4g}" if isinstance(p.get(name), float) else str(p.get(name, "–")) for p in (before, after)
+        ]
+        if values[0] != values[1]:
+            rows.append((name, *values))
+    return rows
+
+
+def describe_kinship(lineage: Lineage, one: str, other: str) -> str:
+    """Say how two members are related."""
+    ancestor = lineage.common_ancestor(one, other)
+    if ancestor is None:
+        return (
+            f"{one} and {other} descend from different founders, {lineage.founders[one]} and {lineage.founders[other]}."
+        )
+    if ancestor.uid in (one, other):
+        old, young = (one, other) if ancestor.uid == one else (other, one)
+        return f"{old} is an ancestor of {young}." if old != young else f"{one} is one and the same member."
+    return f"The last ancestor that {one} and {other} share is {ancestor.uid}."
+
+
+def _origin(line: tuple[Member, ...], mutations: int) -> str:
+    uid, founder = line[-1].uid, line[0].uid
+    if len(line) == 1:
+        return f"{uid} is a founder."
+    born = f"{len(line) - 1} generation{'s' if len(line) > 2 else ''}"
+    return f"{uid} descends from founder {founder} through {born} and {mutations} mutation{'s' * (mutations != 1)}."
+
+
+def _step(lineage: Lineage, member: Member, gain: Gain) -> str:
+    what = describe_mutation(member.offspring.mutation)
+    steps = lineage.steps[member.offspring.generation]
+    return f"{what} at {steps:,} training steps of the population ({member.uid}), {describe_gain(gain)}"
+
+
+def _result(lineage: Lineage, member: Member) -> str:
+    if member.failure is not None:
+        return f"It failed: {member.failure.reason} at step {member.failure.step}."
+    gain = lineage.gain(member)
+    against = f", {describe_gain(gain)} against its parent {member.offspring.parent}" if gain else ""
+    return f"It was trained for {_steps(member)} steps along its line and reached {_score(member)}{against}."
+
+
+def _fate(lineage: Lineage, uid: str) -> str:
+    children = lineage.children.get(uid, [])
+    if lineage[uid].offspring.generation == lineage.commits[-1].generation:
+        return "It is in the last generation so far."
+    if not children:
+        return "It had no offspring."
+    return f"It had {len(children)} offspring; its line {'lives' if uid in lineage.alive else 'is extinct'}."
+
+
+def _score(member: Member) -> str:
+    return describe_score(member.evaluation.fitness, member.evaluation.fitness_sem) if member.evaluation else "failed"
+
+
+def _steps(member: Member) -> str:
+    return f"{member.offspring.lineage_steps + member.training.steps:,}"

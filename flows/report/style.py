@@ -1,0 +1,53 @@
+"""How figures look, and what every figure comes with."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+)
+GREY, PALE, INK = "#9a9a9a", "rgba(150,150,150,0.35)", "#222222"
+KINDS = {"none": INK, "rl_hp": BLUE, "architecture": ORANGE, "parameters": GREEN, "activation": PURPLE}
+"""Colour of every kind of mutation."""
+
+LABELS = {
+    "none": "unmutated",
+    "rl_hp": "hyperparameter",
+    "architecture": "architecture",
+    "parameters": "weights",
+    "activation": "activation",
+}
+STEPS = "training steps (population)"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure, its title, and one sentence that says how to read it. `name` names its file."""
+
+    name: str
+    title: str
+    reading: str
+    plot: go.Figure
+
+
+def styled(plot: go.Figure, x: str = "", y: str = "", height: int = 420) -> go.Figure:
+    """Give a figure the look of all figures."""
+    plot.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 10, "r": 10, "t": 70, "b": 10},
+        legend={"orientation": "h", "yref": "container", "yanchor": "top", "y": 1, "xanchor": "left", "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        hovermode="closest",
+    )
+    plot.update_xaxes(automargin=True, title_text=x or None)
+    plot.update_yaxes(automargin=True, title_text=y or None)
+    return plot

@@ -1,0 +1,147 @@
+"""evolve report and evolve lineage on runs as they stand in a store."""
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import optuna
+import pytest
+
+from evo_core.records import Generation
+from flows import cli
+from tasks.study import open_storage, rebuild_study
+from tests.flows.conftest import Cli
+from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
+from tests.services import chromium
+
+FIGURES = {"fitness", "family_tree", "schedules", "worth", "importance", "health", "cost", "workers"}
+
+
+@dataclass
+class Told:
+    """A directory whose store has a run that is finished, one that is not, and one that has only begun."""
+
+    directory: Path
+    commits: list[Generation]
+    capfd: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, expect: int = 0) -> str:
+        """Run a command in this process; return what it prints, or says when it is refused."""
+        self.capfd.readouterr()
+        assert cli._main(list(arguments)) == expect
+        out, err = self.capfd.readouterr()
+        return err if expect else out
+
+    @property
+    def winner(self) -> str:
+        """Whom the finished run delivers."""
+        return self.commits[-1].elite.uid
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("told")
+    config = make_lineage_config(8, 10)
+    commits = make_commits(config, learns_by_lr_and_gamma)
+    for run_id, stop in (("whole", 11), ("running", 2), ("new", 1)):
+        store_lineage((directory / "runs").as_uri(), run_id, config, commits[:stop])
+    return directory, config, commits
+
+
+@pytest.fixture
+def told(stored, capfd, monkeypatch):
+    directory, _, commits = stored
+    monkeypatch.chdir(directory)
+    with patch.dict(os.environ):  # commands export their settings
+        yield Told(directory, commits, capfd)
+
+
+def test_a_report_is_one_page_that_asks_nobody(stored):
+    chromium()
+    directory, _, commits = stored
+    command = Cli(directory, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    found = command.json("report", "whole")
+    page = (directory / found["report"]).read_text()
+    for name in FIGURES:
+        assert f'id="{name}"' in page
+    scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.findall(r"""(?:src|href)\s*=|@import|url\(""", scripts)
+    assert commits[-1].elite.uid in page
+    assert {name.rpartition("/")[2] for name in found["pictures"]} == {f"{name}.png" for name in FIGURES}
+    assert all((directory / name).stat().st_size > 10_000 for name in found["pictures"])
+
+
+def test_a_report_of_a_run_that_is_not_finished(told, monkeypatch):
+    monkeypatch.setattr("flows.commands.report.find_spec", lambda name: None)
+    told("report", "running", "--output", "out")
+    page = (told.directory / "out" / "report.html").read_text()
+    assert told.commits[1].elite.uid in page and "unfinished" in page and "no mutated member has" in page
+    assert "no generation is finished yet" in told("report", "new", expect=2)
+    assert "did you mean whole" in told("report", "wohle", expect=2)
+    assert "pip install 'evolve-rl[dashboard]'" in told("report", "whole", "--dashboard", expect=2)
+
+
+def test_without_a_browser_there_is_a_page_and_no_pictures(told, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere/chrome")
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = told("report", "running", "--output", "blind")
+    assert said == "blind/report.html\n"
+    assert [path.name for path in (told.directory / "blind").iterdir()] == ["report.html"]
+
+
+def test_figures_stand_in_the_dashboard(told, stored, monkeypatch):
+    monkeypatch.setattr("flows.commands.report.write_pictures", lambda figures, directory: ([], None))
+    refused = told("report", "whole", "--dashboard", "--study", "nowhere.db", expect=2)
+    assert "make it: evolve lineage rebuild whole" in refused
+    url = f"sqlite:///{told.directory}/runs/study.db"
+    rebuild_study(Cli(told.directory).run_store("whole"), stored[1], url)
+    for _ in range(2):  # the same ones again, not twice as many
+        told("report", "whole", "--dashboard", "--study", "runs/study.db")
+    study = optuna.load_study(study_name="whole", storage=open_storage(url))
+    shown = study._storage.get_study_system_attrs(study._study_id)
+    assert {key.split(":")[2] for key in shown if key.startswith("dashboard:plot_data:")} == FIGURES
+
+
+def test_the_tree_in_the_terminal_shows_who_lives(told):
+    shown = told("lineage", "whole")
+    assert f"winner {told.winner}" in shown and shown.count(told.winner) >= 2
+    assert told("lineage", "whole", "--all").count("/m") > 60 > shown.count("/m")
+
+
+def test_a_member_is_explained(told):
+    story = told("lineage", "whole", told.winner)
+    assert re.search(
+        rf"{told.winner} descends from founder g0001/m\d\d through 9 generations and \d mutations?\.", story
+    )
+    assert re.search(r"Largest gain: .* at [\d,]+ training steps .*, \+\d+\.\d ± 1\.4\.", story)
+    assert "got g0001/m00 to g0010/m07" in told("lineage", "whole", "g0011/m00", expect=2)
+    assert "is a founder" in told("lineage", "whole", "g0001/m02")
+
+
+def test_every_format_names_every_edge(told):
+    members = [member for commit in told.commits for member in commit.members]
+    edges = {(m.offspring.parent, m.uid) for m in members if m.offspring.parent}
+    found = json.loads(told("lineage", "whole", "--format", "json"))
+    assert {(m["parent"], m["uid"]) for m in found["members"] if m["parent"]} == edges
+    assert {m["uid"]: m["fitness"] for m in found["members"]} == {m.uid: m.fitness for m in members}
+    graph = ET.fromstring(told("lineage", "whole", "--format", "graphml", "--all"))
+    tag = "{http://graphml.graphdrawing.org/xmlns}edge"
+    assert {(edge.get("source"), edge.get("target")) for edge in graph.iter(tag)} == edges
+    mermaid = told("lineage", "whole", "--format", "mermaid", "--all")
+    arrows = re.findall(r"^  (\w+) -->(?:\|.*\|)? (\w+)$", mermaid, flags=re.M)
+    assert {tuple(name.replace("_", "/") for name in arrow) for arrow in arrows} == edges
+    told("lineage", "whole", "--format", "html", "--output", "tree.html")
+    assert 'id="family_tree"' in (told.directory / "tree.html").read_text()
+
+
+def test_two_members_are_compared(told):
+    one, other = told.commits[-1].members[0], told.commits[3].members[5]
+    shown = told("lineage", "diff", "whole", one.uid, other.uid)
+    genes = [member.offspring.genome.hyperparameters for member in (one, other)]
+    differing = {name for name in genes[0] if genes[0][name] != genes[1][name]}
+    assert differing and all(name in shown for name in differing | {"fitness", one.uid, other.uid})
+    assert re.search(r"ancestor|founders", shown)
