@@ -16,8 +16,8 @@ from evo_core.policy import Policy
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """One call of an exported policy: its inputs in order to its outputs in order."""
 
-TOLERANCE = 1e-5
-"""Largest difference that rounding explains, in units of the larger of one and the number itself."""
+TOLERANCE = 1e-4
+"""Largest difference that rounding explains in large networks, relative to the larger of one and the number itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def make_agent(kind: str) -> tuple[RunConfig, Agent]:
     state = load_agent(content, spaces).state()
     rng = np.random.default_rng(1)
     weights = {
-        name: weight + 0.5 * torch.from_numpy(rng.standard_normal(weight.shape, np.float32))
+        name: weight + 0.2 * torch.from_numpy(rng.standard_normal(weight.shape, np.float32))
         for name, weight in state.weights.items()
     }
     return config, Agent(replace(state, weights=weights), spaces)
