@@ -42,7 +42,7 @@ class Agent:
     """A network that acts and learns on one device. Learning changes it in place; `state` takes a copy."""
 
     def __init__(self, state: AgentState, spaces: Spaces, device: torch.device | str = "cpu") -> None:
-        self.genome = state.genome
+        self.genome, self.spaces = state.genome, spaces
         self.device = torch.device(device)
         self.network = ActorCritic(state.genome, spaces)
         self.network.load_state_dict(dict(state.weights))

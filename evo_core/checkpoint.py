@@ -5,6 +5,8 @@ One entry only: safetensors writes several in an order that differs from process
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from pydantic import JsonValue, ValidationError
@@ -17,6 +19,7 @@ from evo_core.canonical import canonical_json
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
 from evo_core.normalisation import sound_statistics
+from evo_core.spaces import describe_space, read_space
 
 METADATA = "evolve"
 FORMAT = 1
@@ -28,14 +31,15 @@ class CheckpointError(ValueError):
     """Bytes that are not a whole, finite checkpoint of this format."""
 
 
-def to_bytes(state: AgentState) -> bytes:
-    """Serialise an agent; the same state gives the same bytes in every process."""
+def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyType({})) -> bytes:
+    """Serialise an agent, with whatever the header is to say `beside`; the same gives the same bytes everywhere."""
     tensors = {
         f"{part}/{name}": tensor.contiguous()
         for part in (*_PARTS, _STATISTICS)
         for name, tensor in getattr(state, part).items()
     }
     header: dict[str, JsonValue] = {
+        **beside,
         "format": FORMAT,
         "genome": state.genome.model_dump(mode="json"),
         "optimizer_steps": state.optimizer_steps,
@@ -47,7 +51,7 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     """Parse checkpoint bytes of an agent for these spaces; CheckpointError says what is wrong with them."""
     try:
         tensors = load(content)
-        header = json.loads(_metadata(content)[METADATA])
+        header = _header(content)
         genome = Genome.model_validate(header["genome"])
         steps = header["optimizer_steps"]
         if header["format"] != FORMAT:
@@ -73,8 +77,27 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics)
 
 
-def load_agent(content: bytes, spaces: Spaces, device: torch.device | str = "cpu") -> Agent:
-    """Load an agent from a checkpoint's bytes; CheckpointError says what is wrong with them."""
+def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:
+    """Serialise an agent with the spaces of its environment and a description, so that it can be loaded alone."""
+    spaces = {"observation": agent.spaces.observation, "action": agent.spaces.action}
+    described: dict[str, JsonValue] = {name: describe_space(space) for name, space in spaces.items()}
+    return to_bytes(agent.state(), {"spaces": described, "card": dict(card)})
+
+
+def load_agent(content: bytes, spaces: Spaces | None = None, device: torch.device | str = "cpu") -> Agent:
+    """Load an agent from a checkpoint's bytes; CheckpointError says what is wrong with them.
+
+    An exported file brings its spaces along, a run's checkpoint does not.
+    """
+    if spaces is None:
+        try:
+            described = _header(content)["spaces"]
+            spaces = Spaces(read_space(described["observation"]), read_space(described["action"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"expected a file of `evolve export --format safetensors`, which brings its spaces along ({error!r}); "
+                "load a run's checkpoint with inspect_environment(config).spaces"
+            ) from error
     return Agent(from_bytes(content, spaces), spaces, device)
 
 
@@ -82,8 +105,8 @@ def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{part}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{part}/")}
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """Read the metadata of a safetensors file: an eight-byte length, then a JSON header."""
+def _header(content: bytes) -> dict[str, Any]:
+    """Read our metadata of a safetensors file: an eight-byte length, then a JSON header."""
     size = int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
-    return metadata
+    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][METADATA])
+    return header

@@ -41,11 +41,11 @@ def play_chunk(
     seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
     try:
         with one_thread():
-            returns, steps = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
+            played = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
     except MemberFailure as failure:
         log.warning("%s cannot be confirmed: %s", elite.uid, failure)
         return None
-    return returns.tolist(), steps
+    return played.returns.tolist(), played.steps
 
 
 def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:

@@ -1,7 +1,7 @@
 """Fitness: returns of full episodes, each in an environment of its own with a fresh seed."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,18 +32,41 @@ def confirmation_seeds(config: RunConfig, generation: int) -> list[int]:
     return environment_seeds(rng, config.evaluation.confirm_episodes)
 
 
-def play_episodes(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> tuple[np.ndarray, int]:
-    """Play one episode per seed; return the returns [episodes] and the number of environment steps.
+def report_seeds(config: RunConfig, episodes: int, seed: int | None = None) -> list[int]:
+    """Draw the seeds on which a finished agent is reported, which neither selection nor confirmation draws.
+
+    `seed` is the run's unless another one is given. They are the same for all members, so that members compare.
+    """
+    rng = stream(config.seed if seed is None else seed, 0, POPULATION, Purpose.REPORT)
+    return environment_seeds(rng, episodes)
+
+
+class Episodes(NamedTuple):
+    """Returns and lengths of full episodes, both [episodes]."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all episodes."""
+        return int(self.lengths.sum())
+
+
+def play_episodes(
+    agent: Agent, config: RunConfig, seeds: Sequence[int], on_step: Callable[[SyncEnvs], None] = lambda envs: None
+) -> Episodes:
+    """Play one episode per seed; `on_step` sees the environments after their reset and after every step.
 
     Always stepped in turn, whatever steps the training environments. Finished environments are dropped, so nothing
     is stepped for longer than its episode. Raises MemberFailure when
     an environment raises, when it returns what is not finite, and when the network does.
     """
-    returns, steps = [], 0
+    played: list[Episodes] = []
     for start in range(0, len(seeds), CHUNK):
-        played, steps = _play_chunk(agent, config, seeds[start : start + CHUNK], steps)
-        returns.append(played)
-    return np.concatenate(returns), steps
+        steps = sum(chunk.steps for chunk in played)
+        played.append(_play_chunk(agent, config, seeds[start : start + CHUNK], steps, on_step))
+    return Episodes(*(np.concatenate(parts) for parts in zip(*played, strict=True)))
 
 
 def summarise(returns: np.ndarray, steps: int) -> Evaluation:
@@ -55,33 +78,41 @@ def summarise(returns: np.ndarray, steps: int) -> Evaluation:
 
 def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:
     """Play one episode per seed and summarise."""
-    return summarise(*play_episodes(agent, config, seeds))
+    played = play_episodes(agent, config, seeds)
+    return summarise(played.returns, played.steps)
 
 
-def _play_chunk(agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int) -> tuple[np.ndarray, int]:
+def _play_chunk(
+    agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int, on_step: Callable[[SyncEnvs], None]
+) -> Episodes:
     envs = SyncEnvs(config.env, seeds)
     envs.steps = steps
     try:
-        return _play(agent, config, envs, seeds)
+        return _play(agent, config, envs, seeds, on_step)
     finally:
         envs.close()
 
 
-def _play(agent: Agent, config: RunConfig, envs: SyncEnvs, seeds: Sequence[int]) -> tuple[np.ndarray, int]:
+def _play(
+    agent: Agent, config: RunConfig, envs: SyncEnvs, seeds: Sequence[int], on_step: Callable[[SyncEnvs], None]
+) -> Episodes:
     drawn = not config.evaluation.deterministic
     rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS) if drawn else None
-    returns, alive, length = np.zeros(len(seeds)), np.arange(len(seeds)), 0
-    memory = agent.no_memory(len(seeds))
+    returns, lengths, alive = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64), np.arange(len(seeds))
+    memory, length = agent.no_memory(len(seeds)), 0
+    on_step(envs)
     with torch.inference_mode():
         while len(alive):
             actions, memory = _act(agent, envs, alive, memory, rng)
             rewards, ended = envs.advance_some(alive, actions)
+            on_step(envs)
             length += 1
             returns[alive] += rewards
+            lengths[alive] = length
             cut = config.evaluation.max_steps is not None and length >= config.evaluation.max_steps
             going = ~ended & (not cut)
             alive, memory = alive[going], memory[agent.move(going)]
-    return returns, envs.steps
+    return Episodes(returns, lengths)
 
 
 def _act(

@@ -160,7 +160,7 @@ class Leaf:
                 indices = (values - start).flatten(1).unbind(1)
                 sizes = self.space.nvec.reshape(-1).tolist()
                 return torch.cat([_one_hot(i, n) for i, n in zip(indices, sizes, strict=True)], 1)
-        flat = values if values.ndim == 2 else values.reshape(len(values), -1)
+        flat = values if values.ndim == 2 else values.reshape(values.shape[0], -1)
         return self._scaled(flat) if flat.dtype != torch.float32 else flat
 
     def as_image(self, values: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     SELECT = 7
     CONFIRM = 8
     EVALUATION_ACTIONS = 9
+    REPORT = 10
     RESAMPLE = 11
     REPLAY = 12
 

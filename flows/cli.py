@@ -1,12 +1,13 @@
 """The command line. Nothing heavy is imported before a command runs: `evolve --help` answers at once."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.arguments import DEFAULTS, Json, Member, Operational, Seed, Store, Study
 from flows.output import reserve_stdout
 
 FAILED, BAD_INPUT = 1, 2
@@ -22,35 +23,6 @@ app = App(
 lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
 app.command(lineage)
 
-Store = Annotated[
-    str | None, Parameter(help="Where runs are kept: a directory, file:///… or s3://bucket/prefix [runs].")
-]
-Study = Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")]
-Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Operational:
-    """Where a run is kept and computed; None leaves it to the environment (EVOLVE_STORE, …) and the defaults."""
-
-    store: Store = None
-    study: Study = None
-    engine: Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")] = None
-    workers: Annotated[int | None, Parameter(help="Local worker processes [one per core].")] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
-    member_deadline: Annotated[
-        float | None, Parameter(help="Seconds that training or evaluating one member may take [3600].")
-    ] = None
-    member_memory: Annotated[
-        str | None, Parameter(help="Memory that a worker may take, such as 4GiB [its share of the machine].")
-    ] = None
-    keep_generations: Annotated[
-        int | None, Parameter(help="Release checkpoints that are older, all elites excepted [keep all].")
-    ] = None
-
-
-DEFAULTS = Operational()
 _overrides: dict[str, object] = {}
 
 
@@ -138,6 +110,60 @@ def gc(
     from flows.commands.gc import collect_garbage
 
     return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
+
+
+@app.command
+def export(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    format: Annotated[
+        Literal["onnx", "torchscript", "safetensors"],
+        Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here."),
+    ] = "onnx",
+    output: Annotated[Path | None, Parameter(help="File to write [RUN-MEMBER with the format's suffix].")] = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Write an agent's deterministic policy to one file, from raw observations to actions."""
+    from flows.commands.export import export as write
+
+    return write(run, member, format, output, store, json=json)
+
+
+@app.command
+def evaluate(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    episodes: Annotated[int, Parameter(help="Full episodes to play.")] = 100,
+    seed: Seed = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Score an agent on fresh episodes, which neither selection nor confirmation used."""
+    from flows.commands.evaluate import evaluate as play
+
+    return play(run, member, episodes, seed, store, json=json)
+
+
+@app.command
+def watch(
+    run: str,
+    /,
+    *,
+    member: Member = None,
+    video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
+    episodes: Annotated[int, Parameter(help="Episodes to show.")] = 1,
+    seed: Seed = None,
+    store: Store = None,
+) -> int:
+    """Watch an agent play, in a window or in a video where there is no display."""
+    from flows.commands.watch import watch as show
+
+    return show(run, member, video, episodes, seed, store)
 
 
 @lineage.default
@@ -249,12 +275,12 @@ def _main(tokens: list[str]) -> int:
         return BAD_INPUT
     except (ValueError, RuntimeError) as error:
         from evo_core.loading import ConfigError
-        from flows.settings import BadInput
+        from flows.settings import BadInput, Failed
         from tasks.store.errors import DeniedError, StoreError, UnsafeError
 
         if isinstance(error, ConfigError | BadInput | DeniedError | UnsafeError):
             return _refuse(error)
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | Failed):
             _refuse(error)
             return FAILED
         raise

@@ -25,6 +25,10 @@ class BadInput(ValueError):
     """What the user asked for cannot be done; the message says what to change."""
 
 
+class Failed(RuntimeError):
+    """What the user asked for was tried and did not succeed; the message says why."""
+
+
 class Settings(BaseSettings):
     """Where a run is kept and computed."""
 

@@ -7,6 +7,7 @@ real ones depend on: the seed, the place in the run, the genome and the parent's
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from gymnasium.spaces import Box, Discrete
@@ -15,7 +16,7 @@ from evo_core.canonical import canonical_json, sha256
 from evo_core.config import RunConfig
 from evo_core.confirmation import chunk_count, confirmation
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import BlobRef, Evaluation, Generation, Member, Training
+from evo_core.records import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
 from flows.summary import ended
 from tasks import layout
 from tasks.generation import found_population, release_checkpoints, select_and_mutate
@@ -87,22 +88,27 @@ def run_generation(run: RunRef, head: Generation, order: random.Random | None = 
     return select_and_mutate.fn(run, head, [members[index] for index in sorted(members)])
 
 
-def evolve(run: RunRef, order: random.Random | None = None, keep_generations: int | None = None) -> Generation:
+def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
+    """Confirm an elite as flows/confirmation.py does; a stored score is taken as it is."""
+    store = run.open()
+    record = store.confirmation(elite.generation)
+    if record is None:
+        chunks = [confirm_chunk.fn(run, elite, chunk) for chunk in range(chunk_count(run.config))]
+        record = confirmation(elite, chunks)
+        store.put_confirmation(elite.generation, record)
+    return record
+
+
+def evolve(
+    run: RunRef, order: random.Random | None = None, keep_generations: int | None = None, spaces: Spaces = SPACES
+) -> Generation:
     """Run to the end, or from wherever the store is, as flows/evolve.py does."""
     store = run.open()
     store.store.probe()
     if not store.exists("run.json"):
         store.create_run(run.config)
-
-    def confirm(elite):
-        record = store.confirmation(elite.generation)
-        if record is None:
-            chunks = [confirm_chunk.fn(run, elite, chunk) for chunk in range(chunk_count(run.config))]
-            record = confirmation(elite, chunks)
-            store.put_confirmation(elite.generation, record)
-        return record
-
-    head = store.head() or found_population.fn(run, SPACES)
+    confirm = partial(confirm_elite, run)
+    head = store.head() or found_population.fn(run, spaces)
     while not ended(run.config, head, confirm):
         head = run_generation(run, head, order)
         if keep_generations:

@@ -7,6 +7,7 @@ from rich.console import Console
 from evo_core.loading import ConfigError
 from evo_core.networks.actor_critic import Spaces
 from flows.commands.run import read_settings
+from flows.members import find_member
 from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -15,7 +16,7 @@ from tasks.recomputation import Recomputer
 from tasks.ref import RunRef
 from tasks.repair import Repair, mend_all
 from tasks.run_store import RunStore
-from tasks.store import CorruptError, MissingError, open_store
+from tasks.store import CorruptError, open_store
 from tasks.verification import Finding, Verification, verify
 from tasks.watchdog import Reason
 
@@ -58,11 +59,8 @@ def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int
     ref = open_ref(run_id)
     run, spaces = ref.open(), ref.environment().spaces
     recomputer = _recomputer(ref, run, spaces)
-    try:
-        offspring = recomputer.offspring(uid)
-        stored = run.commit(offspring.generation).members[offspring.index]
-    except MissingError as error:
-        raise BadInput(f"--recompute {uid}: {error}") from None
+    stored = find_member(run, recomputer, uid, "--recompute")
+    offspring = stored.offspring
     if stored.failure is not None and stored.failure.reason in (*get_args(Reason), "lost"):
         raise BadInput(f"--recompute {uid}: every attempt was lost ({stored.failure.reason}): nothing to compare with")
     _, again = recomputer.member(offspring)

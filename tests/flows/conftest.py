@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import pytest
 import yaml
 
 from evo_core.config import RunConfig
+from evo_core.confirmation import deliver
+from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import open_store
+from tests.fake import confirm_elite, evolve
 
 ROOT = Path(__file__).parents[2]
 EVOLVE = Path(sys.executable).parent / "evolve"
@@ -71,6 +76,23 @@ class Cli:
 def cli(tmp_path: Path, prefect_url: str, prefect_home: Path) -> Cli:
     """The command line, with a Prefect server that is already there."""
     return Cli(tmp_path, {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory of the test's own as the working directory; EVOLVE_ variables go with the test."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
+    yield tmp_path
+    for name in [name for name in os.environ if name.startswith("EVOLVE_")]:
+        os.environ.pop(name) if name not in before else os.environ.__setitem__(name, before[name])
+
+
+def make_run(store: Path, run_id: str, config: RunConfig) -> RunRef:
+    """Evolve a whole run in this process, without Prefect's server."""
+    run = RunRef(store.as_uri(), run_id, config, "cpu")
+    deliver(evolve(run, spaces=run.environment().spaces), partial(confirm_elite, run))
+    return run
 
 
 def descendants(pid: int) -> set[int]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from gymnasium import Space
 from torch import Tensor, nn
 
 Array = np.ndarray
@@ -59,9 +61,18 @@ class Distribution(nn.Module, ABC):
     def to_env(self, actions: Array) -> Iterable[Any]:
         """Turn actions into what each environment's step takes."""
 
+    @abstractmethod
+    def to_space(self, actions: Tensor) -> Tensor:
+        """Do what `to_env` does with tensors alone, for exported policies: [N, *space.shape], of the space's type."""
+
     def read_mask(self, mask: Any) -> Array:
         """Turn an environment's action mask into truth values per output; ValueError when nothing is allowed."""
         raise ValueError(f"action_mask: {type(self).__name__} takes no mask")
+
+
+def torch_dtype(space: Space[Any]) -> torch.dtype:
+    """Name the type of a space's elements as torch does."""
+    return torch.from_numpy(np.empty(0, space.dtype)).dtype
 
 
 def masked(outputs: Tensor, masks: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
-from evo_core.networks.distributions.base import FORBIDDEN, ActionTerms, Array, Distribution
+from evo_core.networks.distributions.base import FORBIDDEN, ActionTerms, Array, Distribution, torch_dtype
 
 
 class Categorical(Distribution):
@@ -49,6 +49,10 @@ class Categorical(Distribution):
         shifted: list[int] = (actions + self.start).tolist()
         return shifted
 
+    def to_space(self, actions: Tensor) -> Tensor:
+        """Turn actions into what the environment takes, [N] int64."""
+        return actions + self.start
+
     def read_mask(self, mask: Any) -> Array:
         """Read n numbers, of which zero forbids."""
         return _with_a_choice(_checked(np.asarray(mask), (self.outputs,)).astype(np.bool_), [0])
@@ -73,8 +77,8 @@ class MultiCategorical(Distribution):
             self.options, self.start = (2,) * spaces.flatdim(space), np.zeros(space.shape, np.int64)
         self.outputs = sum(self.options)
         self.action_shape = (len(self.options),)
-        widest = max(self.options)
-        inside = np.arange(widest) < np.array(self.options)[:, None]
+        self.widest = max(self.options)
+        inside = np.arange(self.widest) < np.array(self.options)[:, None]
         place = np.full(inside.shape, self.outputs)
         place[inside] = np.arange(self.outputs)
         # where each option's logit is, the padding's behind the last; and where each logit went
@@ -111,6 +115,11 @@ class MultiCategorical(Distribution):
         shaped: Array = (actions.reshape(-1, *self.start.shape) + self.start).astype(self.space.dtype)
         return shaped
 
+    def to_space(self, actions: Tensor) -> Tensor:
+        """Shape actions as the space has them."""
+        shaped = actions.reshape(-1, *self.start.shape) + torch.as_tensor(self.start)
+        return shaped.to(torch_dtype(self.space))
+
     def read_mask(self, mask: Any) -> Array:
         """Read a mask as Gymnasium's `sample` takes it.
 
@@ -127,7 +136,7 @@ class MultiCategorical(Distribution):
     def _choices(self, logits: Tensor) -> Tensor:
         """Lay logits out as [N, choices, options], padding impossible."""
         padded = nn.functional.pad(logits, (0, 1), value=FORBIDDEN)
-        return padded.index_select(1, self.get_buffer("place")).view(len(logits), len(self.options), -1)
+        return padded.index_select(1, self.get_buffer("place")).view(-1, len(self.options), self.widest)
 
 
 def _parts(mask: Any) -> list[Any]:

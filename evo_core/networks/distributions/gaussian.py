@@ -79,6 +79,14 @@ class DiagonalGaussian(Distribution):
         clipped: Array = np.clip(shaped, self.space.low, self.space.high).astype(self.space.dtype, copy=False)
         return clipped
 
+    def to_space(self, actions: Tensor) -> Tensor:
+        """Shape and clip actions to the space."""
+        return self._clipped(actions.reshape(-1, *self.space.shape))
+
+    def _clipped(self, shaped: Tensor) -> Tensor:
+        low, high = torch.as_tensor(self.space.low), torch.as_tensor(self.space.high)
+        return torch.clamp(shaped.to(low.dtype), low, high)
+
 
 class SquashedGaussian(DiagonalGaussian):
     """Normals u whose tanh, stretched to the space's bounds, is the action (Haarnoja et al. 2018, appendix C).
@@ -123,6 +131,11 @@ class SquashedGaussian(DiagonalGaussian):
         shaped = np.tanh(actions.reshape(-1, *self.space.shape).astype(np.float64)) * self.reach + self.centre
         inside: Array = np.clip(shaped.astype(self.space.dtype), self.space.low, self.space.high)
         return inside
+
+    def to_space(self, actions: Tensor) -> Tensor:
+        """Squash actions into the space."""
+        shaped = actions.reshape(-1, *self.space.shape).to(torch.float64)
+        return self._clipped(shaped.tanh() * torch.as_tensor(self.reach) + torch.as_tensor(self.centre))
 
 
 def _log_slope(u: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""Spaces as JSON, so that a file can say what its agent observes and does without naming code."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Space, spaces
+from pydantic import JsonValue
+
+
+def describe_space(space: Space[Any]) -> dict[str, JsonValue]:
+    """Write a space as JSON. A Box's bounds are one number where they are all equal, and null where there is none."""
+    kind = type(space).__name__
+    match space:
+        case spaces.Dict():
+            return {"kind": kind, "spaces": [[key, describe_space(inner)] for key, inner in space.spaces.items()]}
+        case spaces.Tuple():
+            return {"kind": kind, "spaces": [describe_space(inner) for inner in space.spaces]}
+        case spaces.Box():
+            bounds = {"low": _shorten(space.low), "high": _shorten(space.high)}
+            return {"kind": kind, "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+        case spaces.Discrete():
+            return {"kind": kind, "n": int(space.n), "start": int(space.start)}
+        case spaces.MultiDiscrete():
+            sizes = {"nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist()}
+            return {"kind": kind, "dtype": str(space.dtype), **sizes}
+        case spaces.MultiBinary():
+            return {"kind": kind, "n": space.n if isinstance(space.n, int) else list(space.n)}
+    raise ValueError(f"space {space} has no description")
+
+
+def read_space(described: Any) -> Space[Any]:
+    """Make the space that JSON describes; KeyError, TypeError or ValueError when it describes none."""
+    match described["kind"]:
+        case "Dict":
+            return spaces.Dict([(key, read_space(inner)) for key, inner in described["spaces"]])
+        case "Tuple":
+            return spaces.Tuple([read_space(inner) for inner in described["spaces"]])
+        case "Box":
+            shape, dtype = tuple(described["shape"]), np.dtype(described["dtype"])
+            low, high = (
+                _extend(described["low"], -np.inf, shape, dtype),
+                _extend(described["high"], np.inf, shape, dtype),
+            )
+            return spaces.Box(low, high, shape, dtype.type)
+        case "Discrete":
+            return spaces.Discrete(described["n"], start=described["start"])
+        case "MultiDiscrete":
+            return spaces.MultiDiscrete(described["nvec"], np.dtype(described["dtype"]).type, start=described["start"])
+        case "MultiBinary":
+            return spaces.MultiBinary(described["n"])
+    raise ValueError(f"no space: {described!r:.100}")
+
+
+def _shorten(bounds: np.ndarray) -> JsonValue:
+    def plain(value: float) -> float | None:
+        return value if np.isfinite(value) else None
+
+    if bounds.size and (bounds == bounds.flat[0]).all():
+        return plain(bounds.flat[0].item())
+    return [plain(value) for value in bounds.reshape(-1).tolist()]
+
+
+def _extend(bounds: Any, missing: float, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    values = [missing if bound is None else bound for bound in (bounds if isinstance(bounds, list) else [bounds])]
+    return np.broadcast_to(
+        np.array(values).astype(dtype), int(np.prod(shape)) if len(values) == 1 else len(values)
+    ).reshape(shape)

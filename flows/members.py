@@ -1,0 +1,107 @@
+"""Finding a member of a run, the delivered agent unless another one is named, and loading it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from evo_core.agent import Agent
+from evo_core.checkpoint import load_agent
+from evo_core.config import RunConfig
+from evo_core.failures import MemberFailure
+from evo_core.numerics import one_thread
+from evo_core.records import Member
+from evo_core.records import uid as member_uid
+from flows.commands.run import read_settings
+from flows.runs import open_ref
+from flows.settings import BadInput, Failed
+from flows.summary import finished
+from tasks import layout
+from tasks.recomputation import Recomputer
+from tasks.ref import RunRef
+from tasks.run_store import RunStore
+from tasks.store import MissingError
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A member with its agent, and in words why it is this one."""
+
+    run_id: str
+    config: RunConfig
+    member: Member
+    why: str
+    agent: Agent
+
+    @contextmanager
+    def playing(self) -> Iterator[None]:
+        """Play episodes in the body, on one thread; Failed when the environment breaks."""
+        try:
+            with one_thread():
+                yield
+        except MemberFailure as failure:
+            raise Failed(f"{self.member.uid} cannot be played: {failure}") from failure
+
+
+def choose(run_id: str, uid: str | None, store: str | None) -> Chosen:
+    """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
+
+    A checkpoint that was released is computed again. BadInput when there is no such run, member or checkpoint.
+    """
+    settings = read_settings({"store": store})
+    settings.export()
+    ref = open_ref(run_id)
+    run = ref.open()
+    uid, why = (uid, "asked for") if uid is not None else _delivered(ref, run)
+    spaces = ref.environment().spaces
+    recomputer = Recomputer(run, ref.config, spaces, ref.resolve_device())
+    member = find_member(run, recomputer, uid, "--member")
+    blob = member.training.blob
+    if blob is None or member.failure is not None:
+        reason = member.failure.reason if member.failure else "not trained"
+        raise BadInput(
+            f"--member {uid}: failed ({reason}) and left no agent; `evolve status {run_id}` lists the others"
+        )
+    if run.missing_blobs([blob]):
+        print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
+    agent = load_agent(recomputer.weights(uid, blob), spaces, ref.resolve_device())
+    return Chosen(run_id, ref.config, member, why, agent)
+
+
+def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> Member:
+    """Find a member of a committed generation by its name, such as g0003/m05; BadInput names the flag."""
+    try:
+        offspring = recomputer.offspring(uid)
+        return run.commit(offspring.generation).members[offspring.index]
+    except MissingError:
+        last = member_uid(run.last(layout.commit) or 0, recomputer.config.population.size - 1)
+        raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None
+
+
+def require_episodes(episodes: int, seed: int | None) -> None:
+    """Raise BadInput unless episodes can be played with these numbers."""
+    if episodes < 1:
+        raise BadInput(f"--episodes: expected at least 1, got {episodes}")
+    if seed is not None and seed < 0:
+        raise BadInput(f"--seed: expected a whole number from 0, got {seed}")
+
+
+def require_directory(flag: str, path: Path | None) -> None:
+    """Raise BadInput unless a file can be written there."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")
+
+
+def _delivered(ref: RunRef, run: RunStore) -> tuple[str, str]:
+    done = finished(ref)
+    if done is not None:
+        return done[0].elite.uid, "the delivered agent"
+    head = run.head()
+    if head is None or head.elite is None:
+        raise BadInput(f"run {ref.run_id} has finished no generation yet; `evolve resume {ref.run_id}` goes on with it")
+    return head.elite.uid, f"the elite of generation {head.generation}; the run is not finished"

@@ -1,0 +1,165 @@
+"""evolve evaluate and evolve watch: numbers that repeat, and pictures of the same episodes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import imageio_ffmpeg
+import pytest
+
+from evo_core.evaluation import play_episodes, report_seeds
+from evo_core.numerics import one_thread
+from flows.commands.evaluate import evaluate
+from flows.commands.watch import watch
+from flows.members import choose
+from flows.settings import BadInput, Failed
+from tests import probes
+from tests.conftest import make_config
+from tests.flows.conftest import ROOT, Cli, make_run
+
+LIGHT = {"population.size": 2, "evaluation.confirm_episodes": 2}
+SMALL = {"TimeLimit": {"max_episode_steps": 12}}
+RUNS = {
+    "pole": make_config(**LIGHT, **{"training.max_steps": 1024}),
+    "short": make_config(**LIGHT, **{"training.max_steps": 512, "env.wrappers": [SMALL]}),
+    "lake": make_config(
+        "FrozenLake-v1", **LIGHT, **{"training.max_steps": 512, "env.kwargs": {"is_slippery": False, "map_name": "8x8"}}
+    ),
+    "blind": make_config("Probe/Policy-v0", **LIGHT, **{"training.max_steps": 512}),
+    "faulty": make_config("Probe/Faulty-v0", **LIGHT, **{"training.max_steps": 512, "env.kwargs": {"after": 10**6}}),
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs")
+    for name, config in RUNS.items():
+        make_run(directory, name, config)
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def no_display(monkeypatch, here):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+def scored(capsys, store, run="pole", member=None, episodes=30, seed=None):
+    capsys.readouterr()
+    assert evaluate(run, member, episodes, seed, str(store), json=True) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(store, capsys):
+    first = scored(capsys, store)
+    assert scored(capsys, store) == first
+    other = scored(capsys, store, seed=5)
+    assert {one["seed"] for one in other["played"]}.isdisjoint(one["seed"] for one in first["played"])
+    assert scored(capsys, store, seed=5) == other
+
+
+def test_the_numbers_are_those_of_the_episodes(store, capsys):
+    told, chosen = scored(capsys, store), choose("pole", None, str(store))
+    assert (told["member"], told["why"]) == (chosen.member.uid, "the delivered agent")
+    seeds = report_seeds(chosen.config, 30)
+    with one_thread():
+        played = play_episodes(chosen.agent, chosen.config, seeds)
+    each = [{"seed": s, "return": r, "length": n} for s, r, n in zip(seeds, *played, strict=True)]
+    assert told["played"] == each
+    assert told["mean"] == played.returns.mean()
+    assert all(one["return"] == one["length"] for one in each)  # as CartPole has it
+    assert told["mean_ci95"][0] < told["mean"] < told["mean_ci95"][1]
+
+
+def test_members_play_the_same_episodes(store, capsys):
+    first, second = (scored(capsys, store, member=uid) for uid in ("g0001/m00", "g0001/m01"))
+    assert [one["seed"] for one in first["played"]] == [one["seed"] for one in second["played"]]
+    assert first["played"] != second["played"]
+
+
+def test_people_read_a_table(store, capsys):
+    assert evaluate("pole", "g0001/m00", 1, None, str(store), json=False) == 0
+    said = capsys.readouterr().out
+    assert "g0001/m00 of pole (asked for): 1 fresh episodes, seed 1" in said
+    assert "interquartile mean" in said and "–" in said
+
+
+@pytest.mark.parametrize(
+    ("episodes", "seed", "message"),
+    [(0, None, "--episodes: expected at least 1, got 0"), (1, -1, "--seed: expected a whole number from 0, got -1")],
+)
+def test_numbers_that_make_no_sense_are_refused(store, episodes, seed, message):
+    for command in (
+        lambda: evaluate("pole", None, episodes, seed, str(store), json=False),
+        lambda: watch("pole", None, None, episodes, seed, str(store)),
+    ):
+        with pytest.raises(BadInput, match=message):
+            command()
+
+
+def test_an_environment_that_breaks_ends_the_command_with_its_reason(store, monkeypatch):
+    monkeypatch.setattr(probes.Faulty, "outcome", lambda self, action: (float("nan"), True))
+    with pytest.raises(Failed, match=r"g0001/m0\d cannot be played: nan_reward at step"):
+        evaluate("faulty", None, 3, None, str(store), json=False)
+
+
+def frames_of(path):
+    """What ffmpeg says of a video: its size with its speed, and how many frames it has."""
+    said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    size, fps = re.search(r"Video: h264.* (\d+x\d+).* ([\d.]+) fps", said).groups()
+    return f"{size} {fps}", imageio_ffmpeg.count_frames_and_secs(str(path))[0]
+
+
+def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsys):
+    told = scored(capsys, store, "short", episodes=2)["played"]
+    assert watch("short", None, here / "a.mp4", 2, None, str(store)) == 0
+    said = capsys.readouterr().out
+    about, count = frames_of(here / "a.mp4")
+    assert count == sum(one["length"] + 1 for one in told) <= 2 * 13  # the wrapper's limit holds
+    assert about == "600x400 50"
+    for one in told:
+        assert f"seed {one['seed']}: return {one['return']:.1f} in {one['length']} steps" in said
+
+
+def test_keyword_arguments_of_the_configuration_hold(store, here):
+    assert watch("lake", None, here / "a.mp4", 1, None, str(store)) == 0
+    about, _ = frames_of(here / "a.mp4")
+    assert about == "512x512 4"  # the map of 8 by 8
+
+
+def test_without_a_display_a_video_is_written_and_named(store, here, capsys):
+    assert watch("short", "g0001/m01", None, 1, None, str(store)) == 0
+    assert "no display here: recording short-g0001-m01.mp4" in capsys.readouterr().out
+    assert frames_of(here / "short-g0001-m01.mp4")[1] > 1
+
+
+def test_the_command_prints_one_json_object(store, tmp_path):
+    run = Cli(tmp_path, {"PYTHONPATH": str(ROOT)})
+    assert run.json("evaluate", "short", "--store", str(store), "--episodes", "2")["episodes"] == 2
+
+
+def test_with_a_display_a_window_opens_and_no_file_is_written(store, here, monkeypatch, capsys):
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert watch("short", None, None, 1, None, str(store)) == 0
+    assert "return" in capsys.readouterr().out
+    assert list(here.iterdir()) == []
+
+
+def test_an_environment_without_pictures_is_refused_with_what_it_has(store, here):
+    with pytest.raises(
+        BadInput, match=r"Probe/Policy-v0 cannot be watched: expected render mode rgb_array, it has: none"
+    ):
+        watch("blind", None, None, 1, None, str(store))
+    with pytest.raises(BadInput, match=r"--video a.avi: expected a name that ends in .mp4"):
+        watch("pole", None, here.relative_to(here) / "a.avi", 1, None, str(store))
+    with pytest.raises(BadInput, match="there is no directory"):
+        watch("pole", None, here / "no" / "a.mp4", 1, None, str(store))
+    assert list(here.iterdir()) == []
+
+
+def test_a_missing_package_is_named_with_its_extra(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(BadInput, match=r"pip install 'evolve-rl\[video\]'"):
+        watch("pole", None, None, 1, None, str(store))
