@@ -16,10 +16,9 @@ from evo_core.records import uid as member_uid
 from flows.commands.run import read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed
-from flows.summary import finished
+from flows.summary import delivery
 from tasks import layout
 from tasks.recomputation import Recomputer
-from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import MissingError
 
@@ -53,7 +52,10 @@ def choose(run_id: str, uid: str | None, store: str | None) -> Chosen:
     settings.export()
     ref = open_ref(run_id)
     run = ref.open()
-    uid, why = (uid, "asked for") if uid is not None else _delivered(ref, run)
+    why = "asked for"
+    if uid is None:
+        delivered = delivery(ref)
+        uid, why = delivered.elite.uid, delivered.why
     spaces = ref.environment().spaces
     recomputer = Recomputer(run, ref.config, spaces, ref.resolve_device())
     member = find_member(run, recomputer, uid, "--member")
@@ -95,13 +97,3 @@ def require_directory(flag: str, path: Path | None) -> None:
         raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")
-
-
-def _delivered(ref: RunRef, run: RunStore) -> tuple[str, str]:
-    done = finished(ref)
-    if done is not None:
-        return done[0].elite.uid, "the delivered agent"
-    head = run.head()
-    if head is None or head.elite is None:
-        raise BadInput(f"run {ref.run_id} has finished no generation yet; `evolve resume {ref.run_id}` goes on with it")
-    return head.elite.uid, f"the elite of generation {head.generation}; the run is not finished"

@@ -1,6 +1,7 @@
 """How a run ended; and telling from the store alone whether it has."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from evo_core.config import RunConfig
 from evo_core.confirmation import Confirm, deliver, reaches_target
 from evo_core.records import Confirmation, EliteRef, Generation, record_hash
+from flows.settings import BadInput
 from tasks.ref import RunRef
 
 
@@ -65,6 +67,33 @@ def finished(run: RunRef) -> tuple[RunSummary, Generation] | None:
     except _NotConfirmed:
         pass
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Whom a run delivers; while it is unfinished, the elite so far. `confirmed` is None where it was not played."""
+
+    elite: EliteRef
+    confirmed: Confirmation | None
+    status: str
+
+    @property
+    def why(self) -> str:
+        """Say why it is this one."""
+        if self.status != "unfinished":
+            return "the delivered agent"
+        return f"the elite of generation {self.elite.generation}; the run is not finished"
+
+
+def delivery(run: RunRef) -> Delivery:
+    """Tell whom a run delivers; BadInput before its first generation is finished."""
+    done = finished(run)
+    if done is not None:
+        return Delivery(done[0].elite, done[0].confirmed, done[0].status.replace("_", " "))
+    head = run.open().head()
+    if head is None or head.elite is None:
+        raise BadInput(f"run {run.run_id} has finished no generation yet; `evolve resume {run.run_id}` goes on with it")
+    return Delivery(head.elite, None, "unfinished")
 
 
 def _stored(find: Callable[[int], Confirmation | None]) -> Confirm:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 
-from evo_core.lineage.tree import Lineage
 from evo_core.replay import Replay, ReplayKind, replay_seeds
 from flows.commands.run import Operational, read_settings
 from flows.output import emit
 from flows.report.transfer import transfer_of
-from flows.report.view import winner_of
 from flows.runs import open_ref
 from flows.server import configured_api, prefect_api
 from flows.settings import BadInput, Settings
+from flows.summary import delivery
 from tasks.ref import RunRef
 
 
@@ -28,7 +27,8 @@ def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool
     ref = open_ref(run_id)
     ref.environment()  # refuses before anything is started
     kind: ReplayKind = "fixed" if fixed else "schedule"
-    winner, confirmed = winner_of(ref, Lineage(ref.open().commits()))
+    delivered = delivery(ref)
+    winner, confirmed = delivered.elite.uid, delivered.confirmed
     console = Console(stderr=json)
     replays = _stored(ref, winner, kind, seeds)
     if len(replays) < seeds:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from flows.commands.ending import without_password
 from flows.commands.run import read_settings
+from flows.extras import require_extra
 from flows.output import emit
 from flows.report.page import make_figures, render_page
 from flows.report.style import Figure
@@ -26,8 +27,8 @@ def write_report(
     run_id: str, store: str | None, study: str | None, output: Path | None, *, dashboard: bool, json: bool
 ) -> int:
     """Write report.html and a picture of every figure; with `dashboard`, put the figures into the study too."""
-    if dashboard and find_spec("optuna_dashboard") is None:
-        raise BadInput("--dashboard: optuna-dashboard is not installed: pip install 'evolve-rl[dashboard]'")
+    if dashboard:
+        require_extra("dashboard", "optuna_dashboard")
     settings = read_settings({"store": store, "study": study})
     settings.export()
     ref = open_ref(run_id)

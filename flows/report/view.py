@@ -9,8 +9,7 @@ from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Confirmation, Member
 from evo_core.replay import Replay, ReplayKind
-from flows.settings import BadInput
-from flows.summary import finished
+from flows.summary import delivery
 from tasks.records import Timing
 from tasks.ref import RunRef
 from tasks.run_store import CONNECTIONS, RunStore
@@ -39,35 +38,18 @@ class RunView:
 
 def view_run(ref: RunRef) -> RunView:
     """Read a run; BadInput before its first generation is finished."""
-    store = ref.open()
-    lineage = Lineage(store.commits())
-    summary = finished(ref)
-    winner, confirmed = winner_of(ref, lineage)
+    store, delivered = ref.open(), delivery(ref)
+    lineage, winner = Lineage(store.commits()), delivered.elite.uid
     return RunView(
         run_id=ref.run_id,
         config=ref.config,
         lineage=lineage,
         winner=winner,
-        status=summary[0].status.replace("_", " ") if summary else "unfinished",
-        confirmed=confirmed,
+        status=delivered.status,
+        confirmed=delivered.confirmed,
         replays={kind: store.replays(winner, kind) for kind in get_args(ReplayKind)},
         timings=_timings(store, lineage.members.values()),
     )
-
-
-def winner_of(ref: RunRef, lineage: Lineage) -> tuple[str, Confirmation | None]:
-    """Name whom a run delivers, with its confirmation; while it is unfinished, the last elite.
-
-    BadInput before the first generation is finished.
-    """
-    if not lineage.members:
-        raise BadInput(f"run {ref.run_id}: no generation is finished yet; come back when `evolve status` shows one")
-    summary = finished(ref)
-    if summary is not None:
-        return summary[0].elite.uid, summary[0].confirmed
-    elite = lineage.commits[-1].elite
-    assert elite is not None
-    return elite.uid, None
 
 
 def _timings(store: RunStore, members: Iterable[Member]) -> Timings:
