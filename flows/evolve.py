@@ -10,14 +10,14 @@ from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation, tidy
-from flows.lineage import LineageView
 from flows.observer import observer
 from flows.outages import survives_outages
 from flows.runs import begin_run
 from flows.server import configured_api
 from flows.settings import Settings
 from flows.summary import RunSummary, ended, summarise
-from tasks.generation import found_population
+from flows.views import Views
+from tasks.generation import found_population, record_view
 
 
 @flow(name="evolve", flow_run_name="{config.env.id} · pop {config.population.size} · seed {config.seed}")
@@ -52,16 +52,16 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)
-        lineage = LineageView(run, settings.study_url)
+        views = Views(run, settings, record_view)
         watcher.began(run.run_id, head)
         while not ended(config, head, confirm):
-            lineage.record(head)
+            views.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
-        lineage.record(head)
+        views.record(head)
         summary = summarise(run.run_id, config, head, confirm)
-        lineage.close()
+        behind = views.close(summary)
 
-    return summary.model_copy(update={"lineage_behind": lineage.behind})
+    return summary.model_copy(update={"behind": behind})
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:
