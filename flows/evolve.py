@@ -34,7 +34,10 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
     config, store = run.config, run.open()
 
-    with open_engine(settings, config.population.size, watcher.progressed) as runner:
+    with (
+        open_engine(settings, config.population.size, watcher.progressed) as runner,
+        Views(run, settings, record_view) as views,
+    ):
         generation, confirmation = (
             survives_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
         )
@@ -52,7 +55,6 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)
-        views = Views(run, settings, record_view)
         watcher.began(run.run_id, head)
         while not ended(config, head, confirm):
             views.record(head)

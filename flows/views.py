@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
+from typing import Self
 
 from evo_core.records import Generation
 from flows.faults import tolerated
@@ -45,10 +46,11 @@ class ViewKeeper:
             self._changed.notify()
 
     def end(self, ending: Ending | None = None) -> None:
-        """Say that nothing more comes, and how the run ended if it did; returns at once."""
+        """Say that nothing more comes, and how the run ended if it did; returns at once, and counts once."""
         with self._changed:
-            self._closed, self._ending = True, ending
-            self._changed.notify()
+            if not self._closed:
+                self._closed, self._ending = True, ending
+                self._changed.notify()
 
     def wait(self, wait_s: float = LAST_WAIT_S) -> None:
         """Wait, after `end`, until everything that was asked for is tried; `behind` is final then."""
@@ -107,6 +109,14 @@ class Views:
         for name in settings.trackers:
             makers[f"the {name} tracker"] = partial(_track, name, run, settings)
         self._keepers = [ViewKeeper(name, make, record) for name, make in makers.items()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Let go of every view, also when the run failed; nothing is waited for."""
+        for keeper in self._keepers:
+            keeper.end()
 
     def record(self, head: Generation) -> None:
         """Ask for all views to be brought up to a COMMIT; returns at once."""

@@ -154,9 +154,9 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
     if found is None:
         return None
     summary, head = found
-    views = Views(run, settings, catch_up)
-    views.record(head)
-    return summary.model_copy(update={"behind": views.close(summary)})
+    with Views(run, settings, catch_up) as views:
+        views.record(head)
+        return summary.model_copy(update={"behind": views.close(summary)})
 
 
 def _interrupt(number: int, frame: object) -> None:
