@@ -169,6 +169,24 @@ def doctor(
     return examine(env, config, store, json=json)
 
 
+@app.command(name="import-agilerl")
+def import_agilerl(
+    manifest: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="File to write [print it].")] = None,
+    json: Json = False,
+) -> int:
+    """Turn a configuration of AgileRL's PPO into ours: a manifest, or INIT_HP, MUTATION_PARAMS and NET_CONFIG.
+
+    YAML, JSON, or Python whose dictionaries have these names; Python is read, not run. Everything that has no
+    counterpart, and everything that changes its value, is said.
+    """
+    from flows.commands.import_agilerl import import_manifest
+
+    return import_manifest(manifest, output, json=json)
+
+
 def main() -> None:
     """Run the command line; exit codes: 0 fine, 1 the run failed, 2 bad input, 3 trained, but a view is behind."""
     sys.exit(_main(sys.argv[1:]))
