@@ -3,6 +3,7 @@
 MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME hold; without the first, everything lies in a SQLite database.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Tracker(base.Tracker):
     def begin(self, run: base.TrackedRun) -> int:
         """Find the run and its nested runs, or create them."""
         self._run = run
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or _database(run.directory.parent))
         self._experiment = self._find_experiment(run.directory.parent)
         self._population = self._find_run("population", run.run_id, {})
