@@ -33,7 +33,7 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
     for dotted, value in (overrides or {}).items():
         _set_dotted(merged, dotted, value)
     try:
-        return RunConfig.model_validate({key: _numbers(value) for key, value in merged.items()})
+        return RunConfig.model_validate({key: numbers(value) for key, value in merged.items()})
     except ValidationError as error:
         raise ConfigError(list(dict.fromkeys(_describe(item) for item in error.errors()))) from None
 
@@ -55,13 +55,13 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
-def _numbers(value: object) -> object:
+def numbers(value: object) -> object:
     """Read 1e6 as the number that it is: YAML 1.1 takes it for a word. What goes to the environment stays as it is."""
     if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
         return float(value)
     if isinstance(value, Mapping):
-        return {key: item if key == "kwargs" else _numbers(item) for key, item in value.items()}
-    return [_numbers(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: item if key == "kwargs" else numbers(item) for key, item in value.items()}
+    return [numbers(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _set_dotted(target: dict[str, object], dotted: str, value: object) -> None:

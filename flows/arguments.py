@@ -31,6 +31,9 @@ class Operational:
     keep_generations: Annotated[
         int | None, Parameter(help="Release checkpoints that are older, all elites excepted [keep all].")
     ] = None
+    track: Annotated[
+        str | None, Parameter(help="Trackers, separated by commas: csv, tensorboard, wandb, mlflow [none].")
+    ] = None
 
 
 Member = Annotated[

@@ -10,14 +10,14 @@ from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation, tidy
-from flows.lineage import LineageView
 from flows.observer import observer
 from flows.outages import survives_outages
 from flows.runs import begin_run
 from flows.server import configured_api
 from flows.settings import Settings
 from flows.summary import RunSummary, ended, summarise
-from tasks.generation import found_population
+from flows.views import Views
+from tasks.generation import found_population, record_view
 
 
 @flow(name="evolve", flow_run_name="{config.env.id} · pop {config.population.size} · seed {config.seed}")
@@ -34,7 +34,10 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
     config, store = run.config, run.open()
 
-    with open_engine(settings, config.population.size, watcher.progressed) as runner:
+    with (
+        open_engine(settings, config.population.size, watcher.progressed) as runner,
+        Views(run, settings, record_view) as views,
+    ):
         generation, confirmation = (
             survives_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
         )
@@ -52,16 +55,15 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)
-        lineage = LineageView(run, settings.study_url)
         watcher.began(run.run_id, head)
         while not ended(config, head, confirm):
-            lineage.record(head)
+            views.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
-        lineage.record(head)
+        views.record(head)
         summary = summarise(run.run_id, config, head, confirm)
-        lineage.close()
+        behind = views.close(summary)
 
-    return summary.model_copy(update={"lineage_behind": lineage.behind})
+    return summary.model_copy(update={"behind": behind})
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:

@@ -12,6 +12,9 @@ from pydantic_core import to_jsonable_python
 from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, parse_config
 
+Sections = dict[str, object]
+"""A parsed file."""
+
 
 def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
     """Separate configuration flags (a dot in the name, or --seed) from the command's own; values are read as YAML."""
@@ -33,7 +36,7 @@ def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
 
 def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
     """Read a configuration file and put flags in place of its values; ConfigError says what is wrong."""
-    return parse_config(_read(path) if path else {}, overrides)
+    return parse_config(read_yaml(path, "--config ") if path else {}, overrides)
 
 
 def describe_flags() -> str:
@@ -55,17 +58,20 @@ def _parse(name: str, text: str) -> object:
     return value
 
 
-def _read(path: Path) -> dict[str, object]:
+def read_yaml(
+    path: Path, given_as: str = "", expected: str = "sections such as env: and training:"
+) -> dict[str, object]:
+    """Read a file of sections; ConfigError says where it is wrong. `given_as` names the flag that names it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError([f"--config {path}: there is no such file"]) from None
+        raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"--config {path}: cannot be read: {error}"]) from None
+        raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"--config {path}: not YAML: {_where(error)}"]) from None
+        raise ConfigError([f"{given_as}{path}: not YAML: {_where(error)}"]) from None
     if not isinstance(content, dict):
-        raise ConfigError([f"--config {path}: expected sections such as env: and training:, got {content!r}"])
+        raise ConfigError([f"{given_as}{path}: expected {expected}, got {content!r}"])
     return content
 
 

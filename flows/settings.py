@@ -14,6 +14,7 @@ from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.watchdog import Limits
 
 ENV_PREFIX = "EVOLVE_"
@@ -48,7 +49,7 @@ class Settings(BaseSettings):
     keep_generations: int | None = Field(
         default=None, ge=1, description="Release checkpoints older than this many generations; default: keep all."
     )
-
+    track: str = Field(default="", description="Trackers, separated by commas: csv, tensorboard, wandb, mlflow.")
     env_packages: str = Field(
         default="minigrid",
         description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
@@ -68,6 +69,14 @@ class Settings(BaseSettings):
             raise ValueError(f"expected a directory, or a URL that begins with file:// or s3://, got {value!r}")
         return value
 
+    @field_validator("track")
+    @classmethod
+    def _check_track(cls, value: str) -> str:
+        names = _listed(value)
+        if unknown := [name for name in names if name not in TRACKERS]:
+            raise ValueError(f"expected names out of {', '.join(TRACKERS)}, separated by commas, got {unknown[0]!r}")
+        return ",".join(dict.fromkeys(names))
+
     @property
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
@@ -76,7 +85,20 @@ class Settings(BaseSettings):
     @property
     def packages(self) -> tuple[str, ...]:
         """Packages that may be imported for an environment's sake."""
-        return tuple(name.strip() for name in self.env_packages.split(",") if name.strip())
+        return _listed(self.env_packages)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Trackers that are told of the run."""
+        return _listed(self.track)
+
+    def check_trackers(self) -> None:
+        """Refuse a tracker that is not installed; BadInput names what to install."""
+        for name in self.trackers:
+            try:
+                make_tracker(name)
+            except MissingExtra as error:
+                raise BadInput(f"--track: {error}") from None
 
     def check_reach(self, prefect_api: str | None) -> None:
         """Refuse what workers on other machines could not reach; BadInput says what to set instead."""
@@ -96,9 +118,17 @@ class Settings(BaseSettings):
         """The Optuna database; by default SQLite, in the local store's directory or in ./runs."""
         if self.study is not None:
             return self.study if "://" in self.study else f"sqlite:///{Path(self.study).absolute()}"
+        return f"sqlite:///{self._local_directory / 'study.db'}"
+
+    @property
+    def tracking_directory(self) -> Path:
+        """Where trackers keep what they keep in files: in the local store's directory, or in ./runs."""
+        return self._local_directory / "tracking"
+
+    @property
+    def _local_directory(self) -> Path:
         local = urlsplit(self.store_url)
-        directory = Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()
-        return f"sqlite:///{directory / 'study.db'}"
+        return Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()
 
     def worker_count(self, members: int) -> int:
         """Choose how many local workers serve a population: one per core, and no more than members."""
@@ -115,3 +145,8 @@ class Settings(BaseSettings):
         """Put the settings into this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
             os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    """Read names that are separated by commas."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())

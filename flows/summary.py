@@ -26,7 +26,7 @@ class RunSummary(BaseModel):
     elite: EliteRef
     confirmed: Confirmation | None
     head: str
-    lineage_behind: str | None = None
+    behind: str | None = None
 
 
 class _NotConfirmed(Exception):

@@ -1,4 +1,4 @@
-"""What ends a generation: selection, mutation and COMMIT; then the view of it in the study, and retention."""
+"""What ends a generation: selection, mutation and COMMIT; then the views of it, and retention."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from evo_core.records import Generation, Member
 from tasks import retention
 from tasks.ref import RunRef
 from tasks.store import MissingError
-from tasks.study import StudyRecorder
+from tasks.view import View
 
 
 @task(name="found population", cache_policy=NO_CACHE, persist_result=False)
@@ -39,10 +39,10 @@ def select_and_mutate(run: RunRef, previous: Generation, members: Sequence[Membe
     return commit
 
 
-@task(name="record lineage", cache_policy=NO_CACHE, persist_result=False)
-def record_lineage(recorder: StudyRecorder, head: Generation) -> int:
-    """Add to the study what it lacks; return the number of trials added."""
-    return recorder.catch_up(head)
+@task(name="record", task_run_name="record {name}", cache_policy=NO_CACHE, persist_result=False)
+def record_view(name: str, view: View, head: Generation) -> int:
+    """Add to a view what it lacks; return how much that was."""
+    return view.catch_up(head)
 
 
 @task(name="release checkpoints", cache_policy=NO_CACHE, persist_result=False)

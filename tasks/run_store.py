@@ -155,6 +155,13 @@ class RunStore:
             yield commit
             previous = commit
 
+    def commits_from(self, generation: int, head: Generation) -> Iterator[Generation]:
+        """Read the COMMITs from a generation to a head, which is not read again."""
+        for missing in range(generation, head.generation):
+            yield self.commit(missing)
+        if generation <= head.generation:
+            yield head
+
     def head(self) -> Generation | None:
         """Find the last COMMIT by direct key reads; None before COMMIT 0."""
         last = self.last(layout.commit)

@@ -33,6 +33,7 @@ from evo_core.sections import BoundsConfig
 from tasks.records import Timing
 from tasks.run_store import RunStore
 from tasks.store import CorruptError
+from tasks.view import View
 
 FOUNDERS = "founders"
 """The study's attribute that says by the hash of COMMIT 0 whose it is."""
@@ -53,7 +54,7 @@ class ForeignStudy(RuntimeError):
     """A study of this run's id that records another run."""
 
 
-class StudyRecorder:
+class StudyRecorder(View):
     """Brings a run's study up to date with its store."""
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
@@ -68,10 +69,9 @@ class StudyRecorder:
     def catch_up(self, head: Generation) -> int:
         """Add every trial that is missing up to a COMMIT; return how many were added."""
         added = 0
-        while self._next <= head.generation:
-            commit = head if self._next == head.generation else self._run.commit(self._next)
+        for commit in self._run.commits_from(self._next, head):
             added += sum(self._add(member) for member in commit.members)
-            self._next += 1
+            self._next = commit.generation + 1
         return added
 
     def _first_unrecorded(self) -> int:
@@ -181,17 +181,18 @@ def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistributi
     """Describe a genome's parameters; the same for every trial of a run, whose genomes have the same parts."""
     return {
         **{name: _distribution(name, gene) for name, gene in config.search.items()},
-        **{name: _size_distribution(name, config.network.bounds) for name in _sizes(genome)},
+        **{name: _size_distribution(name, config.network.bounds) for name in sizes(genome)},
         "activation": CategoricalDistribution(list(ACTIVATIONS)),
     }
 
 
 def parameters(genome: Genome) -> dict[str, float | int | str]:
     """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
-    return {**genome.hyperparameters, **_sizes(genome), "activation": genome.activation}
+    return {**genome.hyperparameters, **sizes(genome), "activation": genome.activation}
 
 
-def _sizes(genome: Genome) -> dict[str, int]:
+def sizes(genome: Genome) -> dict[str, int]:
+    """Sum up the sizes of every part of a genome, by names that are the same for all genomes of a run."""
     architecture = genome.architecture
     return {
         **architecture.encoder.sizes("encoder"),

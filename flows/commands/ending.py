@@ -37,10 +37,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 fine, 1 failed or interrupted, 3 trained but the study is behind."""
+        """0 fine, 1 failed or interrupted, 3 trained but a view is behind."""
         if self.summary is None:
             return FAILED
-        return BEHIND if self.summary.lineage_behind else FINE
+        return BEHIND if self.summary.behind else FINE
 
     def as_json(self) -> dict[str, object]:
         """Everything a script needs to know."""
@@ -48,6 +48,8 @@ class Report:
             "store": f"{self.settings.store_url}/{self.run_id}",
             "study": without_password(self.settings.study_url),
         }
+        if self.settings.trackers:
+            where["tracking"] = str(self.settings.tracking_directory)
         common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
         if self.summary is None:
             unknown = ("generations", "train_steps", "eval_steps", "elite", "confirmed", "head")
@@ -79,11 +81,12 @@ class Report:
             f"; evaluated {s.eval_steps:,} steps",
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
             f"lineage     {without_password(self.settings.study_url)}",
+            *([f"tracking    {self.settings.tracking_directory}"] if self.settings.trackers else []),
             f"chain head  {s.head}",
             f"next        {self._command('status', 'store')}",
         ]
-        if s.lineage_behind:
-            lines.append(f"warning     {s.lineage_behind}; {self._command('resume')} brings it up to date")
+        if s.behind:
+            lines.append(f"warning     {s.behind}; {self._command('resume')} brings it up to date")
         return lines
 
     def _advice(self) -> list[str]:

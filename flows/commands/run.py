@@ -39,6 +39,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
+    settings.check_trackers()
     _check_device(settings)
     inspect_environment(config, settings.packages)  # refuses before anything is written
     settings.export()
@@ -54,6 +55,7 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
+    settings.check_trackers()
     settings.export()
     _check_device(settings)
     if change.from_generation is not None:
@@ -142,23 +144,19 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
 
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
-    """Summarise a run that has nothing left to do without starting anything, its study brought up to date."""
-    from flows.faults import tolerated
+    """Summarise a run that has nothing left to do without starting anything, its views brought up to date."""
     from flows.runs import open_run
     from flows.summary import finished
+    from flows.views import Views, catch_up
 
     run = open_run(settings, config, run_id)
     found = finished(run)
     if found is None:
         return None
     summary, head = found
-    faults: list[str] = []
-    with tolerated(faults.append):
-        from tasks.study import StudyRecorder
-
-        StudyRecorder(run.open(), config, settings.study_url).catch_up(head)
-    behind = f"the study lacks generations: {faults[0]}" if faults else None
-    return summary.model_copy(update={"lineage_behind": behind})
+    with Views(run, settings, catch_up) as views:
+        views.record(head)
+        return summary.model_copy(update={"behind": views.close(summary)})
 
 
 def _interrupt(number: int, frame: object) -> None:

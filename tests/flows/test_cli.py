@@ -36,6 +36,7 @@ BAD_INPUT = [
     (("--member-deadline", "0"), "--member-deadline: expected greater than 0"),
     (("--member-memory", "much"), "--member-memory: could not parse value and unit from byte string, got 'much'"),
     (("--keep-generations", "0"), "--keep-generations: "),
+    (("--track", "excel"), "--track: expected names out of csv, tensorboard, wandb, mlflow"),
     (("--seed",), "--seed: expected a value after it"),
     (("--network.encoder.kind", "cnn"), "network.encoder.kind: cnn needs an image"),
 ]

@@ -1,0 +1,1 @@
+"""Configurations of AgileRL's PPO, turned into ours."""

@@ -1,0 +1,141 @@
+"""The views of a run (the Optuna study, trackers), kept beside training: one that fails or hangs stops nothing."""
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Self
+
+from evo_core.records import Generation
+from flows.faults import tolerated
+from flows.observer import observer
+from flows.settings import Settings
+from flows.summary import RunSummary
+from tasks.ref import RunRef
+from tasks.study import StudyRecorder
+from tasks.trackers.recorder import TrackRecorder
+from tasks.view import Ending, View
+
+LAST_WAIT_S = 120.0
+"""How long the end of a run waits for a view."""
+
+Record = Callable[[str, View, Generation], int]
+"""Brings a view, which has a name, up to a COMMIT."""
+
+
+class ViewKeeper:
+    """Keeps one view up to date, in a thread of its own. `behind` says why it lacks something, or is None."""
+
+    def __init__(self, name: str, make: Callable[[], View], record: Record) -> None:
+        self._name, self._make, self._record = name, make, record
+        self._view: View | None = None
+        self._changed = threading.Condition()
+        self._wanted: Generation | None = None
+        self._ending: Ending | None = None
+        self._closed = False
+        self._told: str | None = None
+        self.behind: str | None = None
+        # a daemon, so that a tool that never answers cannot keep the process alive; in this run's Prefect context
+        self._thread = threading.Thread(target=copy_context().run, args=(self._keep_up,), daemon=True)
+        self._thread.start()
+
+    def record(self, head: Generation) -> None:
+        """Ask for the view to be brought up to a COMMIT; returns at once."""
+        with self._changed:
+            self._wanted = head
+            self._changed.notify()
+
+    def end(self, ending: Ending | None = None) -> None:
+        """Say that nothing more comes, and how the run ended if it did; returns at once, and counts once."""
+        with self._changed:
+            if not self._closed:
+                self._closed, self._ending = True, ending
+                self._changed.notify()
+
+    def wait(self, wait_s: float = LAST_WAIT_S) -> None:
+        """Wait, after `end`, until everything that was asked for is tried; `behind` is final then."""
+        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            self.behind = f"{self._name} has not answered for {wait_s:.0f} s"
+            observer().warned(self.behind)
+
+    def _keep_up(self) -> None:
+        while (head := self._next()) is not None:
+            self._try(f"{self._name} lacks generations up to {head.generation}", partial(self._bring_up, head=head))
+        if (ending := self._ending) is not None and self.behind is None:
+            self._try(f"{self._name} does not know how the run ended", lambda view: view.finish(ending))
+        self._let_go()
+
+    def _next(self) -> Generation | None:
+        """Wait for the newest COMMIT that was asked for; None when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted is not None or self._closed)
+            head, self._wanted = self._wanted, None
+            return head
+
+    def _try(self, lacking: str, step: Callable[[View], object]) -> None:
+        """Take a step; a view that fails is a warning, said once, and is opened anew the next time."""
+        self.behind = lacking
+        faults: list[str] = []
+        with tolerated(faults.append):
+            if self._view is None:
+                self._view = self._make()
+            step(self._view)
+            self.behind = self._told = None
+        for reason in faults:
+            self._let_go()
+            self.behind = f"{lacking}: {reason}"
+            if reason != self._told:
+                observer().warned(self.behind)
+            self._told = reason
+
+    def _bring_up(self, view: View, head: Generation) -> None:
+        self._record(self._name, view, head)
+
+    def _let_go(self) -> None:
+        view, self._view = self._view, None
+        if view is not None:
+            with tolerated(lambda reason: observer().warned(f"{self._name} was not closed: {reason}")):
+                view.close()
+
+
+class Views:
+    """All views of a run."""
+
+    def __init__(self, run: RunRef, settings: Settings, record: Record) -> None:
+        makers: dict[str, Callable[[], View]] = {
+            "the study": lambda: StudyRecorder(run.open(), run.config, settings.study_url)
+        }
+        for name in settings.trackers:
+            makers[f"the {name} tracker"] = partial(_track, name, run, settings)
+        self._keepers = [ViewKeeper(name, make, record) for name, make in makers.items()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Let go of every view, also when the run failed; nothing is waited for."""
+        for keeper in self._keepers:
+            keeper.end()
+
+    def record(self, head: Generation) -> None:
+        """Ask for all views to be brought up to a COMMIT; returns at once."""
+        for keeper in self._keepers:
+            keeper.record(head)
+
+    def close(self, summary: RunSummary) -> str | None:
+        """Tell all views how the run ended, and wait for them; return what they lack, None when that is nothing."""
+        for keeper in self._keepers:
+            keeper.end(Ending(summary.status, summary.elite, summary.confirmed))
+        for keeper in self._keepers:
+            keeper.wait()
+        return "; ".join(keeper.behind for keeper in self._keepers if keeper.behind) or None
+
+
+def catch_up(name: str, view: View, head: Generation) -> int:
+    """Bring a view up to a COMMIT, outside of any flow."""
+    return view.catch_up(head)
+
+
+def _track(name: str, run: RunRef, settings: Settings) -> View:
+    return TrackRecorder(name, run.open(), run.config, settings.tracking_directory)
