@@ -27,7 +27,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-# environments that the tests need and the demo does not: MuJoCo, MiniGrid, envpool (1 GB)
+# what the tests need and the demo does not: MuJoCo, MiniGrid, envpool, exporters, trackers, a dashboard (1.5 GB)
 extras: $(VENV)/extras
 
 $(VENV)/extras: $(VENV)/installed requirements-extras.lock

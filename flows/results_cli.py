@@ -54,12 +54,16 @@ def watch(
     video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
     episodes: Annotated[int, Parameter(help="Episodes to show.")] = 1,
     seed: Seed = None,
+    dashboard: Annotated[bool, Parameter(negative="", help="Add the video to the Optuna study.")] = False,
+    track: Annotated[str | None, Parameter(help="Add the video to these trackers.")] = None,
     store: Store = None,
+    study: Study = None,
 ) -> int:
     """Watch an agent play, in a window or in a video where there is no display."""
     from flows.commands.watch import watch as show
 
-    return show(run, member, video, episodes, seed, store)
+    operational = {"store": store, "study": study, "track": track}
+    return show(run, member, video, episodes, seed, operational, dashboard=dashboard)
 
 
 @lineage.default

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         return self._local_directory / "tracking"
 
     @property
+    def artifact_directory(self) -> Path:
+        """Where the study's videos lie: in the local store's directory, or in ./runs."""
+        return self._local_directory / "artifacts"
+
+    @property
     def _local_directory(self) -> Path:
         local = urlsplit(self.store_url)
         return Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import optuna
 import plotly.graph_objects as go
 
-from flows.commands.ending import without_password
 from flows.commands.run import read_settings
 from flows.extras import require_extra
 from flows.output import emit
@@ -16,8 +14,8 @@ from flows.report.page import make_figures, render_page
 from flows.report.style import Figure
 from flows.report.view import view_run
 from flows.runs import open_ref
-from flows.settings import BadInput, Settings
-from tasks.study import open_storage
+from flows.settings import BadInput
+from flows.showing import dashboard_command, open_study, show_figures
 
 WIDTH, SCALE = 1000, 2
 """Width of pictures in points, and pixels per point."""
@@ -32,6 +30,7 @@ def write_report(
     settings = read_settings({"store": store, "study": study})
     settings.export()
     ref = open_ref(run_id)
+    study_shown = open_study(settings, run_id) if dashboard else None
     directory = output or Path("reports") / run_id
     view = view_run(ref)
     figures = make_figures(view)
@@ -41,14 +40,15 @@ def write_report(
     pictures, missing = write_pictures(figures, directory)
     if missing:
         print(f"no pictures: {missing}", file=sys.stderr)
-    if dashboard:
-        show_in_dashboard(settings, run_id, figures)
+    if study_shown is not None:
+        shown = {f.name: go.Figure(f.plot).update_layout(title=f.title, height=None, margin_t=110) for f in figures}
+        show_figures(study_shown, shown)
     if json:
         emit({"run_id": run_id, "report": str(page), "pictures": [str(p) for p in pictures], "dashboard": dashboard})
         return 0
     print(f"{page}" + (f" and {len(pictures)} pictures" if pictures else ""))
     if dashboard:
-        print(f"the figures are in the study: optuna-dashboard {without_password(settings.study_url)}")
+        print(f"the figures are in the study: {dashboard_command(settings)}")
     return 0
 
 
@@ -66,23 +66,6 @@ def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Pat
         found = str(error).strip().partition("\n")[0]
         return [], f"they are drawn by Chrome or Chromium, install one (or set BROWSER_PATH to it): {found}"
     return files, None
-
-
-def show_in_dashboard(settings: Settings, run_id: str, figures: Sequence[Figure]) -> None:
-    """Put figures into a run's study, where optuna-dashboard shows them."""
-    from optuna_dashboard import save_plotly_graph_object
-
-    try:
-        study = optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
-    except KeyError:
-        url = without_password(settings.study_url)
-        raise BadInput(
-            f"--dashboard: {url} has no study {run_id}; make it: evolve lineage rebuild {run_id}, or name the "
-            "database by --study"
-        ) from None
-    for figure in figures:
-        titled = go.Figure(figure.plot).update_layout(title=figure.title, height=None, margin_t=110)
-        save_plotly_graph_object(study, titled, graph_object_id=figure.name)
 
 
 def _make(directory: Path) -> None:

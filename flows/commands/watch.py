@@ -14,9 +14,12 @@ from evo_core.config import RunConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync import SyncEnvs
 from evo_core.evaluation import play_episodes, report_seeds
+from flows.commands.run import Operational, read_settings
 from flows.extras import require_extra
 from flows.members import choose, require_directory, require_episodes
+from flows.runs import open_ref
 from flows.settings import BadInput, Failed
+from flows.showing import attach_video, dashboard_command, open_study, track_video
 
 Mode = Literal["human", "rgb_array"]
 FRAMES_PER_S = 30
@@ -24,17 +27,32 @@ FRAMES_PER_S = 30
 
 
 def watch(
-    run_id: str, member: str | None, video: Path | None, episodes: int, seed: int | None, store: str | None
+    run_id: str,
+    member: str | None,
+    video: Path | None,
+    episodes: int,
+    seed: int | None,
+    operational: Operational,
+    *,
+    dashboard: bool,
 ) -> int:
-    """Show the first of the episodes that `evolve evaluate` plays with the same seed."""
+    """Show the first of the episodes that `evolve evaluate` plays with the same seed.
+
+    A video may be added to the study, and to the trackers that are asked for.
+    """
     require_episodes(episodes, seed)
-    mode: Mode = "human" if video is None and has_display() else "rgb_array"
+    settings = read_settings(operational)
+    settings.check_trackers()
+    settings.export()
+    shared = dashboard or bool(settings.trackers and video)
+    mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
     if mode == "rgb_array":
         require_extra("video", "imageio_ffmpeg")
     if video is not None and video.suffix != ".mp4":
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)
-    chosen = choose(run_id, member, store)
+    chosen = choose(run_id, member, settings.store)
+    study = open_study(settings, run_id) if dashboard else None
     config, fps = _rendered(chosen.config, mode)
     path = video or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}.mp4")
     console = Console(highlight=False, soft_wrap=True)
@@ -51,6 +69,12 @@ def watch(
                 )
     except KeyboardInterrupt:  # the usual end of watching
         return 1
+    if study is not None:
+        attach_video(study, path, settings.artifact_directory)
+        console.print(f"the video is in the study: {dashboard_command(settings)}")
+    if shared and settings.trackers:
+        track_video(open_ref(run_id), settings, path)
+        console.print(f"and with {', '.join(settings.trackers)}")
     return 0
 
 

@@ -62,6 +62,15 @@ class TrackRecorder(View):
         self.close()
         self._write_claim(Claim(founders=self._claim.founders, finished=self._head, place=self._place()))
 
+    def show(self, head: Generation, path: Path, ending: Ending | None) -> None:
+        """Add a picture or video to the tool's run, which is brought up to date first."""
+        self._claim = Claim(founders=self._claim.founders)  # one that was complete is opened again
+        self.catch_up(head)
+        self._opened().media(path)
+        if ending is not None:
+            self.finish(ending)
+        self.close()
+
     def close(self) -> None:
         """Close the tool; what comes later opens it again."""
         if self._open:

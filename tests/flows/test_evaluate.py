@@ -1,12 +1,16 @@
 """evolve evaluate and evolve watch: numbers that repeat, and pictures of the same episodes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from unittest.mock import patch
 
 import imageio_ffmpeg
+import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 
 from evo_core.evaluation import play_episodes, report_seeds
 from evo_core.numerics import one_thread
@@ -14,6 +18,9 @@ from flows.commands.evaluate import evaluate
 from flows.commands.watch import watch
 from flows.members import choose
 from flows.settings import BadInput, Failed
+from tasks.run_store import RunStore
+from tasks.store import open_store
+from tasks.study import rebuild_study
 from tests import probes
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, make_run
@@ -93,7 +100,7 @@ def test_people_read_a_table(store, capsys):
 def test_numbers_that_make_no_sense_are_refused(store, episodes, seed, message):
     for command in (
         lambda: evaluate("pole", None, episodes, seed, str(store), json=False),
-        lambda: watch("pole", None, None, episodes, seed, str(store)),
+        lambda: watch("pole", None, None, episodes, seed, {"store": str(store)}, dashboard=False),
     ):
         with pytest.raises(BadInput, match=message):
             command()
@@ -114,7 +121,7 @@ def frames_of(path):
 
 def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsys):
     told = scored(capsys, store, "short", episodes=2)["played"]
-    assert watch("short", None, here / "a.mp4", 2, None, str(store)) == 0
+    assert watch("short", None, here / "a.mp4", 2, None, {"store": str(store)}, dashboard=False) == 0
     said = capsys.readouterr().out
     about, count = frames_of(here / "a.mp4")
     assert count == sum(one["length"] + 1 for one in told) <= 2 * 13  # the wrapper's limit holds
@@ -124,15 +131,31 @@ def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsy
 
 
 def test_keyword_arguments_of_the_configuration_hold(store, here):
-    assert watch("lake", None, here / "a.mp4", 1, None, str(store)) == 0
+    assert watch("lake", None, here / "a.mp4", 1, None, {"store": str(store)}, dashboard=False) == 0
     about, _ = frames_of(here / "a.mp4")
     assert about == "512x512 4"  # the map of 8 by 8
 
 
 def test_without_a_display_a_video_is_written_and_named(store, here, capsys):
-    assert watch("short", "g0001/m01", None, 1, None, str(store)) == 0
+    assert watch("short", "g0001/m01", None, 1, None, {"store": str(store)}, dashboard=False) == 0
     assert "no display here: recording short-g0001-m01.mp4" in capsys.readouterr().out
     assert frames_of(here / "short-g0001-m01.mp4")[1] > 1
+
+
+def test_a_video_stands_in_the_study_and_with_trackers(store, here, capsys):
+    url, where = f"sqlite:///{here}/study.db", {"store": str(store), "study": f"{here}/study.db", "track": "mlflow"}
+    with pytest.raises(BadInput, match="has no study short; make it: evolve lineage rebuild short"):
+        watch("short", None, None, 1, None, where, dashboard=True)
+    run = RunStore(open_store(store.as_uri()), "short")
+    rebuild_study(run, RUNS["short"], url)
+    with patch.dict(os.environ):
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        assert watch("short", None, here / "a.mp4", 1, None, where, dashboard=True) == 0
+    assert f"--artifact-dir {store}/artifacts" in capsys.readouterr().out
+    shown = get_all_artifact_meta(optuna.load_study(study_name="short", storage=url))
+    assert [meta.filename for meta in shown] == ["a.mp4"]
+    tracked = store / "tracking" / "mlflow"
+    assert [path.name for path in tracked.rglob("*.mp4")] == ["a.mp4"]
 
 
 def test_the_command_prints_one_json_object(store, tmp_path):
@@ -142,7 +165,7 @@ def test_the_command_prints_one_json_object(store, tmp_path):
 
 def test_with_a_display_a_window_opens_and_no_file_is_written(store, here, monkeypatch, capsys):
     monkeypatch.setenv("DISPLAY", ":0")
-    assert watch("short", None, None, 1, None, str(store)) == 0
+    assert watch("short", None, None, 1, None, {"store": str(store)}, dashboard=False) == 0
     assert "return" in capsys.readouterr().out
     assert list(here.iterdir()) == []
 
@@ -151,15 +174,15 @@ def test_an_environment_without_pictures_is_refused_with_what_it_has(store, here
     with pytest.raises(
         BadInput, match=r"Probe/Policy-v0 cannot be watched: expected render mode rgb_array, it has: none"
     ):
-        watch("blind", None, None, 1, None, str(store))
+        watch("blind", None, None, 1, None, {"store": str(store)}, dashboard=False)
     with pytest.raises(BadInput, match=r"--video a.avi: expected a name that ends in .mp4"):
-        watch("pole", None, here.relative_to(here) / "a.avi", 1, None, str(store))
+        watch("pole", None, here.relative_to(here) / "a.avi", 1, None, {"store": str(store)}, dashboard=False)
     with pytest.raises(BadInput, match="there is no directory"):
-        watch("pole", None, here / "no" / "a.mp4", 1, None, str(store))
+        watch("pole", None, here / "no" / "a.mp4", 1, None, {"store": str(store)}, dashboard=False)
     assert list(here.iterdir()) == []
 
 
 def test_a_missing_package_is_named_with_its_extra(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(BadInput, match=r"pip install 'evolve-rl\[video\]'"):
-        watch("pole", None, None, 1, None, str(store))
+        watch("pole", None, None, 1, None, {"store": str(store)}, dashboard=False)

@@ -1,0 +1,61 @@
+"""Showing a run's figures and videos where its other numbers are shown: in optuna-dashboard and in trackers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from flows.commands.ending import without_password
+from flows.settings import BadInput, Settings
+from flows.summary import finished
+from tasks.ref import RunRef
+from tasks.study import open_storage
+from tasks.trackers.recorder import TrackRecorder
+from tasks.view import Ending
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def open_study(settings: Settings, run_id: str) -> optuna.Study:
+    """Open a run's study; BadInput when this database has none."""
+    try:
+        return optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
+    except KeyError:
+        url = without_password(settings.study_url)
+        raise BadInput(
+            f"--dashboard: {url} has no study {run_id}; make it: evolve lineage rebuild {run_id}, or name the "
+            "database by --study"
+        ) from None
+
+
+def dashboard_command(settings: Settings) -> str:
+    """Write the command that shows what was put into a study."""
+    return f"optuna-dashboard {without_password(settings.study_url)} --artifact-dir {settings.artifact_directory}"
+
+
+def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:
+    """Put figures into a study, each in place of the one of its name."""
+    from optuna_dashboard import save_plotly_graph_object
+
+    for name, figure in figures.items():
+        save_plotly_graph_object(study, figure, graph_object_id=name)
+
+
+def attach_video(study: optuna.Study, video: Path, directory: Path) -> None:
+    """Add a video to a study as an artifact; a trial that is finished takes none."""
+    directory.mkdir(parents=True, exist_ok=True)
+    upload_artifact(
+        artifact_store=FileSystemArtifactStore(directory), file_path=str(video), study_or_trial=study, storage=None
+    )
+
+
+def track_video(ref: RunRef, settings: Settings, video: Path) -> None:
+    """Add a video to the run in every tracker that is asked for, each brought up to date first."""
+    head, done = ref.open().head(), finished(ref)
+    assert head is not None
+    ending = Ending(done[0].status, done[0].elite, done[0].confirmed) if done else None
+    for name in settings.trackers:
+        TrackRecorder(name, ref.open(), ref.config, settings.tracking_directory).show(head, video, ending)
