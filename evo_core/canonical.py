@@ -4,21 +4,28 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from pydantic import BaseModel, JsonValue
 
 
 def canonical_json(value: BaseModel | JsonValue) -> bytes:
     """Serialise with sorted keys, no spaces and shortest floats; NaN and infinities become null."""
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    return json.dumps(
-        _plain(plain), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
-    ).encode()
+    if isinstance(value, BaseModel):
+        plain = value.model_dump(mode="json")
+        with suppress(ValueError):  # nearly all are finite, and looking at each takes longer than all the rest
+            return _dumps(plain)
+        return _dumps(_plain(plain))
+    return _dumps(_plain(value))
 
 
 def sha256(content: bytes) -> str:
     """Hash bytes to 64 lowercase hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _dumps(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def _plain(value: object) -> object:

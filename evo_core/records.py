@@ -189,13 +189,6 @@ class Sealed(Record, Generic[RecordT]):
     seal: str
 
 
-def seal(record: RecordT, numerics: dict[str, str]) -> Sealed[RecordT]:
-    """Hash a record, and what is stored beside it."""
-    digest = record_hash(record)
-    beside = sha256(canonical_json({"sha256": digest, "numerics": dict(numerics)}))
-    return Sealed[RecordT](record=record, sha256=digest, numerics=numerics, seal=beside)
-
-
 def record_hash(record: Record) -> str:
     """Hash the canonical bytes of a record."""
     return sha256(canonical_json(record))

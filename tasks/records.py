@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from evo_core.architecture import Record
-from evo_core.canonical import canonical_json
+from evo_core.canonical import canonical_json, sha256
 from evo_core.config import RunConfig
-from evo_core.records import SCHEMA, seal
+from evo_core.records import SCHEMA
 
 
 class Fork(Record):
@@ -50,8 +50,16 @@ class Timing(Record):
 
 
 def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:
-    """Write a record as it is stored."""
-    return canonical_json(seal(record, numerics).model_dump(mode="json"))
+    """Write a record as it is stored: the canonical JSON of a `Sealed`, put together from the record's own."""
+    body, beside = canonical_json(record), dict(numerics)
+    digest = sha256(body)
+    seal = sha256(canonical_json({"sha256": digest, "numerics": beside}))
+    return b'{"numerics":%b,"record":%b,"seal":"%b","sha256":"%b"}' % (
+        canonical_json(beside),
+        body,
+        seal.encode(),
+        digest.encode(),
+    )
 
 
 def extended(config: RunConfig, extension: Extension) -> RunConfig:

@@ -145,15 +145,16 @@ class RunStore:
 
     def commits(self) -> Iterator[Generation]:
         """Read the chain from COMMIT 0 on; CorruptError when a link does not fit the one before it."""
-        previous: Generation | None = None
-        for commit in self._series(layout.commit, Generation):
-            if previous is not None and commit.previous != record_hash(previous):
+        before: str | None = None
+        for sealed in self._sealed_series(layout.commit, Generation):
+            commit = sealed.record
+            if before is not None and commit.previous != before:
                 raise CorruptError(
                     f"{self.run_id}: COMMIT {commit.generation} follows {commit.previous}, but COMMIT "
-                    f"{previous.generation} has the hash {record_hash(previous)}"
+                    f"{commit.generation - 1} has the hash {before}"
                 )
             yield commit
-            previous = commit
+            before = sealed.sha256
 
     def commits_from(self, generation: int, head: Generation) -> Iterator[Generation]:
         """Read the COMMITs from a generation to a head, which is not read again."""
@@ -248,10 +249,14 @@ class RunStore:
         return f"`evolve verify {self.run_id} --repair` may restore it"
 
     def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
+        for sealed in self._sealed_series(name, kind):
+            yield sealed.record
+
+    def _sealed_series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[Sealed[RecordT]]:
         """Read a series without gaps; that it is not all there must not depend on one request."""
         last = self.last(name)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            yield from pool.map(lambda number: self.get(name(number), kind), range(0 if last is None else last + 1))
+            yield from pool.map(lambda number: self.sealed(name(number), kind), range(0 if last is None else last + 1))
 
     def last(self, name: Callable[[int], str]) -> int | None:
         """Find the last of a series without gaps by asking for few keys: doubling, then bisection.
