@@ -5,9 +5,8 @@
 One process and one thread each: LunarLander-v3, 16 environments, 128 steps per environment and update, minibatches of
 128 steps, 4 epochs, one LSTM of 64 units that policy and value share, one hidden layer of 32 in each head. Ours is
 measured with backpropagation through time cut at 32 steps (the default) and at 128, the whole rollout; sb3-contrib cuts
-where minibatches and episodes end. Ours then has a linear
-map of 32 from the LSTM to the heads, sb3-contrib none. Collecting and learning only: no evaluation, no evolution, no
-Prefect on either side.
+where minibatches and episodes end. Ours has a linear map of 32 from the LSTM to the heads, sb3-contrib none. Collecting
+and learning only: no evaluation, no evolution, no Prefect on either side.
 """
 
 import argparse
