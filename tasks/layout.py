@@ -45,7 +45,12 @@ def release(number: int) -> str:
 
 def replay(uid: str, kind: str, number: int) -> str:
     """How a fresh agent did along a member's schedule, or with its last genome alone."""
-    return f"replay/{uid.replace('/', '-')}/{kind}/{number:06d}.json"
+    return f"{replays(uid, kind)}/{number:06d}.json"
+
+
+def replays(uid: str, kind: str) -> str:
+    """Where the replays of a kind lie."""
+    return f"replay/{uid.replace('/', '-')}/{kind}"
 
 
 def _member(generation: int, index: int) -> str:

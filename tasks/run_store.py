@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -193,9 +192,12 @@ class RunStore:
         """Read a replay; None when it was not made yet."""
         return self.find(layout.replay(uid, kind, number), Replay)
 
-    def replays(self, uid: str, kind: ReplayKind) -> list[Replay]:
-        """Read all replays of a kind that were made of a member."""
-        return list(self._series(partial(layout.replay, uid, kind), Replay))
+    def replays(self, uid: str, kind: ReplayKind) -> dict[int, Replay]:
+        """Read the replays of a kind that were made of a member, by number; they are made in any order."""
+        names = self.store.children(self.key(layout.replays(uid, kind)))
+        numbers = sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+        found = {number: self.replay(uid, kind, number) for number in numbers}
+        return {number: record for number, record in found.items() if record is not None}
 
     def key(self, name: str) -> str:
         """Name a key of this run in its store."""

@@ -248,8 +248,8 @@ def learning_curve(member: Member) -> dict[int, float]:
         steps += update.steps
         if update.episode_return is not None:
             points[steps] = update.episode_return
-    chosen = list(points)[:: max(1, -(-len(points) // CURVE_POINTS))]
-    return {step: points[step] for step in chosen}
+    stride = max(1, -(-len(points) // CURVE_POINTS))
+    return {step: points[step] for step in list(points)[::-1][::stride][::-1]}  # the last one always
 
 
 def _distribution(name: str, gene: Gene) -> BaseDistribution:

@@ -9,24 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
+from evo_core.intervals import mean_interval
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Member
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Mean difference in fitness to unmutated siblings.
+    """Mean difference in fitness to unmutated siblings; None when no offspring could be compared.
 
-    `ci95`: bootstrap interval over families, whose members are not independent; None for fewer than three families.
-    `count` offspring were compared, `failed` ones were not.
+    `ci95`: Student's t over families, whose members are not independent; None for fewer than two families. `count`
+    offspring were compared, `failed` ones could not be.
     """
 
     name: str
-    mean: float
+    mean: float | None
     ci95: tuple[float, float] | None
     count: int
     families: int
@@ -44,8 +42,8 @@ def by_part(member: Member) -> str:
     return f"{mutation.kind} {mutation.what}" if mutation.what else mutation.kind
 
 
-def mutation_worth(lineage: Lineage, rng: np.random.Generator, name: Callable[[Member], str] = by_kind) -> list[Worth]:
-    """Measure every kind of mutation that had siblings to compare with, the most frequent first."""
+def mutation_worth(lineage: Lineage, name: Callable[[Member], str] = by_kind) -> list[Worth]:
+    """Measure every kind of mutation, the most frequent first."""
     differences: dict[str, list[list[float]]] = defaultdict(list)
     failed: dict[str, int] = defaultdict(int)
     for siblings in lineage.children.values():
@@ -60,21 +58,12 @@ def mutation_worth(lineage: Lineage, rng: np.random.Generator, name: Callable[[M
                 family[name(child)].append(child.fitness - float(np.mean(control)))
         for key, found in family.items():
             differences[key].append(found)
-    worths = [_worth(key, families, failed[key], rng) for key, families in sorted(differences.items())]
+    worths = [_worth(key, differences[key], failed[key]) for key in sorted({*differences, *failed})]
     return sorted(worths, key=lambda worth: -worth.count)
 
 
-def _worth(name: str, families: list[list[float]], failed: int, rng: np.random.Generator) -> Worth:
-    sums, counts = np.array([sum(f) for f in families]), np.array([float(len(f)) for f in families])
-    interval = None
-    if len(families) >= 3 and np.ptp(sums / counts) > 0:
-
-        def mean(s: np.ndarray, n: np.ndarray, axis: int) -> np.ndarray:
-            ratio: np.ndarray = s.sum(axis=axis) / n.sum(axis=axis)
-            return ratio
-
-        result = bootstrap(
-            (sums, counts), mean, paired=True, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
-        ).confidence_interval
-        interval = (float(result.low), float(result.high))
-    return Worth(name, float(sums.sum() / counts.sum()), interval, int(counts.sum()), len(families), failed)
+def _worth(name: str, families: list[list[float]], failed: int) -> Worth:
+    means, counts = np.array([np.mean(f) for f in families]), np.array([float(len(f)) for f in families])
+    mean = float(np.average(means, weights=counts)) if families else None
+    interval = mean_interval(means, counts) if families else None
+    return Worth(name, mean, interval, int(counts.sum()), len(families), failed)

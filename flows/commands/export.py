@@ -27,7 +27,7 @@ from flows.settings import Failed
 
 Format = Literal["onnx", "torchscript", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
-CHECKED_ENVS, CHECKED_STEPS = 4, 256
+CHECKED_ENVS, CHECKED_STEPS = 1, 1000
 """Every file is compared with its agent over as many steps of real episodes, before it is written."""
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
 
 from evo_core.replay import Replay, ReplayKind, replay_seeds
@@ -34,7 +33,7 @@ def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool
     if len(replays) < seeds:
         console.print(f"replaying {winner} on {seeds} seeds …", style="dim")
         replays = _play(settings, run_id, winner, kind, seeds)
-    transfer = transfer_of(replays, confirmed, np.random.default_rng(ref.config.seed))
+    transfer = transfer_of(replays, confirmed)
     if json:
         emit(
             {
@@ -56,7 +55,8 @@ def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool
 
 
 def _stored(ref: RunRef, winner: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
-    return ref.open().replays(winner, kind)[:count]
+    found = ref.open().replays(winner, kind)
+    return [found[number] for number in range(count) if number in found]
 
 
 def _play(settings: Settings, run_id: str, winner: str, kind: ReplayKind, count: int) -> Sequence[Replay]:

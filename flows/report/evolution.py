@@ -90,16 +90,14 @@ def schedules(view: RunView) -> Figure:
     """How every parameter moved along the line that won, and in the population."""
     lineage = view.lineage
     varying = _varying(list(lineage.members.values()))
-    plot = make_subplots(
-        rows=max(1, -(-len(varying) // 2)),
-        cols=2,
-        subplot_titles=varying,
-        horizontal_spacing=0.12,
-        vertical_spacing=0.1,
-    )
+    rows = max(1, -(-len(varying) // 2))
+    spacing = {"horizontal_spacing": 0.12, "vertical_spacing": 0.35 / rows}
+    plot = make_subplots(rows=rows, cols=2, subplot_titles=varying, **spacing)
     for number, name in enumerate(varying):
         _schedule(plot, view, name, {"row": number // 2 + 1, "col": number % 2 + 1}, first=number == 0)
-    styled(plot, height=90 + 210 * max(1, -(-len(varying) // 2)))
+    styled(plot, height=90 + 210 * rows)
+    if not varying:
+        plot.add_annotation(text="nothing has evolved yet but weights and activation", showarrow=False)
     return Figure(
         "schedules",
         "Schedules that evolution found",
@@ -125,7 +123,7 @@ def _schedule(plot: go.Figure, view: RunView, name: str, cell: dict[str, int], *
             x=[lineage.steps[member.offspring.generation] for member in line],
             y=[_value(member, name) for member in line],
             mode="lines+markers",
-            line={"color": BLUE, "width": 2, "shape": "vh"},
+            line={"color": BLUE, "width": 2},
             marker={"size": 4},
             name="line that won",
             showlegend=first,

@@ -18,27 +18,28 @@ PARTS_SHOWN = 16
 
 def worth(view: RunView) -> Figure:
     """What each kind of mutation, and each mutated part, was worth."""
-    rng = resampling(view)
-    kinds = mutation_worth(view.lineage, rng, by_kind)
-    parts = [w for w in mutation_worth(view.lineage, rng, by_part) if " " in w.name][:PARTS_SHOWN]
-    plot = go.Figure(_intervals(kinds, [LABELS[w.name] for w in kinds], INK, "kinds"))
-    plot.add_trace(_intervals(parts, [w.name.partition(" ")[2] for w in parts], BLUE, "parts"))
+    kinds = mutation_worth(view.lineage, by_kind)
+    parts = [w for w in mutation_worth(view.lineage, by_part) if w.name.startswith(("rl_hp ", "architecture "))]
+    plot = go.Figure()
+    for found, color, title in ((kinds, INK, "kinds"), (parts[:PARTS_SHOWN], BLUE, "parts")):
+        plot.add_trace(_intervals(found, color, title))
     plot.add_vline(0, line_color=GREY)
     plot.update_yaxes(autorange="reversed")
-    styled(plot, "fitness above unmutated siblings", height=140 + 26 * (len(kinds) + len(parts)))
-    if not kinds:
+    styled(plot, "fitness above unmutated siblings", height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
+    if not any(w.count for w in kinds):
         plot.add_annotation(text="no mutated member has an unmutated sibling yet", showarrow=False)
     return Figure(
         "worth",
         "What each kind of mutation was worth",
         "Dots are the mean difference in fitness between mutated members and unmutated ones of the same parent (with "
-        "counts), bars 95 % bootstrap intervals over families: a bar that crosses zero is no evidence either way.",
+        "counts), bars 95 % intervals over families: a bar that crosses zero is no evidence either way, and a dot "
+        "without a bar is a single family.",
         plot,
     )
 
 
 def importance(view: RunView) -> Figure:
-    """Which hyperparameters explain who gained on their parent."""
+    """Which hyperparameters explain who did better than its siblings."""
     found = hyperparameter_importance(view.lineage, view.config, resampling(view))[::-1]
     names = [f"{i.name} ({i.values} values)" for i in found]
     plot = go.Figure(
@@ -59,14 +60,14 @@ def importance(view: RunView) -> Figure:
             name="95 % of what chance gives",
         )
     )
-    styled(plot, "share of the variance of gains", height=160 + 34 * len(found))
+    styled(plot, "share of variance", height=160 + 34 * len(found))
     if not found:
-        plot.add_annotation(text="no hyperparameter evolves in this run, or no member has a parent", showarrow=False)
+        plot.add_annotation(text="no hyperparameter evolves in this run, or no member has a sibling", showarrow=False)
     return Figure(
         "importance",
         "Importance of hyperparameters",
-        "Bars say how much of the members' gains over their parents a hyperparameter's value explains; only those that "
-        "pass their red mark (blue) explain more than chance would, given how values are inherited together.",
+        "Bars say how much of the differences between siblings a hyperparameter's value explains; only those that pass "
+        "their red mark (blue) explain more than chance does in 19 of 20 cases, and grey ones may matter unseen.",
         plot,
     )
 
@@ -80,7 +81,7 @@ def health(view: RunView) -> Figure:
         ("diversity of genes", lambda h: h.diversity, PURPLE),
         ("rank correlation parent – child", lambda h: h.heritability, ORANGE),
     )
-    plot = make_subplots(2, 2, subplot_titles=[title for title, *_ in panels], vertical_spacing=0.18)
+    plot = make_subplots(len(panels), 1, subplot_titles=[title for title, *_ in panels], shared_xaxes=True)
     for number, (title, read, color) in enumerate(panels):
         plot.add_trace(
             go.Scatter(
@@ -91,30 +92,41 @@ def health(view: RunView) -> Figure:
                 name=title,
                 showlegend=False,
             ),
-            row=number // 2 + 1,
-            col=number % 2 + 1,
+            row=number + 1,
+            col=1,
         )
     return Figure(
         "health",
         "Health of selection",
         "By generation: few founders or parents and little diversity early on mean that selection is greedy; a rank "
         "correlation near zero means that it chose by luck, and that more evaluation episodes would help.",
-        styled(plot, height=460),
+        styled(plot, height=640),
     )
 
 
-def _intervals(worths: Sequence[Worth], names: Sequence[str], color: str, title: str) -> go.Scatter:
-    up = [w.ci95[1] - w.mean if w.ci95 else 0 for w in worths]
-    down = [w.mean - w.ci95[0] if w.ci95 else 0 for w in worths]
+def _intervals(worths: Sequence[Worth], color: str, title: str) -> go.Scatter:
+    spreads = [(w.mean - w.ci95[0], w.ci95[1] - w.mean) if w.mean is not None and w.ci95 else (0, 0) for w in worths]
     return go.Scatter(
         x=[w.mean for w in worths],
-        y=[f"{name} ({w.count})" for w, name in zip(worths, names, strict=True)],
-        error_x={"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 2, "width": 6},
+        y=[_row(w) for w in worths],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [up for _, up in spreads],
+            "arrayminus": [down for down, _ in spreads],
+            "thickness": 2,
+            "width": 6,
+        },
         mode="markers",
         marker={"size": 10, "color": color},
         name=title,
         text=[f"{w.count} offspring of {w.families} parents, {w.failed} more failed" for w in worths],
     )
+
+
+def _row(worth: Worth) -> str:
+    name = LABELS.get(worth.name) or worth.name.partition(" ")[2]
+    return f"{name} ({worth.count}{f', {worth.failed} failed' if worth.failed else ''})"
 
 
 def resampling(view: RunView) -> np.random.Generator:

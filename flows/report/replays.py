@@ -2,7 +2,6 @@
 
 import plotly.graph_objects as go
 
-from flows.report.findings import resampling
 from flows.report.style import BLUE, GREY, ORANGE, PALE, Figure, styled
 from flows.report.transfer import transfer_of
 from flows.report.view import RunView
@@ -17,7 +16,7 @@ def replays(view: RunView) -> Figure | None:
         return None
     plot, said = go.Figure(), []
     for (kind, found), color in zip(made.items(), (BLUE, GREY), strict=False):
-        transfer = transfer_of(found, view.confirmed, resampling(view))
+        transfer = transfer_of(found, view.confirmed)
         said.append(transfer.describe(view.confirmed))
         plot.add_trace(
             go.Box(

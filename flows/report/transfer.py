@@ -4,14 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
+from evo_core.intervals import mean_interval
 from evo_core.records import Confirmation
 from evo_core.replay import Replay, ReplayKind
-
-RESAMPLES = 5000
-FEW = 3
-"""Fewer replays than this have no interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +37,14 @@ class Transfer:
         return said + (f"; {self.failed} failed" if self.failed else "") + "."
 
 
-def transfer_of(replays: Sequence[Replay], winner: Confirmation | None, rng: np.random.Generator) -> Transfer:
+def transfer_of(replays: Sequence[Replay], winner: Confirmation | None) -> Transfer:
     """Sum up replays of one kind."""
     means = tuple(float(np.mean(replay.returns)) for replay in replays if replay.failure is None)
-    interval = None
-    if len(means) >= FEW:
-        interval = (means[0], means[0])
-        if np.ptp(means) > 0:
-            found = bootstrap(
-                (means,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng
-            ).confidence_interval
-            interval = (float(found.low), float(found.high))
     return Transfer(
         kind=replays[0].kind,
         means=means,
         mean=float(np.mean(means)) if means else None,
-        ci95=interval,
+        ci95=mean_interval(np.array(means)),
         as_good=sum(mean >= winner.ci95[0] for mean in means) if winner is not None else None,
         failed=len(replays) - len(means),
     )

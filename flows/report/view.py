@@ -47,7 +47,7 @@ def view_run(ref: RunRef) -> RunView:
         winner=winner,
         status=delivered.status,
         confirmed=delivered.confirmed,
-        replays={kind: store.replays(winner, kind) for kind in get_args(ReplayKind)},
+        replays={kind: list(store.replays(winner, kind).values()) for kind in get_args(ReplayKind)},
         timings=_timings(store, lineage.members.values()),
     )
 

@@ -121,7 +121,7 @@ def test_the_same_member_gives_the_same_file(exported, store, here, capfd):
     assert _main(["export", "masks", "--store", str(store), "--output", "again.onnx"]) == 0
     assert Path("again.onnx").read_bytes() == (exported / "masks.onnx").read_bytes()
     said = capfd.readouterr()
-    assert "batch × 6" in said.out and "compared with the agent over 1,024 steps" in said.out
+    assert "batch × 6" in said.out and "compared with the agent over 1,000 steps" in said.out
     assert said.err == ""
 
 

@@ -1,0 +1,24 @@
+"""Confidence intervals that hold for few values."""
+
+import numpy as np
+from scipy.special import stdtrit
+
+FEWEST = 2
+"""Fewer independent values than this say nothing of their spread."""
+
+
+def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float] | None:
+    """Compute the 95 % interval of a mean of independent values (weighted: of clusters of different sizes).
+
+    Student's t over the values, with the linearised variance of a ratio for weights (Cochran 1977, "Sampling
+    Techniques", 6.3). Bootstrap percentiles are too narrow here: of five values they hold the truth in 80 % of cases.
+    None for fewer than two values.
+    """
+    count = len(values)
+    if count < FEWEST:
+        return None
+    share = np.ones(count) if weights is None else weights / weights.mean()
+    mean = float((share * values).mean())
+    error = float(np.sqrt((share**2 * (values - mean) ** 2).sum() / (count * (count - 1))))
+    half = float(stdtrit(count - 1, 0.975)) * error
+    return mean - half, mean + half
