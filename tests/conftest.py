@@ -10,6 +10,7 @@ import torch
 from evo_core.config import RunConfig
 from evo_core.loading import parse_config
 from flows.server import prefect_api
+from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, s3_server
 
@@ -35,6 +36,16 @@ def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
         "mutation": {"no_mutation": 0.2, "activation": 0.2},
     }
     return parse_config(base, overrides)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Commands that are called in this process export their settings, which must not reach the next module."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
+    yield
+    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture

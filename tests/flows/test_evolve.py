@@ -348,6 +348,7 @@ def test_an_existing_dask_cluster_makes_the_same_chain(cli, oracle):
     assert result["head"] == oracle.head
 
 
+@pytest.mark.slow
 def test_environments_in_processes_of_their_own_run_on_daemonic_workers_and_leave_none(cli):
     config = make_config(**{"env.vectorization": "async", "env.num_envs": 2, "training.max_steps": 1536})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "spawned", "--workers", "2", "--json")

@@ -131,6 +131,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_chain(cli, kind):
     config = make_config(**{**KINDS[kind], "training.evo_steps": 2048, "training.max_steps": 18_432})

@@ -56,7 +56,7 @@ def stored(tmp_path_factory):
 def told(stored, capfd, monkeypatch):
     directory, _, commits = stored
     monkeypatch.chdir(directory)
-    with patch.dict(os.environ):  # commands export their settings
+    with patch.dict(os.environ):  # each command exports its settings
         yield Told(directory, commits, capfd)
 
 

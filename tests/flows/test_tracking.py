@@ -27,6 +27,7 @@ def tracked(cli, monkeypatch):
     return cli
 
 
+@pytest.mark.slow
 def test_trackers_of_a_run_that_was_killed_and_had_one_fail_show_it_whole_in_the_end(tracked):
     tracking = tracked.directory / "runs" / "tracking"
     process = tracked.start("run", "--config", tracked.config(CONFIG), "--run-id", "one", "--workers", "2", "--json")
