@@ -14,6 +14,9 @@ from evo_core.config import RunConfig
 from evo_core.records import Confirmation, Generation, Member, Mutation, Offspring, Training
 from flows.observer import Observer
 
+SMALL = 2.0
+"""Scores below this are written with three decimals."""
+
 SHOWN_MEMBERS = 24
 """Rows of the live table; the best of a larger population."""
 
@@ -203,10 +206,9 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
 
 def describe_confirmation(record: Confirmation) -> str:
     """Say how a checkpoint did on fresh seeds."""
-    low, high = record.ci95
-    return (
-        f"confirmed {record.uid}: {record.mean:.1f} (95 % CI {low:.1f} to {high:.1f}, {record.episodes} fresh episodes)"
-    )
+    interval = describe_interval(record.ci95, record.mean)
+    mean = describe_number(record.mean)
+    return f"confirmed {record.uid}: {mean} (95 % CI {interval}, {record.episodes} fresh episodes)"
 
 
 def describe_mutation(mutation: Mutation) -> str:
@@ -227,7 +229,17 @@ def describe_fitness(member: Member | None) -> str:
 
 def describe_score(mean: float, sem: float | None) -> str:
     """Write a mean with its standard error."""
-    return f"{mean:.1f}" if sem is None else f"{mean:.1f} ± {sem:.1f}"
+    return describe_number(mean) if sem is None else f"{describe_number(mean)} ± {describe_number(sem, mean)}"
+
+
+def describe_interval(interval: tuple[float, float], mean: float) -> str:
+    """Write an interval of a mean."""
+    return " to ".join(describe_number(end, mean) for end in interval)
+
+
+def describe_number(value: float, beside: float | None = None) -> str:
+    """Write a score: one decimal, or three where scores are as small as those of a task that pays at most one."""
+    return f"{value:.{1 if abs(value if beside is None else beside) >= SMALL else 3}f}"
 
 
 def _short(value: object) -> str:

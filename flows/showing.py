@@ -52,10 +52,13 @@ def attach_video(study: optuna.Study, video: Path, directory: Path) -> None:
     )
 
 
-def track_video(ref: RunRef, settings: Settings, video: Path) -> None:
-    """Add a video to the run in every tracker that is asked for, each brought up to date first."""
+def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
+    """Add a video to the run in every tracker that is asked for and shows videos; return which these are."""
     head, done = ref.open().head(), finished(ref)
     assert head is not None
     ending = Ending(done[0].status, done[0].elite, done[0].confirmed) if done else None
-    for name in settings.trackers:
-        TrackRecorder(name, ref.open(), ref.config, settings.tracking_directory).show(head, video, ending)
+    recorders = {n: TrackRecorder(n, ref.open(), ref.config, settings.tracking_directory) for n in settings.trackers}
+    able = {name: recorder for name, recorder in recorders.items() if recorder.shows_media}
+    for recorder in able.values():
+        recorder.show(head, video, ending)
+    return list(able)

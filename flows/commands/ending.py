@@ -8,6 +8,7 @@ from sqlalchemy import make_url
 
 from evo_core.config import RunConfig
 from evo_core.evolution.population import GenerationFailed
+from flows.display import describe_interval, describe_number
 from flows.settings import Settings
 from tasks.store import StoreError, open_store
 
@@ -123,11 +124,10 @@ def describe_delivery(summary: "RunSummary") -> str:
     """Say who is delivered, and how good it is on fresh episodes."""
     elite, confirmed = summary.elite, summary.confirmed
     if confirmed is None:
-        return f"{elite.uid}: mean return {elite.fitness:.1f} in selection, not confirmed"
-    low, high = confirmed.ci95
+        return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"
     return (
-        f"{elite.uid}: mean return {confirmed.mean:.1f} over {confirmed.episodes} fresh episodes "
-        f"(95 % CI {low:.1f} to {high:.1f})"
+        f"{elite.uid}: mean return {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
+        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)})"
     )
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from evo_core.evaluation import play_episodes, report_seeds
 from evo_core.scores import Interval, Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
-from flows.display import describe_score
+from flows.display import describe_interval, describe_number, describe_score
 from flows.members import Chosen, choose, require_episodes
 from flows.output import emit
 
@@ -38,12 +38,12 @@ def _print(chosen: Chosen, found: Score, seed: int) -> None:
         soft_wrap=True,
     )
     table = Table("return", "value", "95 % CI (bootstrap)")
-    table.add_row("mean", describe_score(found.mean, found.sem), _between(found.mean_ci95))
-    table.add_row("interquartile mean", f"{found.iqm:.1f}", _between(found.iqm_ci95))
-    table.add_row("lowest, highest", f"{found.min:.1f}, {found.max:.1f}", "")
+    table.add_row("mean", describe_score(found.mean, found.sem), _between(found.mean_ci95, found.mean))
+    table.add_row("interquartile mean", describe_number(found.iqm), _between(found.iqm_ci95, found.iqm))
+    table.add_row("lowest, highest", f"{describe_number(found.min)}, {describe_number(found.max)}", "")
     table.add_row("steps per episode", f"{found.length:.1f} ({found.length_min:,} to {found.length_max:,})", "")
     console.print(table, highlight=False)
 
 
-def _between(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
+def _between(interval: Interval | None, mean: float) -> str:
+    return "–" if interval is None else describe_interval(interval, mean)

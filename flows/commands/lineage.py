@@ -2,6 +2,8 @@
 
 import json as jsonlib
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import networkx as nx
@@ -13,6 +15,7 @@ from evo_core.lineage.tree import Lineage
 from evo_core.records import Member
 from flows.commands.run import read_settings
 from flows.display import describe_fitness, describe_mutation
+from flows.members import require_directory
 from flows.output import emit
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.report.view import RunView, view_run
@@ -33,6 +36,11 @@ def show_lineage(
     json: bool,
 ) -> int:
     """Show a run's tree, or tell one member's history."""
+    if output is not None and (form is None or json):
+        raise BadInput(f"--output {output}: needs --format {', '.join(FORMATS)}; --json prints on standard output")
+    if uid is not None and form is not None:
+        raise BadInput(f"--format {form}: writes a whole run's lineage; leave out {uid}, or leave out --format")
+    require_directory("--output", output)
     view = _view(run_id, store)
     if uid is not None:
         return _tell(view, uid, json=json)
@@ -117,22 +125,30 @@ def _tell(view: RunView, uid: str, *, json: bool) -> int:
 
 
 def _tree(view: RunView, *, everyone: bool) -> Tree:
-    """Draw the living lines (or all), unmutated steps drawn together."""
+    """Draw the living lines (or all); only where a line parts does it begin a new level."""
     lineage, winning = view.lineage, {member.uid for member in view.lineage.line(view.winner)}
     shown = _shown(view, everyone)
     root = Tree(f"[bold]{view.run_id}[/] · winner [bold green]{view.winner}[/]", highlight=False)
     branches: dict[str, Tree] = {}
+    lines: dict[int, list[str]] = defaultdict(list)  # a branch's members, one below the other
     for uid, member in lineage.members.items():
         if uid not in shown:
             continue
         parent = member.offspring.parent
-        above = branches[parent] if parent else root
+        above = branches[parent] if parent else root.add("")
         children = [child for child in lineage.children.get(parent or "", []) if child.uid in shown]
-        if parent and member.offspring.mutation.kind == "none" and len(children) == 1 and uid != view.winner:
-            branches[uid] = above  # nothing happened here
-        else:
-            branches[uid] = above.add(_label(view, member, winning))
+        branches[uid] = above if parent and len(children) == 1 else above.add("") if parent else above
+        if not parent or len(children) > 1 or member.offspring.mutation.kind != "none" or uid == view.winner:
+            lines[id(branches[uid])].append(_label(view, member, winning))
+    for branch in _walk(root):
+        branch.label = "\n".join(lines[id(branch)]) or branch.label
     return root
+
+
+def _walk(tree: Tree) -> Iterator[Tree]:
+    for branch in tree.children:
+        yield branch
+        yield from _walk(branch)
 
 
 def _label(view: RunView, member: Member, winning: set[str]) -> str:

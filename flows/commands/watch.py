@@ -44,7 +44,7 @@ def watch(
     settings = read_settings(operational)
     settings.check_trackers()
     settings.export()
-    shared = dashboard or bool(settings.trackers and video)
+    shared = dashboard or operational.get("track") is not None
     mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
     if mode == "rgb_array":
         require_extra("video", "imageio_ffmpeg")
@@ -57,7 +57,7 @@ def watch(
     path = video or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}.mp4")
     console = Console(highlight=False, soft_wrap=True)
     if mode == "rgb_array":
-        console.print(f"{'no display here: ' if video is None else ''}recording {path}")
+        console.print(f"{'no display here: ' if not (video or shared) else ''}recording {path}")
     shown = nullcontext(_ignore) if mode == "human" else _recording(path, fps)
     try:
         with chosen.playing(), shown as on_step:
@@ -73,8 +73,8 @@ def watch(
         attach_video(study, path, settings.artifact_directory)
         console.print(f"the video is in the study: {dashboard_command(settings)}")
     if shared and settings.trackers:
-        track_video(open_ref(run_id), settings, path)
-        console.print(f"and with {', '.join(settings.trackers)}")
+        shown = track_video(open_ref(run_id), settings, path)
+        console.print(f"the video is with {', '.join(shown)}" if shown else "none of these trackers shows videos")
     return 0
 
 

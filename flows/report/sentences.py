@@ -17,7 +17,7 @@ def explain(lineage: Lineage, uid: str) -> list[str]:
     gains = [(gain, step) for step in steps if (gain := lineage.gain(step)) is not None]
     largest = sorted(gains, key=lambda pair: -pair[0].value)[:LARGEST]
     for number, (gain, step) in enumerate(pair for pair in largest if pair[0].value > 0):
-        said.append(f"{'Largest gain' if not number else 'Then'}: {_step(lineage, step, gain)}.")
+        said.append(f"{'Largest gain over a parent' if not number else 'Then'}: {_step(lineage, step, gain)}.")
     if gains and (worst := min(gains, key=lambda pair: pair[0].value))[0].value < 0:
         said.append(f"Largest loss: {_step(lineage, worst[1], worst[0])}.")
     if member.offspring.mutation.kind != "none":
@@ -29,7 +29,8 @@ def explain(lineage: Lineage, uid: str) -> list[str]:
 
 def describe_gain(gain: Gain) -> str:
     """Write a gain with its sign and standard error."""
-    return f"{gain.value:+.1f}" if gain.se is None else f"{gain.value:+.1f} ± {gain.se:.1f}"
+    sign = "+" if gain.value >= 0 else ""
+    return f"{sign}{describe_score(gain.value, gain.se)}"
 
 
 def describe_difference(lineage: Lineage, one: str, other: str) -> list[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from evo_core.intervals import mean_interval
 from evo_core.records import Confirmation
 from evo_core.replay import Replay, ReplayKind
+from flows.display import describe_interval, describe_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class Transfer:
         agents = f"{len(self.means) + self.failed} fresh agents trained {what}"
         if self.mean is None:
             return f"All {agents} failed."
-        interval = f" (95 % CI {self.ci95[0]:.1f} to {self.ci95[1]:.1f})" if self.ci95 else ""
-        said = f"{agents} reached {self.mean:.1f}{interval}"
+        interval = f" (95 % CI {describe_interval(self.ci95, self.mean)})" if self.ci95 else ""
+        said = f"{agents} reached {describe_number(self.mean)}{interval}"
         if winner is not None:
-            said += f", the winner itself {winner.mean:.1f}; {self.as_good} of them were as good"
+            said += f", the winner itself {describe_number(winner.mean)}; {self.as_good} of them were as good"
         return said + (f"; {self.failed} failed" if self.failed else "") + "."
 
 

@@ -62,6 +62,11 @@ class TrackRecorder(View):
         self.close()
         self._write_claim(Claim(founders=self._claim.founders, finished=self._head, place=self._place()))
 
+    @property
+    def shows_media(self) -> bool:
+        """Tell whether the tool has a place for pictures and videos."""
+        return type(self._tracker).media is not Tracker.media
+
     def show(self, head: Generation, path: Path, ending: Ending | None) -> None:
         """Add a picture or video to the tool's run, which is brought up to date first."""
         self._claim = Claim(founders=self._claim.founders)  # one that was complete is opened again

@@ -47,7 +47,8 @@ class Tracker(base.Tracker):
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._define(run.config.population.size)
-        return int(self._run.summary.get("generation") or 0)
+        self._generation = int(self._run.summary.get("generation") or 0)
+        return self._generation
 
     def log(self, commit: Generation) -> None:
         """Add the row of a generation.
@@ -61,13 +62,14 @@ class Tracker(base.Tracker):
             row |= {f"{slot}/{name}": value for name, value in member_measures(member).items()}
             row |= {f"{slot}/steps": member_steps(member), f"{slot}/mutation": offspring.mutation.kind}
             row[f"{slot}/parent"] = offspring.parent or ""
+        self._generation = commit.generation
         self._run.log(row, step=2 * commit.generation, commit=True)
 
     def finish(self, ending: Ending) -> None:
         """Add the family tree as a table, and who is delivered to the summary."""
         rows = [lineage_row(member) for member in self._tracked.members()]
         table = wandb.Table(columns=list(rows[0]), data=[_cells(row) for row in rows])
-        self._run.log({"lineage": table}, step=2 * max(int(str(row["generation"])) for row in rows) + 1, commit=True)
+        self._run.log({"lineage": table}, step=2 * self._generation + 1, commit=True)
         confirmed = ending.confirmed
         self._run.summary.update(
             {
@@ -79,9 +81,9 @@ class Tracker(base.Tracker):
         )
 
     def media(self, path: Path) -> None:
-        """Add a video or picture."""
+        """Add a video or picture, in one row with the table that `finish` may add."""
         kind = wandb.Video if path.suffix in (".mp4", ".gif", ".webm", ".ogg") else wandb.Image
-        self._run.log({path.stem: kind(str(path))})
+        self._run.log({path.stem: kind(str(path))}, step=2 * self._generation + 1, commit=False)
 
     def close(self) -> None:
         """End W&B's part in this process."""

@@ -221,13 +221,19 @@ def test_mlflow_has_parameters_nested_runs_lineage_and_who_is_delivered(tmp_path
     assert [file.path for file in client.list_artifacts(parent.info.run_id, "media")] == ["media/clip.mp4"]
 
 
-def test_wandb_takes_a_video(tmp_path, result, recorder):
-    last = recorder("wandb")
-    last.catch_up(result.commits[1])
+def test_a_video_stands_beside_lineage_and_curves(tmp_path, result, ending, recorder):
     (tmp_path / "clip.mp4").write_bytes(b"video")
-    last._tracker.media(tmp_path / "clip.mp4")
-    last.close()
-    assert [path.suffix for path in (tmp_path / "tracking" / "wandb").rglob("media/videos/*")] == [".mp4"]
+    last = recorder("wandb")
+    last.catch_up(result.commits[3])
+    last.finish(ending)
+    recorder("wandb").show(result.commits[3], tmp_path / "clip.mp4", ending)
+    kept = tmp_path / "tracking" / "wandb"
+    assert [path.suffix for path in kept.rglob("media/videos/*")] == [".mp4"]
+    assert len(list(kept.rglob("lineage*.table.json"))) == 1
+    rows = history_of(tmp_path / "tracking", "run")
+    assert [row["generation"] for row in rows if "generation" in row] == [1, 2, 3]
+    assert [row.keys() >= {"lineage", "clip"} for row in rows] == [False, False, False, True]
+    assert not recorder("csv").shows_media and recorder("mlflow").shows_media
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
