@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import plotly.graph_objects as go
-
 from flows.commands.run import read_settings
 from flows.extras import require_extra
 from flows.output import emit
 from flows.report.page import make_figures, render_page
-from flows.report.style import Figure
+from flows.report.style import Figure, titled
 from flows.report.view import view_run
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -19,6 +17,9 @@ from flows.showing import dashboard_command, open_study, show_figures
 
 WIDTH, SCALE = 1000, 2
 """Width of pictures in points, and pixels per point."""
+
+TITLE, PANEL = 40, 450
+"""Height of a picture's title, and of the dashboard's panels, in points."""
 
 
 def write_report(
@@ -41,8 +42,7 @@ def write_report(
     if missing:
         print(f"no pictures: {missing}", file=sys.stderr)
     if study_shown is not None:
-        shown = {f.name: go.Figure(f.plot).update_layout(title=f.title, height=None, margin_t=110) for f in figures}
-        show_figures(study_shown, shown)
+        show_figures(study_shown, {figure.name: titled(figure, PANEL) for figure in figures})
     if json:
         emit({"run_id": run_id, "report": str(page), "pictures": [str(p) for p in pictures], "dashboard": dashboard})
         return 0
@@ -61,7 +61,9 @@ def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Pat
 
     files = [directory / f"{figure.name}.png" for figure in figures]
     try:
-        plotly.io.write_images([f.plot for f in figures], files, width=WIDTH, scale=SCALE)
+        heights = [figure.plot.layout.height + TITLE for figure in figures]
+        plots = [titled(figure, height) for figure, height in zip(figures, heights, strict=True)]
+        plotly.io.write_images(plots, files, width=WIDTH, height=heights, scale=SCALE)
     except (ChromeNotFoundError, BrowserFailedError, RuntimeError) as error:
         found = str(error).strip().partition("\n")[0]
         return [], f"they are drawn by Chrome or Chromium, install one (or set BROWSER_PATH to it): {found}"

@@ -91,7 +91,7 @@ def schedules(view: RunView) -> Figure:
     lineage = view.lineage
     varying = _varying(list(lineage.members.values()))
     rows = max(1, -(-len(varying) // 2))
-    spacing = {"horizontal_spacing": 0.12, "vertical_spacing": 0.35 / rows}
+    spacing = {"horizontal_spacing": 0.12, "vertical_spacing": 0.45 / rows}
     plot = make_subplots(rows=rows, cols=2, subplot_titles=varying, **spacing)
     for number, name in enumerate(varying):
         _schedule(plot, view, name, {"row": number // 2 + 1, "col": number % 2 + 1}, first=number == 0)

@@ -38,6 +38,17 @@ class Figure:
     plot: go.Figure
 
 
+def titled(figure: Figure, height: int | None = None) -> go.Figure:
+    """Write a figure's title into it, for where it stands alone; `height` in place of its own."""
+    height = height or figure.plot.layout.height
+    return go.Figure(figure.plot).update_layout(
+        title={"text": figure.title, "yref": "container", "y": 1 - 14 / height, "yanchor": "top"},
+        height=height,
+        legend_y=1 - 40 / height,
+        margin_t=110,
+    )
+
+
 def styled(plot: go.Figure, x: str = "", y: str = "", height: int = 420) -> go.Figure:
     """Give a figure the look of all figures."""
     plot.update_layout(
