@@ -32,6 +32,7 @@ from tests.flows.conftest import ROOT, make_run
 EXAMPLES = ROOT / "docs" / "examples"
 LIGHT = {"population.size": 2, "evaluation.confirm_episodes": 2}
 RUNS = {
+    "plain": make_config(**LIGHT, **{"training.max_steps": 512}),
     "memory": make_config(
         **LIGHT, **RECURRENT, **{"algorithm.normalize_observations": True, "training.max_steps": 1024}
     ),
@@ -134,6 +135,7 @@ def test_a_policy_takes_a_mask_if_its_environment_gives_one(store, here, capsys)
         assert Path(told["file"]).stat().st_size == told["bytes"]
         assert told["largest_difference"] <= 1e-5
     assert names == {
+        "plain": ["observation"],
         "memory": ["observation", "memory"],
         "masks": ["observation", "action_mask"],
         "nested": ["obs", "time"],
@@ -167,10 +169,20 @@ def test_the_onnx_example_reaches_the_score_of_evaluate(exported, store, here, r
     assert played == pytest.approx(told["mean"])
 
 
-def test_the_onnx_example_needs_numpy_gymnasium_and_onnxruntime_alone():
-    tree = ast.parse((EXAMPLES / "run_onnx.py").read_text())
+def test_fifteen_lines_reach_the_score_of_evaluate(exported, store, here, capsys, monkeypatch):
+    told = scored(capsys, "plain", store)
+    seeds = [one["seed"] for one in told["played"]]
+    played = run_example("play_onnx.py", monkeypatch, capsys, exported / "plain.onnx", "CartPole-v1", *seeds)
+    assert played == pytest.approx(told["mean"])
+    lines = (EXAMPLES / "play_onnx.py").read_text().splitlines()
+    assert sum(bool(line) for line in lines[1:]) <= 15
+
+
+@pytest.mark.parametrize(("name", "more"), [("play_onnx.py", set()), ("run_onnx.py", {"json"})])
+def test_the_onnx_examples_need_numpy_gymnasium_and_onnxruntime_alone(name, more):
+    tree = ast.parse((EXAMPLES / name).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert imported == {"json", "sys", "gymnasium", "numpy", "onnxruntime"}
+    assert imported == {"sys", "gymnasium", "numpy", "onnxruntime"} | more
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
 
 
