@@ -13,8 +13,12 @@ import pytest
 
 from evo_core.records import Generation
 from flows import cli
+from flows.display import describe_number
+from tasks.run_store import RunStore
+from tasks.store import open_store
 from tasks.study import open_storage, rebuild_study
-from tests.flows.conftest import Cli
+from tests.conftest import make_config
+from tests.flows.conftest import Cli, make_run
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
 from tests.services import chromium
 
@@ -84,6 +88,23 @@ def test_a_report_of_a_run_that_is_not_finished(told, monkeypatch):
     assert "did you mean whole" in told("report", "wohle", expect=2)
     monkeypatch.setattr("flows.extras.find_spec", lambda name: None)
     assert "pip install 'evolve-rl[dashboard]'" in told("report", "whole", "--dashboard", expect=2)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_real_run_is_reported_as_its_records_say(told, tmp_path, monkeypatch, env):
+    monkeypatch.setattr("flows.commands.report.find_spec", lambda name: None)
+    light = {"training.max_steps": 2304, "evaluation.confirm_episodes": 2}
+    make_run(tmp_path, "real", make_config(env, **light))
+    told("report", "real", "--store", str(tmp_path), "--output", str(tmp_path / "out"))
+    page = (tmp_path / "out" / "report.html").read_text()
+    found = json.loads(told("lineage", "real", "--store", str(tmp_path), "--format", "json"))
+    commits = list(RunStore(open_store(tmp_path.as_uri()), "real").commits())
+    members = {m["uid"]: m for m in found["members"]}
+    assert len(members) == 9 and found["winner"] in page and env in page
+    assert all(members[m.uid]["fitness"] == m.fitness for commit in commits for m in commit.members)
+    story = told("lineage", "real", found["winner"], "--store", str(tmp_path))
+    shown = members[found["winner"]]["fitness"]
+    assert describe_number(shown) in story
 
 
 def test_without_a_browser_there_is_a_page_and_no_pictures(told, monkeypatch):
