@@ -244,7 +244,10 @@ def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said
     assert living(envs) == []
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+SLOW_TO_START = pytest.param("async", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("backend", [SLOW_TO_START if name == "async" else name for name in BACKENDS])
 def test_whole_runs_evolve_and_repeat_on_every_backend(backend):
     config = configured(backend, **{"training.max_steps": 1024, "env.num_envs": 2, "population.size": 2})
     first, second = (train_on_policy(config) for _ in range(2))
