@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import stdtrit
 
-FEWEST = 2
-"""Fewer independent values than this say nothing of their spread."""
+FEWEST = 3
+"""Of two values, Student's t says no more than that they are two."""
 
 
 def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float] | None:
@@ -12,7 +12,7 @@ def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tupl
 
     Student's t over the values, with the linearised variance of a ratio for weights (Cochran 1977, "Sampling
     Techniques", 6.3). Bootstrap percentiles are too narrow here: of five values they hold the truth in 80 % of cases.
-    None for fewer than two values.
+    None for fewer than three values.
     """
     count = len(values)
     if count < FEWEST:

@@ -19,7 +19,7 @@ from evo_core.records import Member
 class Worth:
     """Mean difference in fitness to unmutated siblings; None when no offspring could be compared.
 
-    `ci95`: Student's t over families, whose members are not independent; None for fewer than two families. `count`
+    `ci95`: Student's t over families, whose members are not independent; None for fewer than three families. `count`
     offspring were compared, `failed` ones could not be.
     """
 

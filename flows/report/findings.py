@@ -25,7 +25,7 @@ def worth(view: RunView) -> Figure:
         plot.add_trace(_intervals(found, color, title))
     plot.add_vline(0, line_color=GREY)
     plot.update_yaxes(autorange="reversed")
-    styled(plot, "fitness above unmutated siblings", height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
+    styled(plot, "fitness gained", height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
     if not any(w.count for w in kinds):
         plot.add_annotation(text="no mutated member has an unmutated sibling yet", showarrow=False)
     return Figure(
@@ -33,7 +33,7 @@ def worth(view: RunView) -> Figure:
         "What each kind of mutation was worth",
         "Dots are the mean difference in fitness between mutated members and unmutated ones of the same parent (with "
         "counts), bars 95 % intervals over families: a bar that crosses zero is no evidence either way, and a dot "
-        "without a bar is a single family.",
+        "without a bar has fewer than three families.",
         plot,
     )
 

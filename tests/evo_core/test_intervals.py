@@ -12,7 +12,7 @@ def test_equal_weights_give_students_interval():
     expected = t.interval(0.95, 3, values.mean(), values.std(ddof=1) / 2)
     assert mean_interval(values) == pytest.approx(expected)
     assert mean_interval(values, np.full(4, 3.0)) == pytest.approx(expected)
-    assert mean_interval(values[:1]) is None
+    assert mean_interval(values[:2]) is None
 
 
 @pytest.mark.parametrize("count", [3, 5, 12])

@@ -74,12 +74,12 @@ def test_what_did_not_matter_is_rarely_above_chance(rule):
     assert compared == 80 and above <= 10  # P(Binomial(80, 0.05) > 10) = 0.001
 
 
-@pytest.mark.parametrize(("size", "generations"), [(6, 10), (24, 15)])
-def test_what_a_mutation_was_worth_comes_out(size, generations):
+@pytest.mark.parametrize(("size", "generations", "runs"), [(6, 10, 45), (24, 15, 25)])
+def test_what_a_mutation_was_worth_comes_out(size, generations, runs):
     """A 95 % interval misses one time in twenty, at every size."""
     config = make_lineage_config(size, generations)
     held, shown = 0, 0
-    for seed in range(25):
+    for seed in range(runs):
         lineage = Lineage(make_commits(config, pays_for_activation, seed))
         worths = {worth.name: worth for worth in mutation_worth(lineage)}
         assert set(worths) <= {"activation", "architecture", "parameters", "rl_hp"}
