@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from evo_core.devices import draws_there, to_device, torch_generator
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
 from evo_core.networks.distributions.base import masked
@@ -51,6 +52,7 @@ class Agent:
         self.exp_avg, self.exp_avg_sq = self._gather(state.exp_avg), self._gather(state.exp_avg_sq)
         self.optimizer_steps = torch.tensor(float(state.optimizer_steps), device=self.device)
         self.normalizer = Normalizer(state.statistics)
+        self.draws_there = draws_there(self.device)
 
     def descend(self, lr: float, max_grad_norm: float) -> Tensor:
         """Clip the gradients to a norm and take one step of Adam; return the norm before clipping, a scalar."""
@@ -112,7 +114,18 @@ class Agent:
 
     def move(self, rows: np.ndarray) -> Tensor:
         """Move rows to the device."""
-        return torch.from_numpy(rows).to(self.device)
+        return to_device(rows, self.device)
+
+    def noise(self, rng: np.random.Generator, length: int, envs: int) -> Tensor:
+        """Draw the noise of a rollout's actions, [length, envs, outputs], on the device if that draws itself."""
+        distribution = self.network.distribution
+        if self.draws_there:
+            return distribution.noise_from(torch_generator(rng, self.device), length, envs)
+        return self.move(distribution.noise(rng, length, envs))
+
+    def shuffler(self, rng: np.random.Generator) -> np.random.Generator | torch.Generator:
+        """Give what shuffles the minibatches of one update: the generator itself, or one on the device."""
+        return torch_generator(rng, self.device) if self.draws_there else rng
 
     def _gather(self, named: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([named[name].reshape(-1) for name, _ in self.network.named_parameters()]).to(self.device)
@@ -137,11 +150,6 @@ def initial_state(
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     first, second = ({name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2))
     return AgentState(genome, weights, first, second, optimizer_steps=0, statistics=statistics or {})
-
-
-def torch_generator(rng: np.random.Generator) -> torch.Generator:
-    """Derive a torch generator (on the CPU) from a NumPy one."""
-    return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
 def _flatten(network: nn.Module) -> tuple[Tensor, Tensor]:

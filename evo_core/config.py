@@ -39,7 +39,9 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
     selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")
     mutation: MutationConfig = Field(default_factory=MutationConfig, description="How offspring differ.")
-    seed: int = Field(default=1, ge=0, lt=2**63, description="Root of all randomness.")
+    seed: int = Field(
+        default=1, ge=0, lt=2**63, description="Root of all randomness. 0 or more, below 9223372036854775808."
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -62,6 +64,11 @@ class RunConfig(Section):
         low = self.search["learn_step"].min if "learn_step" in self.search else self.algorithm.learn_step
         _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population.size)
         return self
+
+    @property
+    def run_name(self) -> str:
+        """What a run of this configuration is called where people see it: lunarlander-v3 · pop 6 · seed 1."""
+        return f"{self.env.id.lower()} · pop {self.population.size} · seed {self.seed}"
 
     @property
     def generation_steps(self) -> int:

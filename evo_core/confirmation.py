@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.special import stdtrit
 
 from evo_core.agent import Agent
 from evo_core.checkpoint import from_bytes
 from evo_core.config import RunConfig
 from evo_core.evaluation import CHUNK, confirmation_seeds, play_episodes
 from evo_core.failures import MemberFailure
+from evo_core.intervals import student_interval
 from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics import one_thread
 from evo_core.records import Confirmation, EliteRef, Generation
@@ -57,7 +57,7 @@ def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmatio
     return Confirmation(
         uid=elite.uid,
         mean=float(returns.mean()),
-        ci95=_interval(returns),
+        ci95=student_interval(returns),
         episodes=len(returns),
         steps=sum(steps for _, steps in played),
     )
@@ -82,10 +82,3 @@ def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirm
     if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
         return last
     return best
-
-
-def _interval(returns: np.ndarray) -> tuple[float, float]:
-    count = len(returns)
-    half = float(stdtrit(count - 1, 0.975) * returns.std(ddof=1) / np.sqrt(count))
-    mean = float(returns.mean())
-    return mean - half, mean + half

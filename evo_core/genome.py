@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from gymnasium import Space
 from pydantic import BeforeValidator, SerializeAsAny
 
-from evo_core.architecture import Layers, Record, dense_layers
+from evo_core.architecture import Layers, Record, dense_layers, layer_sizes
 from evo_core.config import RunConfig
 from evo_core.genes import Number
 from evo_core.networks.encoders import architecture_by_kind, initial_encoder
@@ -54,3 +54,14 @@ def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
 def algorithm_of(genome: Genome, config: RunConfig) -> AlgorithmConfig:
     """Put a genome's genes in the place of the configured hyperparameters."""
     return config.algorithm.model_copy(update=genome.hyperparameters)
+
+
+def sizes(genome: Genome) -> dict[str, int]:
+    """Sum up the sizes of every part of a genome, by names that are the same for all genomes of a run."""
+    architecture = genome.architecture
+    return {
+        **architecture.encoder.sizes("encoder"),
+        **layer_sizes("actor_head", architecture.actor_head),
+        **layer_sizes("critic_head", architecture.critic_head),
+        "latent_dim": architecture.latent_dim,
+    }

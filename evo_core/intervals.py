@@ -7,6 +7,14 @@ FEWEST = 3
 """Of two values, Student's t says no more than that they are two."""
 
 
+def student_interval(values: np.ndarray) -> tuple[float, float]:
+    """Compute the 95 % interval of the mean of at least two independent values: Student's t."""
+    count = len(values)
+    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
+    mean = float(values.mean())
+    return mean - half, mean + half
+
+
 def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float] | None:
     """Compute the 95 % interval of a mean of independent values (weighted: of clusters of different sizes).
 
@@ -17,7 +25,9 @@ def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tupl
     count = len(values)
     if count < FEWEST:
         return None
-    share = np.ones(count) if weights is None else weights / weights.mean()
+    if weights is None:
+        return student_interval(values)
+    share = weights / weights.mean()
     mean = float((share * values).mean())
     error = float(np.sqrt((share**2 * (values - mean) ** 2).sum() / (count * (count - 1))))
     half = float(stdtrit(count - 1, 0.975)) * error

@@ -35,7 +35,10 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
     try:
         return RunConfig.model_validate({key: numbers(value) for key, value in merged.items()})
     except ValidationError as error:
-        raise ConfigError(list(dict.fromkeys(_describe(item) for item in error.errors()))) from None
+        problems = sorted(
+            error.errors(), key=lambda item: item["type"] == "missing"
+        )  # what is missing is often misspelt
+        raise ConfigError(list(dict.fromkeys(_describe(item) for item in problems))) from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

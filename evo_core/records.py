@@ -174,6 +174,25 @@ class Confirmation(Record):
     steps: int
 
 
+ReplayKind = Literal["schedule", "fixed"]
+
+
+class Replay(Record):
+    """How a fresh agent did: `fitness` after each generation of the line, and `returns` of its last episodes.
+
+    `kind`: along the `schedule` of the winner's line, or with the winner's genome `fixed` all the way. The steps are
+    those of the line, so that both can be compared with it. `uid` is the winner's.
+    """
+
+    uid: str
+    kind: ReplayKind
+    seed: int
+    steps: tuple[int, ...]
+    fitness: tuple[float, ...]
+    returns: tuple[float, ...] = ()
+    failure: Failure | None = None
+
+
 RecordT = TypeVar("RecordT", bound=Record)
 
 

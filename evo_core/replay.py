@@ -5,38 +5,18 @@ schedule alone must do the work (Jaderberg et al. 2017, "Population Based Traini
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import torch
 
-from evo_core.architecture import Record
 from evo_core.config import RunConfig
 from evo_core.confirmation import chunk_count, confirmation, play_chunk
 from evo_core.evolution.mutation import NONE
 from evo_core.evolution.population import elite_ref
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import BlobRef, Failure, Member, Offspring, uid
+from evo_core.records import BlobRef, Failure, Member, Offspring, Replay, ReplayKind, uid
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 from evo_core.training import evaluate_member, train
-
-ReplayKind = Literal["schedule", "fixed"]
-
-
-class Replay(Record):
-    """How a fresh agent did: `fitness` after each generation of the line, and `returns` of its last episodes.
-
-    `kind`: along the `schedule` of the winner's line, or with the winner's genome `fixed` all the way. The steps are
-    those of the line, so that both can be compared with it. `uid` is the winner's.
-    """
-
-    uid: str
-    kind: ReplayKind
-    seed: int
-    steps: tuple[int, ...]
-    fitness: tuple[float, ...]
-    returns: tuple[float, ...] = ()
-    failure: Failure | None = None
 
 
 def replay_seeds(config: RunConfig, count: int) -> list[int]:

@@ -216,10 +216,11 @@ class TrainingConfig(Section):
     model_config = ConfigDict(title="Training")
 
     max_steps: int = Field(
-        ge=1, description="Budget: TOTAL training steps of the whole population; evaluation is not counted."
+        ge=1,
+        description="Budget: TOTAL training steps of the whole population, without evaluation. 1 generation or more.",
     )
     evo_steps: int = Field(
-        default=16_384, ge=1, description="Training steps of each member in a generation; a multiple of env.num_envs."
+        default=16_384, ge=1, description="Training steps of each member in a generation: 1 or more times env.num_envs."
     )
     target: float | None = Field(
         default=None, description="Stop once the best mean return reaches this on fresh episodes too; null = never."

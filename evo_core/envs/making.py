@@ -69,8 +69,8 @@ def require_known(env: EnvConfig, packages: Collection[str]) -> None:
 
 
 def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None:
-    module = name.partition(":")[0]
-    if not _MODULE.fullmatch(module):
+    module, _, rest = name.partition(":")
+    if not _MODULE.fullmatch(module) or ":" in rest:
         return f"{field} {name!r}: expected a name, or package.module:Name"
     if any(module == package or module.startswith(f"{package}.") for package in packages):
         return None

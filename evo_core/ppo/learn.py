@@ -48,12 +48,12 @@ def learn(
     rewards = agent.normalizer.before_learning(rollout, algorithm.gamma)
     data, pieces, memories = prepare(agent, rollout, algorithm, rewards)
     explained = _explained_variance(data.values, data.returns)
-    epochs, stop, terms = 0, False, torch.empty(0)
+    epochs, stop, terms, shuffler = 0, False, torch.empty(0), agent.shuffler(rng)
     while not stop:
         epochs += 1
         last = epochs == algorithm.update_epochs
         report = last or algorithm.target_kl is not None
-        batches = minibatches(data, pieces, memories, algorithm.batch_size, rng)
+        batches = minibatches(data, pieces, memories, algorithm.batch_size, shuffler)
         updates = [_update(agent, batch, algorithm, report=report) for batch in batches]
         terms = torch.stack(updates).mean(0)
         stop = last or (algorithm.target_kl is not None and float(terms[3]) > algorithm.target_kl)

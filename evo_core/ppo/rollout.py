@@ -53,7 +53,7 @@ def collect_rollouts(agent: Agent, envs: VectorEnvs, length: int, rng: np.random
     """
     network, count = agent.network, envs.count
     distribution, recurrent = network.distribution, network.memory_size > 0
-    noise = torch.from_numpy(distribution.noise(rng, length, count)).to(agent.device)
+    noise = agent.noise(rng, length, count)
     memory = agent.no_memory(count) if envs.memory is None else envs.memory
     rollout = _allocate(agent, envs, length)
     with torch.inference_mode():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evo_core.devices import to_device
 from evo_core.networks.recurrence import Sequences, sequences
 from evo_core.observations import Tensors
 
@@ -69,20 +70,28 @@ class Minibatch:
 
 
 def minibatches(
-    data: Minibatch, pieces: Pieces, memories: Tensor, batch_size: int, rng: np.random.Generator
+    data: Minibatch,
+    pieces: Pieces,
+    memories: Tensor,
+    batch_size: int,
+    rng: np.random.Generator | torch.Generator,
 ) -> Iterator[Minibatch]:
     """Shuffle the pieces, and cut into the fewest minibatches of at most `batch_size` steps, equal to within a piece.
 
     `data` and `memories` [pieces, M] are in the order of the pieces. A minibatch holds at least one piece, and as
-    many as fit if all were as long as the longest.
+    many as fit if all were as long as the longest. Where every step is a piece of its own, a generator of torch's
+    keeps the order on its device; else the cuts, which the CPU makes, follow from it.
     """
     lengths = pieces.lengths
     count, longest = len(lengths), int(lengths.max())
-    order = rng.permutation(count)
     parts = math.ceil(count / max(1, batch_size // longest))
-    sizes = lengths[order]
-    within = np.arange(len(data.returns)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rows = torch.from_numpy(np.repeat(pieces.starts[order], sizes) + within).to(data.returns.device)
+    if isinstance(rng, torch.Generator) and longest == 1 and not memories.shape[1]:
+        rows, order, sizes = torch.randperm(count, generator=rng, device=rng.device), np.arange(count), lengths
+    else:
+        order = _permutation(count, rng)
+        sizes = lengths[order]
+        within = np.arange(len(data.returns)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows = to_device(np.repeat(pieces.starts[order], sizes) + within, data.returns.device)
     shuffled = _map(data, lambda column: column.index_select(0, rows))
     ends = np.cumsum([part.sum() for part in np.array_split(sizes, parts)])
     bounds = zip([0, *ends[:-1].tolist()], ends.tolist(), np.array_split(order, parts), strict=True)
@@ -92,6 +101,13 @@ def minibatches(
             memory = memories.index_select(0, torch.from_numpy(chosen).to(memories.device))
             whole = sequences(lengths[chosen], memory)
         yield _map(shuffled, itemgetter(slice(start, stop)), whole)
+
+
+def _permutation(count: int, rng: np.random.Generator | torch.Generator) -> np.ndarray:
+    if isinstance(rng, np.random.Generator):
+        return rng.permutation(count)
+    drawn: np.ndarray = torch.randperm(count, generator=rng, device=rng.device).cpu().numpy()
+    return drawn
 
 
 def _map(data: Minibatch, pick: Callable[[Tensor], Tensor], whole: Sequences | None = None) -> Minibatch:

@@ -32,8 +32,8 @@ class ActionTerms(NamedTuple):
 class Distribution(nn.Module, ABC):
     """A policy's distribution over the actions of one space, from `outputs` numbers that a head computes.
 
-    Randomness comes in as noise that NumPy drew (`noise`), so that acting is a deterministic function of its
-    arguments on every device.
+    Randomness comes in as noise, drawn by NumPy (`noise`) or on a device (`noise_from`), so that acting is a
+    deterministic function of its arguments on every device.
     """
 
     outputs: int
@@ -44,6 +44,10 @@ class Distribution(nn.Module, ABC):
     @abstractmethod
     def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
         """Draw what `sample` needs, [count, envs, outputs]."""
+
+    @abstractmethod
+    def noise_from(self, generator: torch.Generator, count: int, envs: int) -> Tensor:
+        """Draw the same on the device of a generator of torch's."""
 
     @abstractmethod
     def sample(self, outputs: Tensor, noise: Tensor) -> Tensor:

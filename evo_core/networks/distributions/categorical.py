@@ -7,6 +7,7 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
+from evo_core.devices import gumbel
 from evo_core.networks.distributions.base import FORBIDDEN, ActionTerms, Array, Distribution, torch_dtype
 
 
@@ -24,6 +25,10 @@ class Categorical(Distribution):
     def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
         """Draw standard Gumbel noise, [count, envs, n]."""
         return rng.gumbel(size=(count, envs, self.outputs)).astype(np.float32)
+
+    def noise_from(self, generator: torch.Generator, count: int, envs: int) -> Tensor:
+        """Draw standard Gumbel noise on a device, [count, envs, n]."""
+        return gumbel((count, envs, self.outputs), generator)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
         """Draw actions by the Gumbel-max trick, [N]."""
@@ -88,6 +93,10 @@ class MultiCategorical(Distribution):
     def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
         """Draw standard Gumbel noise, [count, envs, Σ options]."""
         return rng.gumbel(size=(count, envs, self.outputs)).astype(np.float32)
+
+    def noise_from(self, generator: torch.Generator, count: int, envs: int) -> Tensor:
+        """Draw standard Gumbel noise on a device, [count, envs, Σ options]."""
+        return gumbel((count, envs, self.outputs), generator)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
         """Draw actions by the Gumbel-max trick, [N, choices]."""

@@ -45,6 +45,10 @@ class DiagonalGaussian(Distribution):
         """Draw standard normal noise, [count, envs, A]."""
         return rng.standard_normal((count, envs, self.outputs), dtype=np.float32)
 
+    def noise_from(self, generator: torch.Generator, count: int, envs: int) -> Tensor:
+        """Draw standard normal noise on a device, [count, envs, A]."""
+        return torch.randn((count, envs, self.outputs), generator=generator, device=generator.device)
+
     def sample(self, means: Tensor, noise: Tensor) -> Tensor:
         """Draw actions μ + σε, [N, A]."""
         return torch.addcmul(means, self.log_std.exp(), noise)

@@ -1,0 +1,45 @@
+"""What a device changes: how rows get there, and where random numbers are drawn. On the CPU, nothing."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PINNED_FROM = 2**16
+"""Bytes from which rows go through page-locked memory. Smaller copies return at once anyway: CUDA stages them."""
+
+
+def pins(device: torch.device, size: int) -> bool:
+    """Tell whether `size` bytes are copied to a device from page-locked memory, while the CPU goes on."""
+    return device.type == "cuda" and size >= PINNED_FROM
+
+
+def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
+    """Copy rows to a device; on the CPU the tensor shares their memory.
+
+    The copy from page-locked memory is a tensor of its own, so `rows` may change at once, and torch keeps its memory
+    until the device has read it.
+    """
+    tensor = torch.from_numpy(rows)
+    if pins(device, tensor.nbytes):
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def draws_there(device: torch.device) -> bool:
+    """Tell whether a device draws the noise of actions and the order of minibatches itself.
+
+    It does on CUDA, which saves a copy per rollout and one per epoch. On the CPU NumPy draws: its streams are part
+    of every chain. A few numbers at a time, as in evaluation, are drawn by NumPy on every device.
+    """
+    return device.type == "cuda"
+
+
+def torch_generator(rng: np.random.Generator, device: torch.device | str = "cpu") -> torch.Generator:
+    """Derive a torch generator on a device from a NumPy one, whose next number seeds it."""
+    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+
+
+def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw standard Gumbel noise on the generator's device: −log E with E from Exp(1)."""
+    waits = torch.empty(shape, device=generator.device).exponential_(generator=generator)
+    return waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_().neg_()
