@@ -8,7 +8,6 @@ from tasks.recomputation import Recomputer
 from tasks.records import Fork, Release
 from tasks.run_store import CONNECTIONS, RunStore
 from tasks.store import MissingError
-from tasks.verification import PHASES
 
 
 def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
@@ -33,6 +32,7 @@ def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomp
         hashes = tuple(sorted(reference.sha256 for reference in gone))
         target.put_release(Release(head=generation, keep_generations=0, blobs=hashes))
     for commit in chain:
+        _copy(source, target, layout.timings(commit.generation))
         _copy(source, target, layout.confirmation(commit.generation))
         _copy(source, target, layout.commit(commit.generation))
     origin = Fork(run_id=source.run_id, generation=generation, commit=record_hash(head))
@@ -55,8 +55,6 @@ def _copy_member(source: RunStore, target: RunStore, member: Member) -> BlobRef 
         except MissingError:
             gone = reference
     _copy(source, target, layout.training(*address))
-    for phase in PHASES:
-        _copy(source, target, layout.timing(*address, phase))
     _copy(source, target, layout.member(*address))
     return gone
 

@@ -7,8 +7,10 @@ from prefect.cache_policies import NO_CACHE
 
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import Generation, Member
+from evo_core.records import Generation
 from tasks import retention
+from tasks.members import Evaluated
+from tasks.records import Timings
 from tasks.ref import RunRef
 from tasks.store import MissingError
 from tasks.view import View
@@ -23,20 +25,30 @@ def found_population(run: RunRef, spaces: Spaces) -> Generation:
 
 
 @task(name="select and mutate", cache_policy=NO_CACHE, persist_result=False)
-def select_and_mutate(run: RunRef, previous: Generation, members: Sequence[Member]) -> Generation:
+def select_and_mutate(run: RunRef, previous: Generation, results: Sequence[Evaluated]) -> Generation:
     """Select parents, mutate their offspring, and write the COMMIT that makes the generation exist.
 
     Raises MissingError when a member's checkpoint is gone: one that was adopted may have been collected meanwhile.
     """
-    commit, store = next_generation(run.config, previous, members), run.open()
-    gone = store.missing_blobs(member.training.blob for member in members if member.training.blob)
+    commit, store = next_generation(run.config, previous, [result.member for result in results]), run.open()
+    adopted = (result.member.training.blob for result in results if result.adopted)
+    gone = store.missing_blobs(blob for blob in adopted if blob)
     if gone:
         raise MissingError(
             f"checkpoints {', '.join(reference.sha256 for reference in gone)} of generation {commit.generation} are "
             "gone from the store, so it was not committed; training their members again brings them back"
         )
+    if any(result.trained or result.evaluated for result in results):
+        store.put_timings(commit.generation, _timings(results))
     store.put_commit(commit)
     return commit
+
+
+def _timings(results: Sequence[Evaluated]) -> Timings:
+    return Timings(
+        train={result.member.uid: result.trained for result in results if result.trained},
+        evaluate={result.member.uid: result.evaluated for result in results if result.evaluated},
+    )
 
 
 @task(name="record", task_run_name="record {name}", cache_policy=NO_CACHE, persist_result=False)

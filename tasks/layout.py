@@ -28,9 +28,9 @@ def member(generation: int, index: int) -> str:
     return f"{_member(generation, index)}.json"
 
 
-def timing(generation: int, index: int, phase: str) -> str:
-    """When and where a phase of a member ran."""
-    return f"{_member(generation, index)}.{phase}.timing.json"
+def timings(generation: int) -> str:
+    """When and where the members of a generation ran."""
+    return f"gen/{generation:06d}/timings.json"
 
 
 def extension(number: int) -> str:

@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,22 +16,52 @@ from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, EliteRef, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
+from tasks import recent
+from tasks.failing import fails_plainly
 from tasks.recomputation import Recomputer
 from tasks.records import Timing
 from tasks.ref import RunRef
+from tasks.run_log import tell
 from tasks.run_store import RunStore
 from tasks.watchdog import watched
+from tasks.words import describe_evaluation, describe_returns, describe_training
 
 PROGRESS_TOPIC = "evolve-progress"
 """Dask event topic on which workers say how far members are."""
+
+ADOPTED = "done before: its record is in the store"
 
 
 # the store remembers, not Prefect; what is worth another try is tried again by the Store, or by Dask on a new worker
 member_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the training of a member came to.
+
+    `timing` is None when it was found in the store. `adopted`: its checkpoint, if it has one, was there already, so a
+    collector may take it; one that was just created is spared (tasks/retention.py).
+    """
+
+    record: Training
+    timing: Timing | None = None
+    adopted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a member's generation came to; see Trained."""
+
+    member: Member
+    trained: Timing | None = None
+    evaluated: Timing | None = None
+    adopted: bool = True
+
+
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
-def train_member(run: RunRef, offspring: Offspring) -> Training:
+@fails_plainly
+def train_member(run: RunRef, offspring: Offspring) -> Trained:
     """Train an offspring and store its checkpoint and record; both are adopted when they exist.
 
     A failure is returned and not stored: it counts once enough others have finished.
@@ -39,49 +69,75 @@ def train_member(run: RunRef, offspring: Offspring) -> Training:
     store, address = run.open(), (offspring.generation, offspring.index)
     done = store.training(*address)
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
-        return done
-    with watched(run.limits, run.session, offspring.uid), _timed(store, offspring, "train"):
+        tell(ADOPTED)
+        return Trained(done)
+    start, created = datetime.now(UTC), False
+    with watched(run.limits, run.session, offspring.uid):
         spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
         blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(offspring))
-        if blob is not None:
-            store.put_blob(blob)
-    if record.failure is None:
+        if blob is not None and record.blob is not None:
+            created = store.put_blob(blob)
+            recent.checkpoints.put(record.blob.sha256, blob)
+    timing = _until_now(start)
+    if record.failure is None:  # else the core has said why
         store.put_training(*address, record)
-    return record
+        recent.just_trained(run.session, offspring.uid)
+        tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
+    return Trained(record, timing, adopted=not created)
 
 
 @member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
-def evaluate_member(run: RunRef, offspring: Offspring, training: Training) -> Member:
+@fails_plainly
+def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Evaluated:
     """Evaluate a trained offspring and store the whole member, unless it failed; adopted when it exists."""
     store, address = run.open(), (offspring.generation, offspring.index)
-    done = store.member(*address)
+    training = trained.record
+    done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
     if done is not None:
-        return done
-    with watched(run.limits, run.session, offspring.uid), _timed(store, offspring, "evaluate"):
-        blob = store.blob(training.blob) if training.blob else None
+        tell(ADOPTED)
+        return Evaluated(done, trained.timing, adopted=trained.adopted)
+    start = datetime.now(UTC)
+    with watched(run.limits, run.session, offspring.uid):
+        blob = _checkpoint(store, training.blob) if training.blob else None
         spaces = run.environment().spaces
         member = evaluate_offspring(run.config, offspring, training, blob, spaces, run.resolve_device())
-    if member.failure is None:
+    timing = _until_now(start)
+    if member.evaluation is not None:
         store.put_member(*address, member)
-    return member
+        tell(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
+    return Evaluated(member, trained.timing, timing, trained.adopted)
 
 
 @member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
+@fails_plainly
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
     """Play one chunk of an elite's confirmation on fresh seeds."""
+    start = datetime.now(UTC)
     with watched(run.limits, run.session, elite.uid):
         spaces = run.environment().spaces
         blob = _weights(run, run.open(), spaces, elite.uid, elite.blob)
         assert blob is not None
-        return play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+        played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+    if played is not None:
+        tell(f"{describe_returns(played[0])}; {_effort(_until_now(start))}")
+    return played
 
 
 def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, reference: BlobRef | None) -> bytes | None:
     """Read a checkpoint, or compute it again if it is gone: a collector may have been at work. None for founders."""
     if uid is None or reference is None:
         return None
-    return Recomputer(store, run.config, spaces, run.resolve_device()).weights(uid, reference)
+    if (content := recent.checkpoints.get(reference.sha256)) is None:
+        content = Recomputer(store, run.config, spaces, run.resolve_device()).weights(uid, reference)
+        recent.checkpoints.put(reference.sha256, content)
+    return content
+
+
+def _checkpoint(store: RunStore, reference: BlobRef) -> bytes:
+    """Take a checkpoint from this process's memory, where it lies if it was trained here, else from the store."""
+    content = recent.checkpoints.get(reference.sha256)
+    return store.blob(reference) if content is None else content
 
 
 def _progress(offspring: Offspring) -> Callable[[Update], None]:
@@ -101,16 +157,12 @@ def _progress(offspring: Offspring) -> Callable[[Update], None]:
     return say
 
 
-@contextmanager
-def _timed(store: RunStore, offspring: Offspring, phase: str) -> Iterator[None]:
-    """Write when and where the body ran, once it succeeded."""
-    start = datetime.now(UTC)
-    yield
-    timing = Timing(
-        start=start,
-        end=datetime.now(UTC),
-        host=socket.gethostname(),
-        process=os.getpid(),
-        attempt=runtime.task_run.run_count or 1,
-    )
-    store.put_timing(offspring.generation, offspring.index, phase, timing)
+def _effort(timing: Timing) -> str:
+    """Say how long a phase took, and where."""
+    return f"{(timing.end - timing.start).total_seconds():.1f} s on {timing.host}"
+
+
+def _until_now(start: datetime) -> Timing:
+    """Say when and where a phase ran that ends now."""
+    attempt = runtime.task_run.run_count or 1
+    return Timing(start=start, end=datetime.now(UTC), host=socket.gethostname(), process=os.getpid(), attempt=attempt)

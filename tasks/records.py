@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from pydantic import Field
+
 from evo_core.architecture import Record
 from evo_core.canonical import canonical_json, sha256
 from evo_core.config import RunConfig
@@ -40,13 +42,23 @@ class Release(Record):
 
 
 class Timing(Record):
-    """When and where a phase of a member ran. For views; never hashed."""
+    """When and where a phase of a member ran."""
 
     start: datetime
     end: datetime
     host: str
     process: int
     attempt: int = 1
+
+
+class Timings(Record):
+    """When and where the members of a generation ran, by uid and phase. For views; part of no hash.
+
+    Missing are those that the process which committed the generation found in the store.
+    """
+
+    train: dict[str, Timing] = Field(default_factory=dict)
+    evaluate: dict[str, Timing] = Field(default_factory=dict)
 
 
 def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:

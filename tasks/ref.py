@@ -13,6 +13,11 @@ from tasks.store import open_store
 from tasks.watchdog import Limits
 
 
+def new_session() -> str:
+    """Name an attempt at a generation as no other is named."""
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True, slots=True)
 class RunRef:
     """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
@@ -27,7 +32,7 @@ class RunRef:
     device: str = "auto"
     limits: Limits = field(default_factory=Limits)
     env_packages: tuple[str, ...] = ()
-    session: str = field(default_factory=lambda: secrets.token_hex(8))
+    session: str = field(default_factory=new_session)
 
     def resolve_device(self) -> torch.device:
         """Turn `auto` into the device of the machine that asks."""

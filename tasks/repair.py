@@ -38,7 +38,7 @@ class Repair:
                 return self._commit(finding)
             case "confirmation":
                 return self._confirmation(finding)
-            case "timing" | "orphan":
+            case "timings" | "orphan":
                 self.run.store.delete(self.run.key(finding.name))
                 return "deleted: nothing depends on it"
         raise Unrepairable(f"{finding.name}: nothing else in the store says what it held; restore it from a copy")

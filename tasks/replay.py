@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from evo_core.lineage.tree import Lineage
-from evo_core.replay import Replay, ReplayKind, replay
+from evo_core.records import Replay, ReplayKind
+from evo_core.replay import replay
 from tasks.members import member_task
 from tasks.ref import RunRef
 from tasks.watchdog import watched

@@ -16,13 +16,14 @@ from evo_core.records import (
     Confirmation,
     Generation,
     Member,
+    Replay,
+    ReplayKind,
     Sealed,
     Training,
     record_hash,
 )
-from evo_core.replay import Replay, ReplayKind
 from tasks import layout
-from tasks.records import Extension, Fork, Release, RunFile, Timing, extended, sealed_bytes
+from tasks.records import Extension, Fork, Release, RunFile, Timings, extended, sealed_bytes
 from tasks.store import ConflictError, CorruptError, MissingError, Store
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -75,11 +76,9 @@ class RunStore:
             with suppress(ConflictError):
                 return self.put(layout.release(0 if last is None else last + 1), release)
 
-    def put_blob(self, content: bytes) -> BlobRef:
-        """Store a checkpoint under its hash."""
-        reference = BlobRef(sha256=sha256(content), size=len(content))
-        self.store.create(self.key(layout.blob(reference.sha256)), content)
-        return reference
+    def put_blob(self, content: bytes) -> bool:
+        """Store a checkpoint under its hash; tell whether it was not there yet."""
+        return self.store.create(self.key(layout.blob(sha256(content))), content)
 
     def blob(self, reference: BlobRef) -> bytes:
         """Read a checkpoint; CorruptError when it is not what its reference says."""
@@ -125,14 +124,19 @@ class RunStore:
         """Read a whole member; None when it was not evaluated yet."""
         return self.find(layout.member(generation, index), Member)
 
-    def put_timing(self, generation: int, index: int, phase: str, timing: Timing) -> None:
-        """Write when and where a phase ran; the first writer wins."""
+    def put_timings(self, generation: int, timings: Timings) -> None:
+        """Write when and where a generation's members ran; the first writer wins."""
         with suppress(ConflictError):
-            self.put(layout.timing(generation, index, phase), timing)
+            self.put(layout.timings(generation), timings)
 
-    def timing(self, generation: int, index: int, phase: str) -> Timing | None:
-        """Read when and where a phase ran; None when unknown."""
-        return self.find(layout.timing(generation, index, phase), Timing)
+    def timings(self, generation: int) -> Timings:
+        """Read when and where a generation's members ran, as far as that is known.
+
+        A damaged record is an unknown one: `evolve verify` names it.
+        """
+        with suppress(CorruptError):
+            return self.find(layout.timings(generation), Timings) or Timings()
+        return Timings()
 
     def put_commit(self, record: Generation) -> None:
         """Write a COMMIT: from here on the generation exists."""

@@ -22,17 +22,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from evo_core.architecture import layer_sizes
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.evaluation import evaluation_seeds
 from evo_core.genes import Gene
-from evo_core.genome import Genome
+from evo_core.genome import Genome, sizes
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Generation, Member, record_hash, uid
 from evo_core.sections import BoundsConfig
-from tasks.records import Timing
+from tasks.records import Timings
 from tasks.run_store import RunStore
-from tasks.store import CorruptError
 from tasks.view import View
 
 FOUNDERS = "founders"
@@ -59,18 +57,22 @@ class StudyRecorder(View):
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
         self._run, self._config = run, config
+        self._storage = open_storage(study_url)
         self._study = optuna.create_study(
-            study_name=run.run_id, storage=open_storage(study_url), direction="maximize", load_if_exists=True
+            study_name=run.run_id, storage=self._storage, direction="maximize", load_if_exists=True
         )
         self._claim()
-        self._recorded = {trial.user_attrs.get("uid") for trial in self._study.get_trials(deepcopy=False)}
+        # trials pass by the study, which would keep all of them in memory
+        self._id = self._storage.get_study_id_from_name(run.run_id)
+        self._recorded = {trial.user_attrs.get("uid") for trial in self._storage.get_all_trials(self._id, False)}
         self._next = self._first_unrecorded()
 
     def catch_up(self, head: Generation) -> int:
         """Add every trial that is missing up to a COMMIT; return how many were added."""
         added = 0
         for commit in self._run.commits_from(self._next, head):
-            added += sum(self._add(member) for member in commit.members)
+            timings = self._run.timings(commit.generation)
+            added += sum(self._add(member, timings) for member in commit.members)
             self._next = commit.generation + 1
         return added
 
@@ -87,17 +89,17 @@ class StudyRecorder(View):
             self._study.set_user_attr(FOUNDERS, record_hash(self._run.commit(0)))
         _require_owner(self._study, self._run)
 
-    def _add(self, member: Member) -> bool:
+    def _add(self, member: Member, timings: Timings) -> bool:
         if member.uid in self._recorded:
             return False
         self._recorded.add(member.uid)
         try:
-            self._study.add_trial(self._trial(member))
+            self._storage.create_new_trial(self._id, self._trial(member, timings))
         except IntegrityError:  # another recorder of this run was faster
             return False
         return True
 
-    def _trial(self, member: Member) -> FrozenTrial:
+    def _trial(self, member: Member, timings: Timings) -> FrozenTrial:
         trial = create_trial(
             state=TrialState.COMPLETE if member.evaluation else TrialState.FAIL,
             value=member.fitness,
@@ -106,7 +108,7 @@ class StudyRecorder(View):
             user_attrs={**attributes(member), "seeds": self._seeds(member), KEY: f"{self._run.run_id} {member.uid}"},
             intermediate_values=learning_curve(member),
         )
-        trial.datetime_start, trial.datetime_complete = self._times(member)
+        trial.datetime_start, trial.datetime_complete = _times(member.uid, timings)
         trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
         return trial
 
@@ -114,20 +116,15 @@ class StudyRecorder(View):
         """Name the seeds of the episodes that a member was evaluated on, which all of its generation share."""
         return evaluation_seeds(self._config, member.offspring.generation)
 
-    def _times(self, member: Member) -> tuple[datetime, datetime]:
-        address = (member.offspring.generation, member.offspring.index)
-        timings = [timing for phase in ("train", "evaluate") if (timing := self._timing(*address, phase))]
-        if not timings:  # unknown: the database wants a time, `times_known` says that it is none
-            now = datetime.now()
-            return now, now
-        local = [moment.astimezone().replace(tzinfo=None) for moment in (timings[0].start, timings[-1].end)]
-        return local[0], local[1]
 
-    def _timing(self, generation: int, index: int, phase: str) -> Timing | None:
-        try:
-            return self._run.timing(generation, index, phase)
-        except CorruptError:  # a damaged clock is an unknown one; `evolve verify` names it
-            return None
+def _times(uid: str, timings: Timings) -> tuple[datetime, datetime]:
+    """Tell when a member began and ended, in the naive local times that Optuna keeps."""
+    known = [phase[uid] for phase in (timings.train, timings.evaluate) if uid in phase]
+    if not known:  # the database wants a time, `times_known` says that it is none
+        now = datetime.now()
+        return now, now
+    local = [moment.astimezone().replace(tzinfo=None) for moment in (known[0].start, known[-1].end)]
+    return local[0], local[1]
 
 
 def _require_owner(study: optuna.Study, run: RunStore) -> None:
@@ -189,17 +186,6 @@ def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistributi
 def parameters(genome: Genome) -> dict[str, float | int | str]:
     """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
     return {**genome.hyperparameters, **sizes(genome), "activation": genome.activation}
-
-
-def sizes(genome: Genome) -> dict[str, int]:
-    """Sum up the sizes of every part of a genome, by names that are the same for all genomes of a run."""
-    architecture = genome.architecture
-    return {
-        **architecture.encoder.sizes("encoder"),
-        **layer_sizes("actor_head", architecture.actor_head),
-        **layer_sizes("critic_head", architecture.critic_head),
-        "latent_dim": architecture.latent_dim,
-    }
 
 
 def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:

@@ -13,14 +13,13 @@ from evo_core.networks.actor_critic import Spaces
 from evo_core.records import Confirmation, Generation, Member, Training, config_hash, record_hash
 from evo_core.records import uid as member_uid
 from tasks import layout
-from tasks.records import Extension, Release
+from tasks.records import Extension, Release, Timings
 from tasks.run_store import CONNECTIONS, RunStore
 from tasks.store import CorruptError, MissingError
 
 What = Literal[
-    "run", "extension", "release", "commit", "confirmation", "training", "member", "timing", "blob", "orphan"
+    "run", "extension", "release", "commit", "confirmation", "training", "member", "timings", "blob", "orphan"
 ]
-PHASES = ("train", "evaluate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +155,7 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
     named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
     size = max((len(commit.offspring) for commit in result.chain.values()), default=0)
     for generation in range(1, result.last + 2):
+        yield partial(_timings, run, generation)
         if generation not in result.chain:  # the running one, or one whose COMMIT is damaged
             required = generation <= result.last
             yield from (partial(_unlisted, run, generation, i, result, required=required) for i in range(size))
@@ -190,15 +190,14 @@ def _records(run: RunStore, member: Member) -> Iterator[Finding]:
             if found != expected:
                 problem = f"{run.key(name)}: it differs from what its COMMIT says"
                 yield Finding(what, name, problem, generation, member.uid)  # type: ignore[arg-type]
-    yield from _timings(run, generation, index, member.uid)
 
 
-def _timings(run: RunStore, generation: int, index: int, uid: str) -> Iterator[Finding]:
-    for phase in PHASES:
-        try:
-            run.timing(generation, index, phase)
-        except CorruptError as error:
-            yield Finding("timing", layout.timing(generation, index, phase), str(error), generation, uid)
+def _timings(run: RunStore, generation: int) -> Iterator[Finding]:
+    name = layout.timings(generation)
+    try:
+        run.find(name, Timings)
+    except CorruptError as error:
+        yield Finding("timings", name, str(error), generation)
 
 
 def _released(run: RunStore, training: Training, result: Verification) -> Iterator[Finding]:
@@ -251,4 +250,3 @@ def _unlisted(run: RunStore, generation: int, index: int, result: Verification, 
     training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)
     if training is not None and training.blob is not None:
         yield from _blob(run, training, result, needed=True)
-    yield from _timings(run, generation, index, uid)

@@ -24,6 +24,9 @@ class View(Protocol):
         """Add what is missing up to a COMMIT; return how much that was."""
         ...
 
+    def advance(self, steps: int) -> None:
+        """Hear how many steps the run has trained, those of the running generation included: often, and maybe late."""
+
     def finish(self, ending: Ending) -> None:
         """Hear how the run ended, once everything is added."""
 

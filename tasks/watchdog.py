@@ -15,11 +15,17 @@ from typing import Literal
 
 import psutil
 import torch
+from dask.typing import Key
 from distributed import Worker, get_worker
+
+from tasks.dask_profiler import stop_profiler
 
 Reason = Literal["deadline", "memory"]
 
 INTERVAL_S = 0.25
+UNWANTED = 8
+"""How many looks in a row a task must be unwanted: Dask may think better of it at once."""
+
 FAREWELL_S = 1.0
 """Time for the reason to leave the process before it ends."""
 
@@ -42,17 +48,19 @@ def ended_topic(session: str) -> str:
 
 @contextmanager
 def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
-    """End this worker process when the body breaks a limit, or when the process that started it is gone.
+    """End this worker process when the body breaks a limit, its run is gone, or the process that started it is.
 
-    Does nothing outside a Dask worker.
+    Does nothing outside a Dask worker. Ends the worker's profiler first, before there is another thread.
     """
     try:
         worker = get_worker()
     except ValueError:
         yield
         return
+    stop_profiler(worker)
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(worker, limits, session, uid, stop), daemon=True)
+    key = worker.active_threads.get(threading.get_ident())
+    watcher = threading.Thread(target=_watch, args=(worker, key, limits, session, uid, stop), daemon=True)
     watcher.start()
     if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
         faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
@@ -66,15 +74,25 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
         watcher.join()
 
 
-def _watch(worker: Worker, limits: Limits, session: str, uid: str, stop: threading.Event) -> None:
+def _watch(worker: Worker, key: Key | None, limits: Limits, session: str, uid: str, stop: threading.Event) -> None:
     began, parent, process = time.monotonic(), os.getppid(), psutil.Process()
+    unwanted = 0
     while not stop.wait(INTERVAL_S):
+        unwanted = unwanted + 1 if _is_unwanted(worker, key) else 0
+        if unwanted > UNWANTED:
+            os._exit(1)
         if os.getppid() != parent:
             os._exit(1)
         if limits.memory is not None and process.memory_info().rss > limits.memory:
             _end(worker, session, uid, "memory")
         if limits.deadline_s is not None and time.monotonic() - began > limits.deadline_s:
             _end(worker, session, uid, "deadline")
+
+
+def _is_unwanted(worker: Worker, key: Key | None) -> bool:
+    """Tell whether nobody waits any more for what a task computes: its run was cancelled, or died."""
+    task = worker.state.tasks.get(key) if key is not None else None
+    return task is not None and task.state == "cancelled"
 
 
 def _end(worker: Worker, session: str, uid: str, reason: Reason) -> None:

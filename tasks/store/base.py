@@ -87,13 +87,15 @@ class Store:
     def __init__(self, backend: Backend, patience_s: float = PATIENCE_S) -> None:
         self.backend, self.url, self._patience_s = backend, backend.url, patience_s
 
-    def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all.
+    def create(self, key: str, content: bytes) -> bool:
+        """Create a key, whole or not at all; tell whether this call did, or found it there.
 
         A key that exists with the same content is adopted, which also heals a create whose reply was lost.
         ConflictError when its content differs.
         """
-        self._persist(lambda: self._create(key, content), (MissingError,))  # a bucket that is missing for a moment
+        return self._persist(
+            lambda: self._create(key, content), (MissingError,)
+        )  # a bucket may be missing for a moment
 
     def read(self, key: str, parse: Callable[[bytes], T], *, expected: bool = False) -> T:
         """Read a key and parse its content; MissingError when it does not exist.
@@ -135,11 +137,13 @@ class Store:
             "commit a generation; use AWS S3, SeaweedFS, a recent MinIO or Ceph, or a file:// store"
         )
 
-    def _create(self, key: str, content: bytes) -> None:
+    def _create(self, key: str, content: bytes) -> bool:
         try:
             self.backend.create(key, content)
         except ExistsError:
             self._adopt(key, content)
+            return False
+        return True
 
     def _adopt(self, key: str, content: bytes) -> None:
         """Accept that a key exists if its content is the given one; other content must be read twice alike."""

@@ -38,8 +38,9 @@ class S3Backend:
         self._call(key, self._fs._pipe_file, self._path(key), content, mode="create")
 
     def read(self, key: str) -> bytes:
-        """Read a key; MissingError when it does not exist."""
-        content: bytes = self._call(key, self._fs._cat_file, self._path(key))
+        """Read a key, by one request; MissingError when it does not exist."""
+        # one connection, else s3fs asks for the size first, and for a listing when there is none
+        content: bytes = self._call(key, self._fs._cat_file, self._path(key), max_concurrency=1)
         return content
 
     def exists(self, key: str) -> bool:

@@ -10,7 +10,6 @@ from typing import ClassVar, Protocol
 from evo_core.config import RunConfig
 from evo_core.records import Generation, Member
 from tasks.run_store import RunStore
-from tasks.store import CorruptError
 from tasks.view import Ending
 
 
@@ -36,17 +35,11 @@ class TrackedRun:
         for commit in self.store.commits():
             yield from commit.members
 
-    def ended_at(self, member: Member) -> datetime:
-        """Tell when a member's evaluation, else its training, ended; now when that is unknown."""
-        offspring = member.offspring
-        for phase in ("evaluate", "train"):
-            try:
-                timing = self.store.timing(offspring.generation, offspring.index, phase)
-            except CorruptError:  # a damaged clock is an unknown one; `evolve verify` names it
-                continue
-            if timing is not None:
-                return timing.end
-        return datetime.now(UTC)
+    def ends(self, commit: Generation) -> list[float]:
+        """Tell when each member's evaluation, else its training, ended, in seconds; now where that is unknown."""
+        timings, now = self.store.timings(commit.generation), datetime.now(UTC)
+        known = timings.train | timings.evaluate
+        return [(known[member.uid].end if member.uid in known else now).timestamp() for member in commit.members]
 
 
 class Tracker(Protocol):

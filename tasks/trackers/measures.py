@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from evo_core.config import RunConfig
+from evo_core.genome import sizes
 from evo_core.records import Generation, Member, Update
-from tasks.study import attributes, sizes
+from tasks.study import attributes
 
 Measures = dict[str, float]
 """Numbers by name; what is unknown is left out."""

@@ -53,11 +53,10 @@ class Tracker(base.Tracker):
 
     def log(self, commit: Generation) -> None:
         """Add a point to every metric."""
-        for member, run_id in zip(commit.members, self._members, strict=True):
-            at = self._run.ended_at(member).timestamp()
+        ends = self._run.ends(commit)
+        for member, run_id, at in zip(commit.members, self._members, ends, strict=True):
             self._add(run_id, member_measures(member), member_steps(member), commit.generation, at)
-        ended = max(self._run.ended_at(member).timestamp() for member in commit.members)
-        self._add(self._population, generation_measures(commit), commit.train_steps, commit.generation, ended)
+        self._add(self._population, generation_measures(commit), commit.train_steps, commit.generation, max(ends))
 
     def finish(self, ending: Ending) -> None:
         """Add the family tree as an artifact and who is delivered as tags, and mark the runs as finished."""

@@ -46,12 +46,11 @@ class Tracker(base.Tracker):
 
     def log(self, commit: Generation) -> None:
         """Add a point to every series, and the generation's family tree as a table."""
-        for member in commit.members:
-            at = self._run.ended_at(member).timestamp()
+        ends = self._run.ends(commit)
+        for member, at in zip(commit.members, ends, strict=True):
             self._add(member_name(member.offspring.index), member_measures(member), member_steps(member), at)
         self._writers[POPULATION].add_text("lineage", _table(commit), commit.train_steps)
-        ended = max(self._run.ended_at(member).timestamp() for member in commit.members)
-        self._add(POPULATION, generation_measures(commit), commit.train_steps, ended)
+        self._add(POPULATION, generation_measures(commit), commit.train_steps, max(ends))
         self._last = commit
 
     def finish(self, ending: Ending) -> None:
