@@ -19,8 +19,15 @@ class Operational:
 
     store: Store = None
     study: Study = None
-    engine: Annotated[str | None, Parameter(help="local, or a Dask scheduler: tcp://host:8786 [local].")] = None
-    workers: Annotated[int | None, Parameter(help="Local worker processes [one per core].")] = None
+    engine: Annotated[
+        str | None,
+        Parameter(
+            help="local, a Dask scheduler (tcp://host:8786, tls://…) or a cluster class (package.Class) [local]."
+        ),
+    ] = None
+    workers: Annotated[
+        str | None, Parameter(help="Worker processes: 4, or 1..4 as members need them [one per GPU, else per core].")
+    ] = None
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
     member_deadline: Annotated[
         float | None, Parameter(help="Seconds that training or evaluating one member may take [3600].")

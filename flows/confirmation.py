@@ -6,15 +6,16 @@ from prefect import flow
 from evo_core.confirmation import chunk_count, confirmation
 from evo_core.records import Confirmation, EliteRef
 from flows.observer import observer
-from flows.runs import open_ref
+from flows.runs import begun_ref
+from tasks.failing import fails_plainly
 from tasks.members import confirm_chunk
-from tasks.store import PATIENCE_S
 
 
 @flow(name="confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
+@fails_plainly
 def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""
-    ref = open_ref(run_id, PATIENCE_S)
+    ref = begun_ref(run_id)
     store = ref.open()
     record = store.confirmation(elite.generation)
     if record is None:

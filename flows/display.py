@@ -11,11 +11,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.table import Table
 
 from evo_core.config import RunConfig
-from evo_core.records import Confirmation, Generation, Member, Mutation, Offspring, Training
+from evo_core.records import Confirmation, Generation, Member, Offspring, Training
 from flows.observer import Observer
-
-SMALL = 2.0
-"""Scores below this are written with three decimals."""
+from tasks.view import Ending
+from tasks.words import describe_fitness, describe_interval, describe_mutation, describe_number, describe_score
 
 SHOWN_MEMBERS = 24
 """Rows of the live table; the best of a larger population."""
@@ -33,13 +32,7 @@ class LineObserver(Observer):
     def began(self, run_id: str, head: Generation) -> None:
         """Say where the run starts."""
         self._clock, self._start_steps = time.monotonic(), head.train_steps
-        origin = f"continues after generation {head.generation}" if head.generation else "starts"
-        self._console.print(
-            f"run {run_id} {origin}: population {self._config.population.size}, at most "
-            f"{self._config.max_generations} generations of {self._config.generation_steps:,} steps",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._console.print(describe_beginning(run_id, head, self._config), highlight=False, soft_wrap=True)
 
     def progressed(self, uid: str, steps: int) -> None:
         """Remember who trains in this session; comes from another thread."""
@@ -188,6 +181,15 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
     return table
 
 
+def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
+    """Say where a run starts, and how far it may go."""
+    origin = f"continues after generation {head.generation}" if head.generation else "starts"
+    return (
+        f"run {run_id} {origin}: population {config.population.size}, at most {config.max_generations} generations of "
+        f"{config.generation_steps:,} steps"
+    )
+
+
 def describe_generation(head: Generation, config: RunConfig, rate: float | None = None) -> str:
     """Say in one line how a generation went."""
     assert head.elite is not None
@@ -211,39 +213,15 @@ def describe_confirmation(record: Confirmation) -> str:
     return f"confirmed {record.uid}: {mean} (95 % CI {interval}, {record.episodes} fresh episodes)"
 
 
-def describe_mutation(mutation: Mutation) -> str:
-    """Say what a mutation changed."""
-    if mutation.kind == "none":
-        return "–"
-    if mutation.before is None:
-        return mutation.kind
-    return f"{mutation.what}: {_short(mutation.before)} → {_short(mutation.after)}"
-
-
-def describe_fitness(member: Member | None) -> str:
-    """Say how good a member is, when that is known."""
-    if member is None or member.evaluation is None:
-        return ""
-    return describe_score(member.evaluation.fitness, member.evaluation.fitness_sem)
-
-
-def describe_score(mean: float, sem: float | None) -> str:
-    """Write a mean with its standard error."""
-    return describe_number(mean) if sem is None else f"{describe_number(mean)} ± {describe_number(sem, mean)}"
-
-
-def describe_interval(interval: tuple[float, float], mean: float) -> str:
-    """Write an interval of a mean."""
-    return " to ".join(describe_number(end, mean) for end in interval)
-
-
-def describe_number(value: float, beside: float | None = None) -> str:
-    """Write a score: one decimal, or three where scores are as small as those of a task that pays at most one."""
-    return f"{value:.{1 if abs(value if beside is None else beside) >= SMALL else 3}f}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def describe_delivery(ending: Ending) -> str:
+    """Say who is delivered, and how good it is on fresh episodes."""
+    elite, confirmed = ending.elite, ending.confirmed
+    if confirmed is None:
+        return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"
+    return (
+        f"{elite.uid}: mean return {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
+        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)})"
+    )
 
 
 def _rank(row: Row) -> tuple[float, int]:

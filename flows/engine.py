@@ -1,60 +1,94 @@
 """The engine: Dask, opened once for a whole run, so that no generation waits for processes to start."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client
+from prefect import Task
 from prefect_dask import DaskTaskRunner
+from prefect_dask.task_runners import PrefectDaskFuture
 
+from flows.clusters import open_cluster
+from flows.keeper import Keeper
+from flows.observer import observer
 from flows.settings import Settings
+from flows.slots import GPU_TAG, RESOURCE
 from tasks.members import PROGRESS_TOPIC
+from tasks.run_log import flush_logs
 
 Progress = Callable[[str, int], None]
 """Called with a member's uid and the environment steps it has made in its generation."""
 
-ATTEMPTS = 3
-"""How many workers a member may lose before the flow looks at it alone."""
+
+class MemberRunner(DaskTaskRunner):
+    """Runs members' tasks: on workers that declare `resources`, and under a Prefect tag whose limit bounds them."""
+
+    def __init__(self, *, resources: Mapping[str, float] | None = None, tag: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.resources, self.tag = resources, tag
+
+    def duplicate(self) -> "MemberRunner":
+        """Make another one for the next flow run."""
+        return MemberRunner(
+            resources=self.resources, tag=self.tag, address=self.address, client_kwargs=self.client_kwargs
+        )
+
+    def submit(
+        self, task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any = None, dependencies: Any = None
+    ) -> PrefectDaskFuture[Any]:
+        """Submit one task."""
+        if self.tag is not None:
+            task = task.with_options(tags={*task.tags, self.tag})
+        with dask.annotate(resources=dict(self.resources)) if self.resources else nullcontext():
+            return super().submit(task, parameters, wait_for, dependencies)
+
+
+FLUSH_S = 5.0
+"""How long the end of a run waits for the logs of its workers."""
 
 
 @contextmanager
-def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iterator[DaskTaskRunner]:
-    """Open a local cluster, one single-threaded process per core, or connect to an existing scheduler.
+def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iterator[MemberRunner]:
+    """Open a cluster, on this machine or of the class that was named, or connect to an existing scheduler.
 
-    Yields a task runner that every generation can use. Processes that were started here end here.
+    Yields a task runner that every generation can use, once there is a worker. Processes that were started here end
+    here; an existing cluster is left as it is.
     """
-    if settings.engine != "local":
-        with _listening(settings.engine, on_progress):
-            yield DaskTaskRunner(address=settings.engine)
-        return
-    with (
-        dask.config.set(
-            {
-                "distributed.worker.daemon": True,
-                "distributed.admin.log-format": "%(message)s",
-                "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
-                # sys._current_frames, by which Dask's profiler looks at every thread, can lock up an interpreter
-                # in which another thread begins or ends just then (seen with Python 3.11)
-                "distributed.worker.profile.enabled": False,
-            }
-        ),
-        LocalCluster(
-            n_workers=settings.worker_count(members),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,  # watched per member (tasks/watchdog.py), which says why it ends its worker
-            silence_logs="ERROR",
-        ) as cluster,
-        _listening(cluster.scheduler_address, on_progress),
-    ):
-        yield DaskTaskRunner(address=cluster.scheduler_address)
+    existing = settings.engine.startswith(("tcp://", "tls://"))
+    with nullcontext() if existing else open_cluster(settings, members) as cluster:
+        address = settings.engine if cluster is None else cluster.scheduler_address
+        security = getattr(cluster, "security", None)
+        warn = observer().warned
+        with Client(address, security=security, set_as_default=False) as client:
+            client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_progress(event[1]["uid"], event[1]["steps"]))
+            keeper = Keeper(client, cluster, warn)
+            with keeper.keeping():
+                resources = _resources(client, settings, warn)
+                keeper.require(RESOURCE if resources else None)
+                tag = settings.slots_tag or (GPU_TAG if settings.device == "cuda" or resources else None)
+                options = {"address": address, "client_kwargs": {"security": security} if security else None}
+                try:
+                    yield MemberRunner(resources=resources, tag=tag, **options)
+                finally:
+                    if not existing:
+                        _flush(client)
 
 
-@contextmanager
-def _listening(address: str, on_progress: Progress) -> Iterator[None]:
-    """Pass on what workers say of their members."""
-    with Client(address, set_as_default=False) as client:
-        client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_progress(event[1]["uid"], event[1]["steps"]))
-        yield
+def _flush(client: Client) -> None:
+    """Let workers that are about to end say their last lines; one that hangs is not waited for."""
+    with suppress(OSError):  # a timeout is one
+        client.run(flush_logs, on_error="ignore", callback_timeout=FLUSH_S)
+
+
+def _resources(client: Client, settings: Settings, warn: Callable[[str], None]) -> Mapping[str, float] | None:
+    """Choose what members ask of their worker: a GPU, where workers declare one and members may learn on it."""
+    workers = client.scheduler_info()["workers"].values()
+    if any(worker["nthreads"] > 1 for worker in workers):
+        warn(
+            "workers with several threads run several members in one process, which slow each other down and end "
+            "together; start them with --nthreads 1"
+        )
+    declared = any(RESOURCE in worker["resources"] for worker in workers)
+    return {RESOURCE: 1} if declared and settings.device != "cpu" else None

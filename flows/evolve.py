@@ -1,6 +1,6 @@
 """The whole evolution, on one page."""
 
-from functools import cache
+from functools import cache, partial
 
 from prefect import flow, runtime
 
@@ -10,34 +10,43 @@ from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation, tidy
-from flows.observer import observer
+from flows.kept_settings import kept_settings
+from flows.observer import also_watched_by
 from flows.outages import survives_outages
-from flows.runs import begin_run
+from flows.page import RunPage
+from flows.progress import Progress
+from flows.run_log import RunLog
+from flows.runs import begin_run, derived_run_id
 from flows.server import configured_api
 from flows.settings import Settings
 from flows.summary import RunSummary, ended, summarise
 from flows.views import Views
+from tasks.failing import fails_plainly
 from tasks.generation import found_population, record_view
 
 
-@flow(name="evolve", flow_run_name="{config.env.id} · pop {config.population.size} · seed {config.seed}")
+@flow(name="evolve", flow_run_name="{config.run_name}")
+@fails_plainly
 def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """Evolve a population until the target is confirmed or the budget is spent.
 
     A run id that exists is continued from its last COMMIT and its finished members.
     """
-    settings, watcher = Settings(), observer()
+    settings = Settings()
     settings.check_reach(configured_api())
     environment = inspect_environment(config, settings.packages)
-    for notice in notices(config, environment):
-        watcher.warned(notice)
-    run = begin_run(settings, config, run_id or f"run-{runtime.flow_run.id}")
+    run = begin_run(settings, config, run_id or derived_run_id(config, runtime.flow_run.id))
     config, store = run.config, run.open()
 
     with (
+        kept_settings(),
+        also_watched_by(RunLog(config)),
+        Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
+        also_watched_by(Progress(views.advance)) as watcher,
         open_engine(settings, config.population.size, watcher.progressed) as runner,
-        Views(run, settings, record_view) as views,
     ):
+        for notice in notices(config, environment):
+            watcher.warned(notice)
         generation, confirmation = (
             survives_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
         )
@@ -61,6 +70,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
             head = _successor(head, generation(run.run_id, head.generation + 1))
         views.record(head)
         summary = summarise(run.run_id, config, head, confirm)
+        watcher.ended(summary.ending)
         behind = views.close(summary)
 
     return summary.model_copy(update={"behind": behind})

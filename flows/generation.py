@@ -1,32 +1,37 @@
 """One generation: every member is trained and evaluated in parallel, then selection makes the next."""
 
+from dataclasses import replace
 from typing import Any
 
 from distributed.scheduler import KilledWorker
 from prefect import flow
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
-from prefect_dask import get_dask_client
+from prefect_dask import DaskTaskRunner
 
 from evo_core.evolution.population import require_survivors
-from evo_core.records import FailureReason, Generation, Member, Offspring
+from evo_core.records import FailureReason, Generation, Offspring
 from evo_core.training import lost_member
 from flows.observer import observer
-from flows.runs import open_ref
+from flows.runs import begun_ref
 from flows.settings import Settings
 from tasks import layout
+from tasks.failing import fails_plainly
 from tasks.generation import release_checkpoints, select_and_mutate
-from tasks.members import evaluate_member, train_member
+from tasks.members import Evaluated, evaluate_member, train_member
+from tasks.records import Timing
 from tasks.ref import RunRef
-from tasks.store import PATIENCE_S, ConflictError, MissingError, StoreError
+from tasks.store import ConflictError, MissingError, StoreError
 from tasks.watchdog import ended_topic
 
 Population = tuple[Offspring, ...]
 
 
 @flow(name="generation", flow_run_name="generation {generation}", persist_result=False)
+@fails_plainly
 def evolve_generation(run_id: str, generation: int) -> Generation:
     """Make COMMIT `generation` from the one before it; what is already stored is not run again."""
-    ref = open_ref(run_id, PATIENCE_S)
+    ref = begun_ref(run_id)
     store = ref.open()
     if (existing := store.find(layout.commit(generation), Generation)) is not None:
         return existing  # another process was faster
@@ -51,63 +56,74 @@ def tidy(ref: RunRef, head: Generation | None) -> None:
             observer().warned(f"old checkpoints were not released: {error}")
 
 
-def _run_members(ref: RunRef, population: Population) -> list[Member]:
+def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
     """Train and evaluate all members on the engine; the order of completion does not matter.
 
     Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
     """
-    members = _attempt(ref, population)
     reasons = _reasons(ref)
+    results = _attempt(ref, population)
     for offspring in population:
         # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
-        if offspring.uid not in members and offspring.uid not in reasons:
-            members |= _attempt(ref, (offspring,))
-    store, reasons = ref.open(), _reasons(ref)
+        if offspring.uid not in results and offspring.uid not in reasons:
+            results |= _attempt(ref, (offspring,))
+    store = ref.open()
     for offspring in population:
-        if offspring.uid not in members:
+        if offspring.uid not in results:
             trained = store.training(offspring.generation, offspring.index)
-            members[offspring.uid] = lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
-            observer().evaluated(members[offspring.uid])
-    ordered = [members[offspring.uid] for offspring in population]
-    require_survivors(ref.config, population[0].generation, ordered)
-    return [member if member.failure is None else _write_down(ref, member) for member in ordered]
+            lost = lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
+            results[offspring.uid] = Evaluated(lost)
+            observer().evaluated(lost)
+    ordered = [results[offspring.uid] for offspring in population]
+    require_survivors(ref.config, population[0].generation, [result.member for result in ordered])
+    return [result if result.member.failure is None else _write_down(ref, result) for result in ordered]
 
 
-def _attempt(ref: RunRef, population: Population) -> dict[str, Member]:
+def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
     """Run members side by side; those whose worker died again and again are missing from what is returned."""
     phases: dict[PrefectFuture[Any], Offspring] = {}
     for offspring in population:
         training = train_member.submit(ref, offspring)
         phases[training] = phases[evaluate_member.submit(ref, offspring, training)] = offspring
-    members: dict[str, Member] = {}
+    results: dict[str, Evaluated] = {}
+    clocks: dict[str, Timing | None] = {}
     for future in as_completed(list(phases)):
         try:
             result = future.result()
         except KilledWorker as error:
             observer().warned(f"{phases[future].uid}: its worker died again and again: {error}")
             continue
-        if isinstance(result, Member):
-            members[result.uid] = result
-            observer().evaluated(result)
+        if isinstance(result, Evaluated):
+            uid = result.member.uid
+            # a training whose worker died before the evaluation is asked for again, and found in the store then
+            results[uid] = replace(result, trained=result.trained or clocks.get(uid))
+            observer().evaluated(result.member)
         else:
-            observer().trained(result)
-    return members
+            clocks[result.record.uid] = result.timing
+            observer().trained(result.record)
+    return results
 
 
 def _reasons(ref: RunRef) -> dict[str, FailureReason]:
-    """Ask the scheduler which members' workers ended themselves, and why."""
-    with get_dask_client() as client:
-        events: tuple[tuple[float, dict[str, Any]], ...] = client.get_events(ended_topic(ref.session))
-    return {event["uid"]: event["reason"] for _, event in events}
+    """Hear from now on which members' workers end themselves, and why; they say so a second before they do."""
+    reasons: dict[str, FailureReason] = {}
+
+    def hear(event: tuple[float, dict[str, Any]]) -> None:
+        reasons[event[1]["uid"]] = event[1]["reason"]
+
+    context = FlowRunContext.get()
+    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
+    context.task_runner.client.subscribe_topic(ended_topic(ref.session), hear)
+    return reasons
 
 
-def _write_down(ref: RunRef, member: Member) -> Member:
+def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:
     """Record a member that failed; return what counts."""
-    store, offspring = ref.open(), member.offspring
+    store, offspring, member = ref.open(), result.member.offspring, result.member
     try:
         store.put_training(offspring.generation, offspring.index, member.training)
         store.put_member(offspring.generation, offspring.index, member)
     except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
-        member = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
-        observer().evaluated(member)
-    return member
+        result = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
+        observer().evaluated(result.member)
+    return result

@@ -43,10 +43,11 @@ class Chosen:
             raise Failed(f"{self.member.uid} cannot be played: {failure}") from failure
 
 
-def choose(run_id: str, uid: str | None, store: str | None) -> Chosen:
+def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
     """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
 
-    A checkpoint that was released is computed again. BadInput when there is no such run, member or checkpoint.
+    A checkpoint that was released is computed again. `device` is where the agent is, by default where a run of these
+    settings would compute. BadInput when there is no such run, member or checkpoint.
     """
     settings = read_settings({"store": store})
     settings.export()
@@ -67,7 +68,7 @@ def choose(run_id: str, uid: str | None, store: str | None) -> Chosen:
         )
     if run.missing_blobs([blob]):
         print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
-    agent = load_agent(recomputer.weights(uid, blob), spaces, ref.resolve_device())
+    agent = load_agent(recomputer.weights(uid, blob), spaces, device or ref.resolve_device())
     return Chosen(run_id, ref.config, member, why, agent)
 
 

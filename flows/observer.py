@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from evo_core.records import Confirmation, Generation, Member, Offspring, Training
+from tasks.view import Ending
 
 
 class Observer:
@@ -31,8 +32,54 @@ class Observer:
     def confirmed(self, record: Confirmation) -> None:
         """Hear the score of a checkpoint on fresh seeds."""
 
+    def ended(self, ending: Ending) -> None:
+        """Hear how the run ended, unless it failed."""
+
     def warned(self, message: str) -> None:
         """Hear what the user should know."""
+
+
+class _Both(Observer):
+    """Two observers of the same run."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._both = (first, second)
+
+    def began(self, run_id: str, head: Generation) -> None:
+        for each in self._both:
+            each.began(run_id, head)
+
+    def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
+        for each in self._both:
+            each.generation_began(offspring)
+
+    def progressed(self, uid: str, steps: int) -> None:
+        for each in self._both:
+            each.progressed(uid, steps)
+
+    def trained(self, record: Training) -> None:
+        for each in self._both:
+            each.trained(record)
+
+    def evaluated(self, member: Member) -> None:
+        for each in self._both:
+            each.evaluated(member)
+
+    def committed(self, head: Generation) -> None:
+        for each in self._both:
+            each.committed(head)
+
+    def confirmed(self, record: Confirmation) -> None:
+        for each in self._both:
+            each.confirmed(record)
+
+    def ended(self, ending: Ending) -> None:
+        for each in self._both:
+            each.ended(ending)
+
+    def warned(self, message: str) -> None:
+        for each in self._both:
+            each.warned(message)
 
 
 _current: ContextVar[Observer] = ContextVar("observer", default=Observer())  # noqa: B039  (stateless)
@@ -54,3 +101,11 @@ def watched_by(watcher: Observer) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def also_watched_by(watcher: Observer) -> Iterator[Observer]:
+    """Add an observer to whoever watches already; yields all of them as one."""
+    both = _Both(observer(), watcher)
+    with watched_by(both):
+        yield both

@@ -23,6 +23,7 @@ PAUSE_S = 5.0
 def prepare_client() -> None:
     """Tell Prefect's client to wait for two minutes (2 s, doubled six times). Before Prefect is imported."""
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "6")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # a server may wait for these (evolve deploy)
     # a worker that starts during an outage would fail every task by asking the server for its version
     os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
 

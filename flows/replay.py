@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from distributed.scheduler import KilledWorker
 from prefect import flow
 
-from evo_core.replay import Replay, ReplayKind, replay_seeds
+from evo_core.records import Replay, ReplayKind
+from evo_core.replay import replay_seeds
 from flows.observer import observer
 from flows.runs import open_ref
+from tasks.failing import fails_plainly
 from tasks.replay import replay_member
 from tasks.store import PATIENCE_S
 
 
 @flow(name="replay", flow_run_name="replay {uid} {kind}", persist_result=False)
+@fails_plainly
 def replay_winner(run_id: str, uid: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
     """Replay a member on `count` seeds; those that are stored are taken as they are."""
     ref = open_ref(run_id, PATIENCE_S)

@@ -3,6 +3,7 @@
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
@@ -13,9 +14,12 @@ from tasks import layout
 from tasks.fork import fork
 from tasks.recomputation import Recomputer
 from tasks.records import Extension, extended
-from tasks.ref import RunRef
+from tasks.ref import RunRef, new_session
 from tasks.run_store import RunStore
 from tasks.store import PATIENCE_S, MissingError, open_store
+
+_begun: dict[str, RunRef] = {}
+"""The run of this process, which its subflows need not look for in the store again."""
 
 QUICK_S = 35.0
 """Patience with a store before anything runs: a wrong address should not look like work."""
@@ -23,9 +27,20 @@ QUICK_S = 35.0
 
 def fresh_run_id(config: RunConfig) -> str:
     """Make up a run id from environment, date and four random letters, such as lunarlander-v3-20261122-abcd."""
-    name = re.sub(r"[^a-z0-9]+", "-", config.env.id.lower()).strip("-")[:40]
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(4))
-    return f"{name}-{datetime.now(UTC):%Y%m%d}-{letters}"
+    return f"{_slug(config)}-{datetime.now(UTC):%Y%m%d}-{letters}"
+
+
+def derived_run_id(config: RunConfig, flow_run_id: str) -> str:
+    """Make a run id from environment and flow run, such as lunarlander-v3-3e1aa626, which a Retry finds again.
+
+    From the end of the flow run's id: it begins with the time, and flow runs of one minute begin alike.
+    """
+    return f"{_slug(config)}-{flow_run_id[-8:]}"
+
+
+def _slug(config: RunConfig) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", config.env.id.lower()).strip("-")[:40]
 
 
 def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: float = QUICK_S) -> bool:
@@ -56,9 +71,21 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     UnsafeError for a store on which two writers could both win.
     """
     _open(settings, run_id, PATIENCE_S).store.probe()
-    if not check_run(settings, config, run_id, PATIENCE_S):
-        open_run(settings, config, run_id).open().create_run(config)
-    return open_ref(run_id, PATIENCE_S)
+    if check_run(settings, config, run_id, PATIENCE_S):
+        ref = open_ref(run_id, PATIENCE_S)
+    else:
+        ref = open_run(settings, config, run_id)
+        ref.open().create_run(config)
+    _begun.clear()
+    _begun[run_id] = ref
+    return ref
+
+
+def begun_ref(run_id: str) -> RunRef:
+    """Refer to the run that this process has begun, for one part of it; another run is found in the store."""
+    if run_id not in _begun:
+        return open_ref(run_id, PATIENCE_S)
+    return replace(_begun[run_id], session=new_session())
 
 
 def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: float | None) -> None:

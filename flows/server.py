@@ -1,4 +1,4 @@
-"""A Prefect server for runs that have none: started on loopback, ended with the run, even when the run is killed."""
+"""A Prefect server of our own: for runs that have none, on loopback and ended with the run; and for `evolve serve`."""
 
 import contextlib
 import ctypes
@@ -13,9 +13,11 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from flows.outages import prepare_client
 
@@ -56,12 +58,30 @@ def prefect_api() -> Iterator[str]:
     if url := configured_api():
         yield url
         return
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    with serving("127.0.0.1", _free_port()) as url:
+        yield url
+
+
+@contextmanager
+def serving(
+    host: str,
+    port: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    application: str = "prefect.server.api.server:create_app",
+) -> Iterator[str]:
+    """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
+
+    `environment` holds further settings of the server, `application` is what makes it. Yields the API's URL.
+    ServerFailed when it does not start.
+    """
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    near = f"[{near}]" if ":" in near else near
+    url = f"http://{near}:{port}/api"
     ending = threading.Event()
     with tempfile.TemporaryFile() as output:
-        server = _start(port, output.fileno())
-        keeper = threading.Thread(target=_keep_alive, args=(server, port, output.fileno(), ending))
+        start = partial(_start, application, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
+        server = start()
+        keeper = threading.Thread(target=_keep_alive, args=(server, start, ending))
         os.environ["PREFECT_API_URL"] = url
         _refresh_settings()
         try:
@@ -75,7 +95,9 @@ def prefect_api() -> Iterator[str]:
             keeper.join() if keeper.ident else _stop(server)
 
 
-def _keep_alive(server: subprocess.Popen[bytes], port: int, output: int, ending: threading.Event) -> None:
+def _keep_alive(
+    server: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]], ending: threading.Event
+) -> None:
     """Start a server again whenever it dies, until the run ends; then end it.
 
     In one thread, because a server dies with the thread that started it (see _die_with).
@@ -84,7 +106,7 @@ def _keep_alive(server: subprocess.Popen[bytes], port: int, output: int, ending:
     while not ending.wait(0.5):
         if server.poll() is not None and restarts < RESTARTS:
             restarts += 1
-            server = _start(port, output)
+            server = start()
     _stop(server)
 
 
@@ -96,17 +118,17 @@ def _refresh_settings() -> None:
         refresh_global_settings_context()
 
 
-def _start(port: int, output: int) -> subprocess.Popen[bytes]:
+def _start(
+    application: str, host: str, port: int, environment: Mapping[str, str], output: int
+) -> subprocess.Popen[bytes]:
     settings = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        **environment,
     }
-    application = "prefect.server.api.server:create_app"
-    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
-    parent = os.getpid()
+    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--host", host, "--port", str(port)]
     return subprocess.Popen(
         [*command, "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
         env=os.environ | settings,
@@ -114,12 +136,19 @@ def _start(port: int, output: int) -> subprocess.Popen[bytes]:
         stdout=output,
         stderr=output,
         start_new_session=True,  # Ctrl-C is for the run, which ends the server when it is done
-        preexec_fn=(lambda: _die_with(parent)) if sys.platform == "linux" else None,
+        preexec_fn=dying_with(os.getpid()),
     )
 
 
+def dying_with(parent: int) -> Callable[[], None] | None:
+    """Make what a child process calls first, so that Linux ends it with the thread that starts it; None elsewhere.
+
+    A run that is killed leaves nothing behind.
+    """
+    return partial(_die_with, parent) if sys.platform == "linux" else None
+
+
 def _die_with(parent: int) -> None:
-    """Ask Linux to end this process with its parent, so that a killed run leaves no server behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)

@@ -4,22 +4,31 @@ They come from flags or from environment variables (EVOLVE_STORE, EVOLVE_STUDY, 
 no URL is recorded by Prefect. Credentials are not among them: each library finds its own.
 """
 
+import importlib
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+import torch
+from distributed.deploy.cluster import Cluster
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.watchdog import Limits
 
 ENV_PREFIX = "EVOLVE_"
 USABLE_MEMORY = 0.9
 """Share of the machine's memory that local workers may use together."""
+
+_WORKERS = re.compile(r"^([1-9]\d*)(?:\.\.([1-9]\d*))?$")
+_CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
 
 class BadInput(ValueError):
@@ -37,8 +46,14 @@ class Settings(BaseSettings):
 
     store: str = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
     study: str | None = Field(default=None, description="Optuna database URL; default: study.db beside a local store.")
-    engine: str = Field(default="local", description="local, or the address of a Dask scheduler: tcp://host:8786.")
-    workers: int | None = Field(default=None, ge=1, description="Local worker processes; default: one per core.")
+    engine: str = Field(
+        default="local",
+        description="local, a Dask scheduler (tcp://host:8786, tls://…), or a cluster class (package.Class).",
+    )
+    workers: str | None = Field(
+        default=None,
+        description="Worker processes: 4, or as many as members need, 1..4; default: one per GPU, else one per core.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that members learn on.")
     member_deadline: float = Field(default=3600, gt=0, description="Seconds that one phase of a member may take.")
     member_memory: ByteSize | None = Field(
@@ -55,12 +70,31 @@ class Settings(BaseSettings):
         description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
     )
 
+    slots_tag: str | None = Field(
+        default=None,
+        description="Prefect tag of members, whose limit bounds them over all runs; default: gpu, on GPUs.",
+    )
+
     @field_validator("engine")
     @classmethod
     def _check_engine(cls, value: str) -> str:
-        if value != "local" and urlsplit(value).scheme not in ("tcp", "tls"):
-            raise ValueError(f"expected local or a scheduler's address such as tcp://host:8786, got {value!r}")
+        address = urlsplit(value)
+        if value != "local" and not (address.scheme in ("tcp", "tls") and address.hostname) and not _CLASS.match(value):
+            raise ValueError(
+                "expected local, a scheduler's address such as tcp://host:8786, or a cluster class such as "
+                f"dask_jobqueue.SLURMCluster, got {value!r}"
+            )
         return value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _check_workers(cls, value: object) -> str | None:
+        if value is None:
+            return None
+        match = _WORKERS.match(str(value))
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError(f"expected a number from 1, such as 4, or a range such as 1..4, got {value!r}")
+        return str(value)
 
     @field_validator("store")
     @classmethod
@@ -101,9 +135,15 @@ class Settings(BaseSettings):
                 raise BadInput(f"--track: {error}") from None
 
     def check_reach(self, prefect_api: str | None) -> None:
-        """Refuse what workers on other machines could not reach; BadInput says what to set instead."""
-        host = urlsplit(self.engine).hostname
-        if self.engine == "local" or host in ("localhost", "127.0.0.1", "::1", socket.gethostname()):
+        """Refuse an engine that cannot be had, and what workers on other machines could not reach.
+
+        BadInput says what to set instead.
+        """
+        if _CLASS.match(self.engine):
+            self.cluster_class()
+        if urlsplit(self.engine).scheme == "tls":
+            _require_certificates(self.engine)
+        if self._on_this_machine:
             return
         elsewhere = f"workers of {self.engine} run on other machines"
         if self.store_url.startswith("file:"):
@@ -135,21 +175,71 @@ class Settings(BaseSettings):
         local = urlsplit(self.store_url)
         return Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()
 
-    def worker_count(self, members: int) -> int:
-        """Choose how many local workers serve a population: one per core, and no more than members."""
-        return min(self.workers or len(os.sched_getaffinity(0)), members)
+    def cluster_class(self) -> type[Cluster]:
+        """Import the cluster class that `engine` names; BadInput when there is no such class."""
+        package, _, name = self.engine.rpartition(".")
+        extra = {"dask_jobqueue": "pip install 'evolve-rl[cluster]'"}.get(package.split(".")[0])
+        try:
+            found = getattr(importlib.import_module(package), name, None)
+        except ImportError as error:
+            advice = extra or f"install the package that holds {package}, or mend the name"
+            raise BadInput(f"--engine {self.engine}: {error}; {advice}") from None
+        if not (isinstance(found, type) and issubclass(found, Cluster)):
+            raise BadInput(f"--engine {self.engine}: expected a Dask cluster class in {package}, got {found!r}")
+        return found
+
+    @property
+    def _on_this_machine(self) -> bool:
+        """Tell whether workers run here: the engine's own, those of a scheduler here, or of a class for one machine."""
+        if _CLASS.match(self.engine):
+            return self.engine.endswith((".LocalCluster", ".LocalCUDACluster"))
+        host = urlsplit(self.engine).hostname
+        return self.engine == "local" or host in ("localhost", "127.0.0.1", "::1", socket.gethostname())
+
+    @property
+    def scale(self) -> tuple[int, int] | None:
+        """Fewest and most workers that were asked for; None when nothing was said."""
+        if self.workers is None:
+            return None
+        fewest, _, most = self.workers.partition("..")
+        return int(fewest), int(most or fewest)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """GPUs of this machine that members may learn on; none when the device is the CPU."""
+        if self.device == "cpu":
+            return ()
+        return visible_gpus(os.environ.get(VISIBLE), torch.cuda.device_count())
+
+    def slots(self, members: int) -> tuple[Slot, ...]:
+        """Choose the slots on this machine that serve a population, as many as there may be at most."""
+        return place(self.scale[1] if self.scale else None, members, len(os.sched_getaffinity(0)), self.gpus)
 
     def limits(self, members: int) -> Limits:
         """Choose what one phase of a member may take; workers of a cluster elsewhere have no share to guess."""
         memory = self.member_memory
         if memory is None and self.engine == "local":
-            memory = ByteSize(MEMORY_LIMIT * USABLE_MEMORY / self.worker_count(members))
+            memory = ByteSize(MEMORY_LIMIT * USABLE_MEMORY / len(self.slots(members)))
         return Limits(self.member_deadline, memory)
 
     def export(self) -> None:
         """Put the settings into this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
             os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)
+
+
+def _require_certificates(engine: str) -> None:
+    """Refuse tls:// without the files that Dask's configuration should name."""
+    security = Security()
+    for key in ("ca-file", "client.cert", "client.key"):
+        value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")
+        if value is None or ("\n" not in value and not Path(value).is_file()):
+            variable = f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('-', '_').replace('.', '__')}"
+            state = "is not set" if value is None else f"names {value}, which is no file"
+            raise BadInput(
+                f"--engine {engine}: Dask's setting distributed.comm.tls.{key} {state}; set {variable}, or name the "
+                "certificates in Dask's configuration file"
+            )
 
 
 def _listed(names: str) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from flows.summary import finished
 from tasks.ref import RunRef
 from tasks.study import open_storage
 from tasks.trackers.recorder import TrackRecorder
-from tasks.view import Ending
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,7 +55,7 @@ def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
     """Add a video to the run in every tracker that is asked for and shows videos; return which these are."""
     head, done = ref.open().head(), finished(ref)
     assert head is not None
-    ending = Ending(done[0].status, done[0].elite, done[0].confirmed) if done else None
+    ending = done[0].ending if done else None
     recorders = {n: TrackRecorder(n, ref.open(), ref.config, settings.tracking_directory) for n in settings.trackers}
     able = {name: recorder for name, recorder in recorders.items() if recorder.shows_media}
     for recorder in able.values():

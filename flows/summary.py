@@ -11,6 +11,7 @@ from evo_core.confirmation import Confirm, deliver, reaches_target
 from evo_core.records import Confirmation, EliteRef, Generation, record_hash
 from flows.settings import BadInput
 from tasks.ref import RunRef
+from tasks.view import Ending
 
 
 class RunSummary(BaseModel):
@@ -27,6 +28,11 @@ class RunSummary(BaseModel):
     confirmed: Confirmation | None
     head: str
     behind: str | None = None
+
+    @property
+    def ending(self) -> Ending:
+        """What views are told of it."""
+        return Ending(self.status, self.elite, self.confirmed)
 
 
 class _NotConfirmed(Exception):

@@ -31,6 +31,7 @@ class ViewKeeper:
         self._view: View | None = None
         self._changed = threading.Condition()
         self._wanted: Generation | None = None
+        self._steps: int | None = None
         self._ending: Ending | None = None
         self._closed = False
         self._told: str | None = None
@@ -43,6 +44,12 @@ class ViewKeeper:
         """Ask for the view to be brought up to a COMMIT; returns at once."""
         with self._changed:
             self._wanted = head
+            self._changed.notify()
+
+    def advance(self, steps: int) -> None:
+        """Say how many steps the run has trained; a view that is not open yet does not hear it. Returns at once."""
+        with self._changed:
+            self._steps = steps
             self._changed.notify()
 
     def end(self, ending: Ending | None = None) -> None:
@@ -60,18 +67,21 @@ class ViewKeeper:
             observer().warned(self.behind)
 
     def _keep_up(self) -> None:
-        while (head := self._next()) is not None:
-            self._try(f"{self._name} lacks generations up to {head.generation}", partial(self._bring_up, head=head))
+        while (news := self._next()) is not None:
+            if isinstance(news, Generation):
+                self._try(f"{self._name} lacks generations up to {news.generation}", partial(self._bring_up, head=news))
+            elif self._view is not None:
+                self._try(f"{self._name} does not know how far the run is", partial(_advance, steps=news))
         if (ending := self._ending) is not None and self.behind is None:
             self._try(f"{self._name} does not know how the run ended", lambda view: view.finish(ending))
         self._let_go()
 
-    def _next(self) -> Generation | None:
-        """Wait for the newest COMMIT that was asked for; None when there will be no more."""
+    def _next(self) -> Generation | int | None:
+        """Wait for the newest COMMIT that was asked for, else the newest steps; None when there will be no more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._wanted is not None or self._closed)
-            head, self._wanted = self._wanted, None
-            return head
+            self._changed.wait_for(lambda: (self._wanted, self._steps) != (None, None) or self._closed)
+            head, steps, self._wanted, self._steps = self._wanted, self._steps, None, None
+            return head if head is not None or self._closed else steps
 
     def _try(self, lacking: str, step: Callable[[View], object]) -> None:
         """Take a step; a view that fails is a warning, said once, and is opened anew the next time."""
@@ -100,34 +110,44 @@ class ViewKeeper:
 
 
 class Views:
-    """All views of a run."""
+    """All views of a run.
 
-    def __init__(self, run: RunRef, settings: Settings, record: Record) -> None:
+    `page`, of a flow run, shows it in the Prefect UI. It alone hears of steps, and is not missed when it is behind: it
+    cannot be made up for outside of that flow run.
+    """
+
+    def __init__(self, run: RunRef, settings: Settings, record: Record, page: Callable[[], View] | None = None) -> None:
         makers: dict[str, Callable[[], View]] = {
             "the study": lambda: StudyRecorder(run.open(), run.config, settings.study_url)
         }
         for name in settings.trackers:
             makers[f"the {name} tracker"] = partial(_track, name, run, settings)
         self._keepers = [ViewKeeper(name, make, record) for name, make in makers.items()]
+        self._page = [ViewKeeper("the run's page", page, record)] if page else []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Let go of every view, also when the run failed; nothing is waited for."""
-        for keeper in self._keepers:
+        for keeper in (*self._keepers, *self._page):
             keeper.end()
 
     def record(self, head: Generation) -> None:
         """Ask for all views to be brought up to a COMMIT; returns at once."""
-        for keeper in self._keepers:
+        for keeper in (*self._keepers, *self._page):
             keeper.record(head)
+
+    def advance(self, steps: int) -> None:
+        """Say how many steps the run has trained, those of the running generation included; returns at once."""
+        for keeper in self._page:
+            keeper.advance(steps)
 
     def close(self, summary: RunSummary) -> str | None:
         """Tell all views how the run ended, and wait for them; return what they lack, None when that is nothing."""
-        for keeper in self._keepers:
-            keeper.end(Ending(summary.status, summary.elite, summary.confirmed))
-        for keeper in self._keepers:
+        for keeper in (*self._keepers, *self._page):
+            keeper.end(summary.ending)
+        for keeper in (*self._keepers, *self._page):
             keeper.wait()
         return "; ".join(keeper.behind for keeper in self._keepers if keeper.behind) or None
 
@@ -139,3 +159,7 @@ def catch_up(name: str, view: View, head: Generation) -> int:
 
 def _track(name: str, run: RunRef, settings: Settings) -> View:
     return TrackRecorder(name, run.open(), run.config, settings.tracking_directory)
+
+
+def _advance(view: View, steps: int) -> None:
+    view.advance(steps)

@@ -4,10 +4,12 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import sys
 import time
 import urllib.error
 import urllib.request
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +20,7 @@ from rich.table import Table
 from flows.commands.run import read_settings
 from flows.output import emit
 from flows.server import configured_api
+from flows.slots import VISIBLE
 
 if TYPE_CHECKING:
     from evo_core.config import RunConfig
@@ -42,7 +45,7 @@ def examine(env_id: str | None, config: Path | None, store: str | None, *, json:
     if env_id is not None or config is not None:
         checks = list(_environment(env_id, config))
     else:
-        checks = [*_versions(), *_shadows(), _device(), _prefect(), *_store(store)]
+        checks = [*_versions(), *_shadows(), _device(), _slots(), _prefect(), *_store(store)]
     if json:
         emit([check._asdict() for check in checks])
     else:
@@ -163,6 +166,18 @@ def _device() -> Check:
     if torch.cuda.is_available():
         return Check("device", f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}, {cores} cores")
     return Check("device", f"CPU, {cores} cores, {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _slots() -> Check:
+    """Say which workers a run would have here, and on which GPUs, under the settings of the environment."""
+    settings = read_settings({})
+    if settings.engine != "local":
+        return Check("workers", f"those of {settings.engine}")
+    slots = settings.slots(sys.maxsize)
+    fewest = f"{settings.scale[0]} to " if settings.scale and settings.scale[0] < len(slots) else ""
+    seen = Counter(slot.environment[VISIBLE] for slot in slots if slot.environment)
+    where = ", ".join(f"{count} on GPU {name}" for name, count in seen.items()) or "on the CPU"
+    return Check("workers", f"{fewest}{len(slots)}, at most one per member: {where}")
 
 
 def _prefect() -> Check:

@@ -8,7 +8,8 @@ from sqlalchemy import make_url
 
 from evo_core.config import RunConfig
 from evo_core.evolution.population import GenerationFailed
-from flows.display import describe_interval, describe_number
+from flows.arguments import Operational
+from flows.display import describe_delivery
 from flows.settings import Settings
 from tasks.store import StoreError, open_store
 
@@ -77,7 +78,7 @@ class Report:
         assert s is not None
         target = self.config.training.target
         lines = [
-            f"delivered   {describe_delivery(s)}{f'; target {target:g}' if target is not None else ''}",
+            f"delivered   {describe_delivery(s.ending)}{f'; target {target:g}' if target is not None else ''}",
             f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
             f"; evaluated {s.eval_steps:,} steps",
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
@@ -113,22 +114,13 @@ class Report:
     def _command(self, command: str, *names: str) -> str:
         """Write a command for this run with the settings that are not the default."""
         defaults = Settings.model_fields
-        values = {name: getattr(self.settings, name) for name in names or tuple(defaults)}
+        values = {name: getattr(self.settings, name) for name in names or Operational.__dataclass_fields__}
+        if "://" in (values.get("study") or ""):
+            values["study"] = without_password(values["study"])
         flags = [
             f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != defaults[name].default
         ]
         return " ".join(["evolve", command, self.run_id, *flags])
-
-
-def describe_delivery(summary: "RunSummary") -> str:
-    """Say who is delivered, and how good it is on fresh episodes."""
-    elite, confirmed = summary.elite, summary.confirmed
-    if confirmed is None:
-        return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"
-    return (
-        f"{elite.uid}: mean return {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
-        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)})"
-    )
 
 
 def describe_failure(failure: BaseException | None) -> str:
@@ -137,5 +129,7 @@ def describe_failure(failure: BaseException | None) -> str:
 
 
 def without_password(url: str) -> str:
-    """Write a database URL so that it can be shown."""
-    return make_url(url).render_as_string(hide_password=True)
+    """Write a database URL so that it can be shown: no password, neither before the host nor among its options."""
+    parsed = make_url(url)
+    hidden = {name: "***" for name in parsed.query if "password" in name.lower()}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)

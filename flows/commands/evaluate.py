@@ -6,9 +6,9 @@ from rich.table import Table
 from evo_core.evaluation import play_episodes, report_seeds
 from evo_core.scores import Interval, Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
-from flows.display import describe_interval, describe_number, describe_score
 from flows.members import Chosen, choose, require_episodes
 from flows.output import emit
+from tasks.words import describe_interval, describe_number, describe_score
 
 
 def evaluate(run_id: str, member: str | None, episodes: int, seed: int | None, store: str | None, *, json: bool) -> int:

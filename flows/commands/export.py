@@ -19,11 +19,11 @@ from evo_core.canonical import canonical_json
 from evo_core.checkpoint import METADATA, load_agent, to_portable_bytes
 from evo_core.evaluation import report_seeds
 from evo_core.policy import Card, Policy
-from flows.display import describe_score
 from flows.extras import require_extra
 from flows.members import Chosen, choose, require_directory
 from flows.output import emit
 from flows.settings import Failed
+from tasks.words import describe_score
 
 Format = Literal["onnx", "torchscript", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
@@ -36,7 +36,7 @@ def export(run_id: str, member: str | None, kind: Format, output: Path | None, s
     if kind == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
-    chosen = choose(run_id, member, store)
+    chosen = choose(run_id, member, store, device="cpu")
     path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[kind]}")
     with chosen.playing():
         seeds = report_seeds(chosen.config, CHECKED_ENVS)

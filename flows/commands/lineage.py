@@ -14,13 +14,13 @@ from rich.tree import Tree
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Member
 from flows.commands.run import read_settings
-from flows.display import describe_fitness, describe_mutation
 from flows.members import require_directory
 from flows.output import emit
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.report.view import RunView, view_run
 from flows.runs import open_ref
 from flows.settings import BadInput
+from tasks.words import describe_fitness, describe_mutation
 
 FORMATS = ("html", "mermaid", "graphml", "json")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from evo_core.replay import Replay, ReplayKind, replay_seeds
+from evo_core.records import Replay, ReplayKind
+from evo_core.replay import replay_seeds
 from flows.commands.run import Operational, read_settings
 from flows.output import emit
 from flows.report.transfer import transfer_of

@@ -5,11 +5,12 @@ from rich.table import Table
 
 from evo_core.records import Generation, Member, record_hash
 from flows.commands.run import read_settings
-from flows.display import describe_confirmation, describe_fitness, describe_generation, describe_mutation
+from flows.display import describe_confirmation, describe_generation
 from flows.output import emit
 from flows.runs import open_ref, run_ids
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
+from tasks.words import describe_fitness, describe_mutation
 
 
 def show(run_id: str | None, store: str | None, *, json: bool) -> int:

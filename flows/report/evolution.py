@@ -1,7 +1,7 @@
 """Figures of what happened: fitness, the family tree, and the schedules that evolution found."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,10 +9,10 @@ from plotly.subplots import make_subplots
 
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Member
-from flows.display import describe_mutation
 from flows.report.style import BLUE, GREY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
 from flows.report.view import RunView
 from tasks.study import parameters
+from tasks.words import describe_mutation
 
 Point = tuple[float, float]
 LINEAR_RATIO = 20
@@ -89,12 +89,14 @@ def family_tree(view: RunView) -> Figure:
 def schedules(view: RunView) -> Figure:
     """How every parameter moved along the line that won, and in the population."""
     lineage = view.lineage
-    varying = _varying(list(lineage.members.values()))
+    table = {uid: parameters(member.offspring.genome) for uid, member in lineage.members.items()}
+    varying = _varying(list(table.values()))
     rows = max(1, -(-len(varying) // 2))
     spacing = {"horizontal_spacing": 0.12, "vertical_spacing": 0.45 / rows}
     plot = make_subplots(rows=rows, cols=2, subplot_titles=varying, **spacing)
     for number, name in enumerate(varying):
-        _schedule(plot, view, name, {"row": number // 2 + 1, "col": number % 2 + 1}, first=number == 0)
+        values = {uid: float(row[name]) for uid, row in table.items()}
+        _schedule(plot, view, values, {"row": number // 2 + 1, "col": number % 2 + 1}, first=number == 0)
     styled(plot, height=90 + 210 * rows)
     if not varying:
         plot.add_annotation(text="nothing has evolved yet but weights and activation", showarrow=False)
@@ -107,10 +109,10 @@ def schedules(view: RunView) -> Figure:
     )
 
 
-def _schedule(plot: go.Figure, view: RunView, name: str, cell: dict[str, int], *, first: bool) -> None:
+def _schedule(plot: go.Figure, view: RunView, value: Mapping[str, float], cell: dict[str, int], *, first: bool) -> None:
     lineage = view.lineage
     x = [commit.train_steps for commit in lineage.commits]
-    values = [[_value(member, name) for member in commit.members] for commit in lineage.commits]
+    values = [[value[member.uid] for member in commit.members] for commit in lineage.commits]
     low, high = (np.array([np.quantile(v, q) for v in values]) for q in (0.1, 0.9))
     line = lineage.line(view.winner)
     band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": PALE, "mode": "lines"}
@@ -121,7 +123,7 @@ def _schedule(plot: go.Figure, view: RunView, name: str, cell: dict[str, int], *
     plot.add_trace(
         go.Scatter(
             x=[lineage.steps[member.offspring.generation] for member in line],
-            y=[_value(member, name) for member in line],
+            y=[value[member.uid] for member in line],
             mode="lines+markers",
             line={"color": BLUE, "width": 2},
             marker={"size": 4},
@@ -130,21 +132,14 @@ def _schedule(plot: go.Figure, view: RunView, name: str, cell: dict[str, int], *
         ),
         **cell,
     )
-    everything = np.concatenate([np.array(v, float) for v in values])
+    everything = np.array(list(value.values()))
     if everything.min() > 0 and everything.max() / everything.min() > LINEAR_RATIO:
         plot.update_yaxes(type="log", **cell)
 
 
-def _varying(members: Sequence[Member]) -> list[str]:
+def _varying(rows: Sequence[Mapping[str, float | int | str]]) -> list[str]:
     """Name the numeric parameters that are not the same for everyone: genes first, then sizes of the network."""
-    first = parameters(members[0].offspring.genome)
-    found = {name: {_value(member, name) for member in members} for name in first if name != "activation"}
-    return [name for name, values in found.items() if len(values) > 1]
-
-
-def _value(member: Member, name: str) -> float:
-    genome = member.offspring.genome
-    return float(genome.hyperparameters[name] if name in genome.hyperparameters else parameters(genome)[name])
+    return [name for name in rows[0] if name != "activation" and len({row[name] for row in rows}) > 1]
 
 
 def _point(lineage: Lineage, member: Member) -> Point:

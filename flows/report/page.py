@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from flows.display import describe_confirmation, describe_score
+from flows.display import describe_confirmation
 from flows.report import cost, evolution, findings
 from flows.report.replays import replays
 from flows.report.sentences import explain
 from flows.report.style import Figure
 from flows.report.view import RunView
 from tasks.study import parameters
+from tasks.words import describe_score
 
 INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
 

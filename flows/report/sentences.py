@@ -2,8 +2,8 @@
 
 from evo_core.lineage.tree import Gain, Lineage, mutated
 from evo_core.records import Member
-from flows.display import describe_mutation, describe_score
 from tasks.study import parameters
+from tasks.words import describe_mutation, describe_score
 
 LARGEST = 3
 """Steps of a line that are worth telling."""

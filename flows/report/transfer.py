@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evo_core.intervals import mean_interval
-from evo_core.records import Confirmation
-from evo_core.replay import Replay, ReplayKind
-from flows.display import describe_interval, describe_number
+from evo_core.records import Confirmation, Replay, ReplayKind
+from tasks.words import describe_interval, describe_number
 
 
 @dataclass(frozen=True, slots=True)

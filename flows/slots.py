@@ -1,0 +1,69 @@
+"""Slots: how many members learn at once on a machine, and on which of its GPUs. Nothing here looks for a GPU."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""CUDA's own variable: the devices that a process may see, as indices or UUIDs (GPU-…, MIG-…)."""
+
+RESOURCE = "GPU"
+"""Dask resource that workers on a GPU declare, one each, and that members ask for where it is declared."""
+
+GPU_TAG = "gpu"
+"""Prefect tag of members that learn on a GPU; a tag limit of this name bounds them over all runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one worker process: what is added to its environment, and the Dask resources it declares."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+def visible_gpus(visible: str | None, count: int) -> tuple[str, ...]:
+    """List the devices that workers may use, as CUDA_VISIBLE_DEVICES names them.
+
+    `visible` is that variable of this process (None: not set), `count` how many devices torch finds. Names that CUDA
+    does not know hide those behind them, so the first `count` are the ones that work. Of several MIG devices a process
+    sees only the first, so these are taken as they are listed.
+    """
+    if visible is None:
+        return tuple(map(str, range(count)))
+    names = tuple(name.strip() for name in visible.split(",") if name.strip())
+    if count and any(name.startswith("MIG-") for name in names):
+        return names
+    return names[:count]
+
+
+def place(workers: int | None, members: int, cores: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
+    """Choose the slots of a machine: `workers`, by default one per GPU, or per core without one; at most one a member.
+
+    More workers than GPUs share them in turn: 8 workers on 4 GPUs make two slots on each.
+    """
+    count = min(workers or len(gpus) or cores, members)
+    if not gpus:
+        return (Slot(),) * count
+    return tuple(Slot({VISIBLE: gpus[i % len(gpus)]}, {RESOURCE: 1}) for i in range(count))
+
+
+def least_used(slots: Sequence[Slot], taken: Iterable[Slot]) -> Slot:
+    """Choose the slot of one more worker; the first of those that fewest workers have beyond what was planned."""
+    uses, planned = Counter(map(_name, taken)), Counter(map(_name, slots))
+    return min(slots, key=lambda slot: uses[_name(slot)] - planned[_name(slot)])
+
+
+def limit_gpu_slots(count: int, tag: str = GPU_TAG) -> None:
+    """Let at most `count` members learn on GPUs at a time, over all runs of the configured Prefect server.
+
+    Creates Prefect's tag limit, or changes the one that is there.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(f"tag:{tag}", count)
+
+
+def _name(slot: Slot) -> str:
+    return slot.environment.get(VISIBLE, "")
