@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install extras test test-slow test-all lint clean
+.PHONY: demo install extras test test-slow test-all audit lint clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -38,10 +38,17 @@ test: extras
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not campaign"
 
 test-slow: extras
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 test-all: test test-slow
 	$(BIN)/python -m pytest -m campaign
+	$(MAKE) audit
+
+# known vulnerabilities of everything that is pinned, by PyPI's records; a package that cannot be looked up fails too.
+# pip-audit asks for a pip when it is imported: it is shown the one outside, because .venv has none
+audit: extras
+	PIPAPI_PYTHON_LOCATION=$(BASE) $(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
+		-r requirements.lock -r requirements-extras.lock
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,0 +1,49 @@
+"""The front door: the commands of flows/cli.py, and those that run the service."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.arguments import DEFAULTS, Json, Operational, Store
+from flows.cli import app, main
+
+__all__ = ["main"]
+
+
+@app.command
+def deploy(
+    *,
+    store: Store = None,
+    gpu_slots: Annotated[
+        int | None, Parameter(help="Members that may learn on GPUs at a time, over all runs [as it is].")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Register deployments, work pool, limits and automations with the Prefect server at PREFECT_API_URL.
+
+    Once, and again after every update: what exists is brought up to date.
+    """
+    from deployments.commands import register_all
+
+    return register_all(store, gpu_slots, json=json)
+
+
+@app.command
+def serve(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on [127.0.0.1].")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on [4200].")] = 4200,
+    origin: Annotated[
+        str | None,
+        Parameter(help="Where browsers open the UI, behind a proxy: https://evolve.example.org [host, port]."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="Runs at a time [1].")] = 1,
+    operational: Operational = DEFAULTS,
+) -> int:
+    """Serve the Prefect UI: server, deployments and a worker in one command, until Ctrl-C."""
+    from dataclasses import asdict
+
+    from deployments.service import serve as start
+    from flows.commands.run import read_settings
+
+    return start(read_settings(asdict(operational)), host, port, origin, limit)

@@ -1,0 +1,48 @@
+"""evolve deploy, on the command line."""
+
+from flows.commands.run import read_settings
+from flows.output import emit
+from flows.server import configured_api
+from flows.settings import BadInput
+
+
+def register_all(store: str | None, gpu_slots: int | None, *, json: bool) -> int:
+    """Register everything with the configured Prefect server; BadInput when there is none."""
+    url = configured_api()
+    if url is None:
+        raise BadInput(
+            "PREFECT_API_URL is not set: name the server that is to know the deployments, such as "
+            "http://127.0.0.1:4200/api; without one, `evolve serve` starts everything"
+        )
+    if gpu_slots is not None and gpu_slots < 1:
+        raise BadInput(f"--gpu-slots: expected at least 1, got {gpu_slots}")
+    settings = read_settings({"store": store})
+    import httpx
+
+    from deployments.registration import register
+    from flows.runs import run_ids
+    from flows.slots import GPU_TAG, limit_gpu_slots
+
+    runs = run_ids(settings)
+    try:
+        names = register(runs)
+        if gpu_slots is not None:
+            limit_gpu_slots(gpu_slots, settings.slots_tag or GPU_TAG)
+    except httpx.HTTPStatusError as error:
+        advice = {
+            401: "it asks for an auth string: set PREFECT_API_AUTH_STRING=user:password",
+            404: "expected an address that ends in /api, such as http://127.0.0.1:4200/api",
+        }
+        status = error.response.status_code
+        raise BadInput(f"PREFECT_API_URL is {url}: {advice.get(status, f'it answered {status}')}") from error
+    except httpx.TransportError as error:
+        raise BadInput(
+            f"PREFECT_API_URL is {url}: no Prefect server answers there ({error}); expected an address such as "
+            "http://127.0.0.1:4200/api"
+        ) from error
+    if json:
+        emit({"api": url, "deployments": names, "work_pool": "evolve"})
+        return 0
+    print(f"registered with {url}: {', '.join(names)}")
+    print("next, unless `evolve serve` runs there: EVOLVE_STORE=… prefect worker start --pool evolve --type process")
+    return 0

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Two databases with an owner each, who cannot enter the other's. PostgreSQL's image runs this when its volume is empty.
+set -eu
+psql -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres \
+    -v prefect="$PREFECT_DATABASE_PASSWORD" -v optuna="$OPTUNA_DATABASE_PASSWORD" <<'SQL'
+CREATE ROLE prefect LOGIN PASSWORD :'prefect';
+CREATE ROLE optuna LOGIN PASSWORD :'optuna';
+CREATE DATABASE prefect OWNER prefect;
+CREATE DATABASE optuna OWNER optuna;
+REVOKE CONNECT ON DATABASE prefect, optuna FROM PUBLIC;
+SQL

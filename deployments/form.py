@@ -1,0 +1,267 @@
+"""The form of a run in the Prefect UI: fifteen fields at first sight, all others in one box, or a whole file pasted.
+
+Names, defaults and bounds are those of the configuration (evo_core/sections.py); only the titles are the form's own.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import wraps
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+import yaml
+from annotated_types import Le
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.genes import SearchSpace
+from evo_core.loading import ConfigError, parse_config
+from evo_core.sections import AlgorithmConfig, Section
+from flows.settings import BadInput
+from tasks.run_store import RUN_ID
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SHOWN = {
+    "environment": "env.id",
+    "population_size": "population.size",
+    "max_steps": "training.max_steps",
+    "evo_steps": "training.evo_steps",
+    "target": "training.target",
+    "num_envs": "env.num_envs",
+    "lr": "algorithm.lr",
+    "batch_size": "algorithm.batch_size",
+    "learn_step": "algorithm.learn_step",
+    "recurrent": "algorithm.recurrent",
+    "seed": "seed",
+}
+"""Fields of the form, and the fields of the configuration that they are."""
+
+DEFAULT = parse_config({"env": {"id": "CartPole-v1"}, "training": {"max_steps": 1_500_000}})
+
+EVOLVING: tuple[str, ...] = ("lr", "batch_size", "learn_step")
+FACTOR, WHOLE_FACTOR = 10, 4
+"""How far a hyperparameter may move from its initial value by default: a real number, a whole one."""
+
+_NAMED = "Lower-case letters, digits, - and _, at most 63."
+
+
+def labelled(title: str, description: str, **constraints: Any) -> Any:
+    """Give a parameter the title and the text that its form shows, and constraints that are checked on submit.
+
+    As extras of its schema, because Prefect writes titles and descriptions of its own.
+    """
+    return Field(json_schema_extra={"title": title, "description": description}, **constraints)
+
+
+def existing_run(description: str, pattern: str) -> Any:
+    """Describe a parameter that names an existing run: typed, or chosen where deployments/offers.py lists some."""
+    field = labelled("Run", description, pattern=pattern)
+    field.json_schema_extra["anyOf"] = [{"title": "by name", "type": "string", "pattern": pattern}]
+    return field
+
+
+NewRun = Annotated[
+    str,
+    labelled(
+        "Name of the run",
+        f"{_NAMED} A name that exists is continued if its configuration is the same. Empty: made up.",
+        pattern=f"^({RUN_ID.pattern})?$",
+    ),
+]
+NewBranch = Annotated[
+    str,
+    labelled(
+        "Name of the branch",
+        f"With From generation only: what the new run is called. {_NAMED} Empty: made up.",
+        pattern=f"^({RUN_ID.pattern})?$",
+    ),
+]
+ExistingRun = Annotated[str, existing_run(f"The name of an existing run. {_NAMED}", f"^{RUN_ID.pattern}$")]
+AnyRun = Annotated[
+    str, existing_run(f"The name of an existing run. {_NAMED} Empty: every run.", f"^({RUN_ID.pattern})?$")
+]
+Hyperparameter = Literal[
+    "lr",
+    "batch_size",
+    "learn_step",
+    "update_epochs",
+    "gamma",
+    "gae_lambda",
+    "clip_coef",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+]
+Evolving = Annotated[
+    list[Hyperparameter],
+    labelled(
+        "Evolving hyperparameters",
+        "Each moves between a tenth and ten times its initial value (whole numbers: a quarter and four times; gamma "
+        "and gae_lambda: their distance to 1). Other ranges: advanced, search.",
+    ),
+]
+Yaml = Annotated[
+    str,
+    labelled(
+        "Configuration as YAML",
+        "A whole configuration file, pasted; at most 100000 characters. It replaces every other field but the name of "
+        "the run; those must then keep their defaults.",
+        max_length=100_000,
+    ),
+]
+
+
+WORDS = {
+    "--extend": "Budget in steps",
+    "--target": "Target",
+    "--from-generation": "From generation",
+    "--run-id": "Name of the run",
+    "--member": "Member",
+}
+"""What the form calls that for which the command line has a flag."""
+
+
+def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
+    """Have the body of a flow name the form's fields where it would name flags."""
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return body(*args, **kwargs)
+        except (BadInput, ConfigError) as error:
+            said = str(error)
+            for flag, title in WORDS.items():
+                said = said.replace(flag, title)
+            raise BadInput(said) from error
+
+    return run
+
+
+def shown(name: str, title: str) -> FieldInfo:
+    """Describe a field of the form by the field of the configuration that it is: its bounds and its text."""
+    field = copy(_config_field(SHOWN[name]))
+    field.json_schema_extra = {"title": title, "description": field.description or ""}
+    return field
+
+
+def _config_field(dotted: str) -> FieldInfo:
+    model: type[BaseModel] = RunConfig
+    *sections, leaf = dotted.split(".")
+    for name in sections:
+        model = _section(model.model_fields[name])
+    return model.model_fields[leaf]
+
+
+def _section(field: FieldInfo) -> type[BaseModel]:
+    assert isinstance(field.annotation, type)
+    assert issubclass(field.annotation, BaseModel)
+    return field.annotation
+
+
+def _rest() -> dict[str, Any]:
+    """Collect the configuration's sections without the fields that the form shows by themselves."""
+    fields: dict[str, Any] = {}
+    for name, field in RunConfig.model_fields.items():
+        if name in SHOWN.values():
+            continue
+        if name == "search":
+            described = Field(default={}, description="Ranges of evolving hyperparameters: name → {min, max, scale}.")
+            fields[name] = (SearchSpace, described)
+            continue
+        section = _section(field)
+        inner: dict[str, Any] = {
+            leaf: (item.annotation, item)
+            for leaf, item in section.model_fields.items()
+            if f"{name}.{leaf}" not in SHOWN.values()
+        }
+        if inner:
+            title = section.model_config.get("title", name.title())
+            model = create_model(f"Advanced{section.__name__}", __config__=_config(title), **inner)
+            fields[name] = (model, Field(default=model(), description=field.description))
+    return fields
+
+
+def _default(dotted: str) -> Any:
+    value: Any = DEFAULT
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _config(title: str) -> ConfigDict:
+    return ConfigDict(**{**Section.model_config, "title": title})
+
+
+Advanced = create_model("Advanced", __config__=_config("Advanced"), **_rest())
+"""Everything else that a configuration holds, in its sections, with its defaults."""
+
+AdvancedBox = Annotated[
+    Advanced | None,
+    labelled(
+        "Advanced", "Everything else: network, mutation, selection, evaluation, ranges. None: as it is by default."
+    ),
+]
+"""A box that opens on a click: what may be None is closed at first."""
+
+
+def config_of(form: Mapping[str, Any]) -> RunConfig:
+    """Turn the form's fields into a configuration; ConfigError says what to change, in the form's words."""
+    if str(form["yaml"]).strip():
+        return _pasted(form)
+    sections: dict[str, Any] = (form["advanced"] or Advanced()).model_dump()
+    chosen = sections.pop("search")
+    initial = {**sections["algorithm"], **{name: form[name] for name in form if name in AlgorithmConfig.model_fields}}
+    search = {name: _gene_around(name, initial[name], form["num_envs"]) for name in form["evolving"]}
+    overrides = {dotted: form[name] for name, dotted in SHOWN.items()}
+    return parse_config({**sections, "search": {**search, **chosen}}, overrides)
+
+
+def _pasted(form: Mapping[str, Any]) -> RunConfig:
+    changed = [name for name, value in form.items() if name in DEFAULTS and value != DEFAULTS[name]]
+    if changed:
+        raise ConfigError(
+            [
+                f"yaml: a pasted file is the whole configuration, but {', '.join(changed)} was changed in the form; "
+                "put the value into the file, or clear the field `yaml`"
+            ]
+        )
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(str(form["yaml"]))):
+            raise ConfigError(["yaml: has aliases (*name), which are not read here; write their values out"])
+        content = yaml.safe_load(str(form["yaml"]))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError([f"yaml: not YAML, or too deep: {error}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError([f"yaml: expected sections such as env: and training:, got {str(content)[:80]!r}"])
+    return parse_config(content)
+
+
+def _gene_around(name: str, initial: Any, num_envs: int) -> dict[str, Any]:
+    """Choose a range around an initial value, within the hyperparameter's own bounds."""
+    if name in ("gamma", "gae_lambda"):
+        distance = 1 - initial
+        return {"min": max(0.0, 1 - distance * FACTOR), "max": 1 - distance / FACTOR, "scale": "log1m"}
+    if not initial:
+        raise ConfigError(
+            [
+                f"evolving: {name} begins at {initial}, around which there is no range; give one in "
+                f'advanced, search: {{"{name}": {{"min": 0, "max": 0.1}}}}'
+            ]
+        )
+    limits = [item.le for item in AlgorithmConfig.model_fields[name].metadata if isinstance(item, Le)]
+    if evolvable_hyperparameters()[name] is int:
+        least = num_envs if name == "learn_step" and initial >= num_envs else 1
+        low, high = max(least, initial // WHOLE_FACTOR), initial * WHOLE_FACTOR
+    else:
+        low, high = initial / FACTOR, initial * FACTOR
+    return {"min": low, "max": min([high, *limits]), "scale": "log"}
+
+
+DEFAULTS: dict[str, Any] = {
+    **{name: _default(dotted) for name, dotted in SHOWN.items()},
+    "evolving": list(EVOLVING),
+    "advanced": None,
+}
+"""What the form shows before anything is changed."""

@@ -1,0 +1,164 @@
+"""Says for a flow run that was killed that it has crashed: a process of its own, which waits for that one to end.
+
+Prefect's worker kills the runs that it has when it is told to end, and then there is nobody left to tell the server.
+`python -m deployments.guardian FLOW_RUN ATTEMPT PROCESS WORKER`
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import tenacity
+from prefect import runtime
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, WorkPoolFilter
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Crashed, State
+
+RUNNING = (StateType.RUNNING,)
+PAGE = 200
+"""Flow runs that Prefect's API returns at once, at most."""
+
+OURS = ("evolve", "resume", "evaluate", "gc", "generation", "confirmation", "replay")
+"""The names of our flows; a server may have others."""
+
+ABSENCE_S = 60
+"""How long the server may be away; after that the automation says it."""
+
+PATIENCE_S = 2.0
+"""How long the worker has to say how the run ended: it knows more."""
+
+SECOND_WORD = "Flow run infrastructure exited"
+"""How Prefect's worker begins what it says of a killed run some seconds after it has said that it crashed."""
+
+SECOND_WORD_S = 180
+"""How long it may take until it says that: it loads the flow before, for hooks."""
+
+LOOK_S = 2
+"""How often a guardian looks whether it has."""
+
+PUT_BACK = "The worker's word on an attempt before had undone this state."
+"""The message of a state that a guardian put back."""
+
+
+def guard() -> None:
+    """Have a guardian wait for the end of this process, which runs a flow."""
+    flow_run = UUID(runtime.flow_run.id)
+    with get_client(sync_client=True) as client:
+        attempt = len(_starts(client.read_flow_run_states(flow_run)))
+    subprocess.Popen(
+        [sys.executable, "-m", "deployments.guardian", *map(str, (flow_run, attempt, os.getpid(), os.getppid()))],
+        # a request that Prefect's client repeats by itself, for minutes, would set a state for what was true before
+        env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what ends the worker and its processes must not end this one
+    )
+
+
+def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
+    """Wait until a process has ended, then see to it that its attempt at a flow run has, and those below it.
+
+    After that, a Retry is kept from being undone, as long as the worker lives.
+    """
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait()
+    time.sleep(PATIENCE_S)
+    _end(flow_run, attempt)
+    ends = time.monotonic() + SECOND_WORD_S
+    lives = True
+    while lives:
+        lives = psutil.pid_exists(worker) and time.monotonic() < ends  # before the look: its last word is seen
+        if _retry_kept(flow_run, attempt):
+            return
+        time.sleep(LOOK_S)
+
+
+def _starts(states: Sequence[State[Any]]) -> list[int]:
+    """Find where in a flow run's history its attempts began to run."""
+    return [place for place, state in enumerate(states) if state.type in RUNNING and state.message != PUT_BACK]
+
+
+_while_the_server_is_away = tenacity.retry(
+    retry=tenacity.retry_if_exception_type((httpx.HTTPError, RuntimeError)),
+    wait=tenacity.wait_fixed(5),
+    stop=tenacity.stop_after_delay(ABSENCE_S),
+)
+
+
+@_while_the_server_is_away
+def _end(flow_run: UUID, attempt: int) -> None:
+    with get_client(sync_client=True) as client:
+        own = said_to_run(client, RUNNING, flow_run_filter={"id": {"any_": [flow_run]}})
+        if own and len(_starts(client.read_flow_run_states(flow_run))) != attempt:
+            return  # it was tried again meanwhile, by a process that has a guardian of its own
+        crash(client, own, "Its process was killed: by the end of its worker, or for want of memory.")
+        below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
+        crash(client, below, "The process of the run that it belongs to was killed.")
+
+
+@_while_the_server_is_away
+def _retry_kept(flow_run: UUID, attempt: int) -> bool:
+    """Put back what a Retry has made of a flow run since its attempt ended, if the worker's second word undid it.
+
+    Return whether there is nothing more to wait for.
+    """
+    with get_client(sync_client=True) as client:
+        states = client.read_flow_run_states(flow_run)
+        since = states[_starts(states)[attempt - 1] + 1 :]
+        if since and since[-1].type in (StateType.COMPLETED, StateType.CANCELLED):
+            return True
+        if len(since) < 3 or since[-2].is_final() or not (since[-1].message or "").startswith(SECOND_WORD):
+            return False
+        undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
+        client.set_flow_run_state(flow_run, undone, force=True)
+        return True
+
+
+def said_to_run(
+    client: SyncPrefectClient, states: Sequence[StateType], pool: str | None = None, **which: Any
+) -> list[FlowRun]:
+    """Find our flow runs that are said to be in these states, of a pool or of all.
+
+    `flow_run_filter` may hold more fields of Prefect's FlowRunFilter.
+    """
+    chosen = {**which.get("flow_run_filter", {}), "state": {"type": {"any_": [*states]}}}
+    ours = FlowFilter.model_validate({"name": {"any_": [*OURS]}})
+    pools = WorkPoolFilter.model_validate({"name": {"any_": [pool]}}) if pool else None
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(
+        flow_filter=ours,
+        flow_run_filter=FlowRunFilter.model_validate(chosen),
+        work_pool_filter=pools,
+        limit=PAGE,
+        offset=len(found),
+    ):
+        found.extend(page)
+    return found
+
+
+def crash_leftovers(client: SyncPrefectClient, pool: str, message: str) -> None:
+    """Mark as crashed what a pool is said to run, with everything below it: its only worker has ended."""
+    own = said_to_run(client, (*RUNNING, StateType.PENDING, StateType.CANCELLING), pool)
+    for run in own:
+        below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [run.id]}})
+        crash(client, below, message)
+    crash(client, own, message)
+
+
+def crash(client: SyncPrefectClient, runs: list[FlowRun], message: str) -> None:
+    """Mark flow runs as crashed; Retry goes on with them."""
+    for run in runs:
+        client.set_flow_run_state(run.id, Crashed(message=f"{message} Retry goes on with it."), force=True)
+
+
+if __name__ == "__main__":
+    wait_for_end(UUID(sys.argv[1]), *map(int, sys.argv[2:]))

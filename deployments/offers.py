@@ -1,0 +1,69 @@
+"""Runs to choose from: the forms that ask for an existing run list them by name."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.exceptions import ObjectNotFound
+
+from evo_core.records import Generation
+from flows.faults import tolerated
+from flows.observer import Observer, observer
+
+ASKING = ("resume/resume", "evaluate/evaluate", "gc/gc")
+"""Deployments that ask for an existing run."""
+
+TRIES = 5
+
+MOST = 500
+"""How many runs are listed; any other can be typed."""
+
+
+class Offering(Observer):
+    """Lists a run in the forms as soon as it exists."""
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Hear that a run starts, or goes on from a COMMIT."""
+        with tolerated(_not_listed), get_client(sync_client=True) as client:
+            offer(client, [run_id])
+
+
+def _not_listed(reason: str) -> None:
+    observer().warned(f"the run is not listed in the forms, where its name can be typed: {reason}")
+
+
+def offer(client: SyncPrefectClient, run_ids: Iterable[str]) -> None:
+    """Add runs to the lists of all deployments that ask for one; those that are not registered are left out."""
+    new = list(run_ids)
+    for name in ASKING:
+        for _ in range(TRIES):  # another run may begin just now, and write its own list
+            try:
+                deployment = client.read_deployment_by_name(name)
+            except ObjectNotFound:
+                break
+            schema = with_choices(deployment.parameter_openapi_schema, new)
+            if schema == deployment.parameter_openapi_schema:
+                break
+            client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))
+
+
+def with_choices(schema: dict[str, Any], new: list[str]) -> dict[str, Any]:
+    """Add runs in front of those that a form lists; the form itself if they are listed already."""
+    known = offered(schema)
+    if not set(new) - set(known):
+        return schema
+    field = schema["properties"]["run_id"]
+    listed = {
+        "title": "from the list",
+        "type": "string",
+        "enum": [*new, *(old for old in known if old not in new)][:MOST],
+    }
+    choices = {**field, "anyOf": [listed, field["anyOf"][-1]]}
+    return {**schema, "properties": {**schema["properties"], "run_id": choices}}
+
+
+def offered(schema: dict[str, Any]) -> list[str]:
+    """Name the runs that a form lists."""
+    choices = schema.get("properties", {}).get("run_id", {}).get("anyOf", [])
+    return choices[0].get("enum", []) if choices else []

@@ -1,0 +1,154 @@
+"""The hardened profile: a Prefect server that lets in only who knows the auth string, and only its own pages."""
+
+import ipaddress
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flows.settings import BadInput
+
+SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+HOSTS = "EVOLVE_SERVER_HOSTS"
+"""Tells the server's process by which names it may be called."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+SHORTEST_PASSWORD = 8
+HTTP = 80
+
+
+def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
+    """List the settings of a hardened server whose UI is opened at these origins (scheme, host and port).
+
+    Pages of other origins get no CORS header, and what changes anything needs a CSRF token. The auth string is not
+    among them: the server reads it from the environment, so that it stands in no command line.
+    """
+    return {
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # leases of slots outlive a server that is started again
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # at DEBUG, uvicorn logs what websockets say, and the auth string is the first thing that they say
+        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How a server is reached: where browsers open its UI (the first origin is shown), and where programs call it."""
+
+    origins: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+    @property
+    def api(self) -> str:
+        """The API as browsers call it."""
+        return f"{self.origins[0]}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of the server."""
+        return {
+            **server_environment(self.origins),
+            "PREFECT_UI_API_URL": self.api,
+            HOSTS: ",".join(self.hosts),
+        }
+
+
+def find_door(host: str, port: int, origin: str | None) -> Door:
+    """Choose how a server is reached, and check that it is safe; let this process know the auth string, too.
+
+    BadInput says what to set when others can reach it without an auth string.
+    """
+    named = f"[{host}]" if ":" in host else host
+    end = "" if port == HTTP else f":{port}"  # nobody writes the port that every address has
+    own = tuple(f"{name}{end}" for name in dict.fromkeys((*(() if is_wildcard(host) else (named,)), *LOOPBACK)))
+    if origin is None:
+        if is_wildcard(host):
+            raise BadInput(
+                f"--host {host}: listens on every address; say what browsers call it: --origin http://NAME{end}"
+            )
+        shown = own if is_loopback(host) else own[:1]
+        origins = tuple(f"http://{name}" for name in shown)
+    else:
+        origins, own = (_checked(origin),), (urlsplit(origin).netloc, *own)
+    _check_auth(host, origin)
+    return Door(tuple(map(str.lower, origins)), tuple(map(str.lower, own)))  # as browsers write them
+
+
+def _checked(origin: str) -> str:
+    parts = urlsplit(origin)
+    if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+        raise BadInput(f"--origin {origin}: expected scheme, host and port alone, such as https://evolve.example.org")
+    return origin
+
+
+def _check_auth(host: str, origin: str | None) -> None:
+    auth = os.environ.get(SERVER_AUTH)
+    if auth is None:
+        flag, seen = ("--host", host) if not is_loopback(host) else ("--origin", urlsplit(origin or "").hostname or "")
+        if not is_loopback(host) or (origin is not None and not is_loopback(seen)):
+            raise BadInput(
+                f"{flag} {seen}: others can reach this address, and a Prefect server runs what it is told; set "
+                f"{SERVER_AUTH}=user:password in the environment first, or stay on 127.0.0.1"
+            )
+        return
+    user, colon, password = auth.partition(":")
+    if not (user and colon and len(password) >= SHORTEST_PASSWORD):
+        raise BadInput(
+            f"{SERVER_AUTH}: expected user:password with at least {SHORTEST_PASSWORD} characters after the :"
+        )
+    os.environ.setdefault(CLIENT_AUTH, auth)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wildcard(host: str) -> bool:
+    """Tell whether an address means all addresses of this machine."""
+    return host in ("0.0.0.0", "::")
+
+
+class OwnPagesOnly:
+    """Lets in only who calls the server by one of its names, and no page of another origin, websockets included.
+
+    Prefect checks neither: a page elsewhere could listen to events and logs, and one whose name is pointed at this
+    address (DNS rebinding) would count as the server's own.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+        self.app, self.hosts, self.origins = app, frozenset(hosts), frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] in ("http", "websocket"):
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if headers.get("host", "").lower() not in self.hosts or not (origin is None or origin in self.origins):
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": 1008})
+                else:
+                    await PlainTextResponse("This name or page may not call this server.", 403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def create_app() -> ASGIApp:
+    """Make Prefect's server behind its door; the application that `evolve serve` runs."""
+    from prefect.server.api.server import create_app as create_prefect
+
+    origins = os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    return OwnPagesOnly(create_prefect(), os.environ[HOSTS].split(","), origins)

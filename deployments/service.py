@@ -1,0 +1,131 @@
+"""evolve serve: server, deployments and a worker in one command, for a first try or a machine of one's own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from deployments.profile import SERVER_AUTH, find_door, is_loopback
+from flows.commands.ending import without_password
+from flows.server import configured_api, dying_with, serving
+from flows.settings import BadInput, Settings
+
+POLL_S = 3
+"""How often the worker asks for runs to start."""
+
+END_S = 60
+"""How long the worker may take to end what it runs."""
+
+WORKERS = 10
+"""How many workers may die before the service gives up."""
+
+POOL = "evolve"
+
+
+def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int) -> int:
+    """Serve until Ctrl-C or SIGTERM; BadInput for an address that others reach without an auth string."""
+    door = find_door(host, port, origin)
+    if url := configured_api():
+        raise BadInput(
+            f"PREFECT_API_URL is {url}: a server is there already. `evolve deploy` registers the deployments "
+            "there, and `prefect worker start --pool evolve` runs them; or unset it, to serve from here"
+        )
+    if limit < 1:
+        raise BadInput(f"--limit: expected at least 1, got {limit}")
+    settings.check_trackers()
+    settings.check_reach(None if is_loopback(host) else door.api)
+    _check_port(host, port)
+    # the flows run in directories of their own, which vanish
+    settings = settings.model_copy(update={"store": settings.store_url, "study": settings.study_url})
+    settings.export()
+    console = Console(stderr=True)
+    console.print("starting the Prefect server …", style="dim")
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored, which children inherit
+    try:
+        with serving(host, port, door.environment, "deployments.profile:create_app"):
+            from deployments.registration import register
+            from flows.runs import run_ids
+
+            names = register(run_ids(settings), limit)
+            with _nothing_left_running():
+                console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
+                console.print(f"deployments  {', '.join(names)}", highlight=False)
+                console.print(f"runs         {settings.store_url}", highlight=False)
+                console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
+                if os.environ.get(SERVER_AUTH):
+                    console.print(f"the page asks for the auth string, the value of {SERVER_AUTH}", style="dim")
+                console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")
+                return _work(console)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _check_port(host: str, port: int) -> None:
+    if not 0 < port < 2**16:
+        raise BadInput(f"--port: expected 1 to 65535, got {port}")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"--host {host} --port {port}: {error.strerror}; choose another --port") from None
+
+
+@contextmanager
+def _nothing_left_running() -> Iterator[None]:
+    """Mark as crashed what this service is said to run before its worker starts, and after it has ended."""
+    from prefect.client.orchestration import get_client
+
+    from deployments.guardian import crash_leftovers
+
+    with get_client(sync_client=True) as client:
+        crash_leftovers(client, POOL, "The service that ran it was killed.")
+        try:
+            yield
+        finally:
+            crash_leftovers(client, POOL, "The service that ran it was stopped.")
+
+
+def _work(console: Console) -> int:
+    """Run a worker of the pool; another one should it die, which is said. What it runs ends with it.
+
+    The pool limits how much it runs. Its own `--limit` must not: with one, Prefect's worker dies of a Retry that comes
+    before it has let go of the run's first process.
+    """
+    for _ in range(WORKERS):
+        with _worker() as worker:
+            code = worker.wait()
+        console.print(f"the worker ended by itself, with code {code}; starting another one")
+    console.print(f"{WORKERS} workers ended by themselves; giving up. Their words are above", style="red")
+    return 1
+
+
+@contextmanager
+def _worker() -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    worker = subprocess.Popen(
+        command,
+        env={"PREFECT_WORKER_QUERY_SECONDS": str(POLL_S), **os.environ},
+        start_new_session=True,  # Ctrl-C is for the service, which ends the worker
+        preexec_fn=dying_with(os.getpid()),
+    )
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(END_S)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Let SIGTERM end the service as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,71 @@
+"""One flow run at a time works on a run: two would do the same work twice."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from prefect import get_run_logger, runtime
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+LEASE_S = 60
+"""How long a flow run that was killed keeps others away: Prefect's shortest lease."""
+
+WAIT_S = 90
+"""How often a waiting flow run asks whether there is anybody to wait for."""
+
+
+@contextmanager
+def alone_on(run_id: str) -> Iterator[None]:
+    """Wait until no other flow run of this server works on a run, and keep others away during the body.
+
+    Politeness, not safety: should the lease be lost while the API is away, the store still lets only one chain exist.
+    The limit stays when the body ends: others may wait at it.
+    """
+    name = f"evolve-run-{run_id}"
+    with ExitStack() as stack, get_client(sync_client=True) as client:
+        _mark(client, name, works=False)  # a Retry was marked when it was killed
+        if _limit(client, name).active_slots:
+            get_run_logger().warning(
+                f"another flow run works on {run_id}, or was killed less than {LEASE_S} s ago; waiting for it to end"
+            )
+        while True:
+            turn = concurrency(
+                name, timeout_seconds=WAIT_S, lease_duration=LEASE_S, strict=True, raise_on_lease_renewal_failure=False
+            )
+            try:
+                stack.enter_context(turn)
+                break
+            except TimeoutError:
+                if not _others(client, name):  # a server that was killed has forgotten the lease, and never ends it
+                    get_run_logger().warning(f"nobody works on {run_id} any more; taking the turn that was left over")
+                    client.release_concurrency_slots([name], slots=1, occupancy_seconds=LEASE_S)
+        _mark(client, name, works=True)
+        yield
+
+
+def _mark(client: SyncPrefectClient, tag: str, *, works: bool) -> None:
+    """Show on this flow run what it works on, or that it only waits for it."""
+    run = client.read_flow_run(runtime.flow_run.id)
+    client.update_flow_run(run.id, tags={*run.tags, tag} if works else {*run.tags} - {tag})
+
+
+def _others(client: SyncPrefectClient, tag: str) -> bool:
+    """Tell whether another flow run is said to work on the same."""
+    working = {"tags": {"all_": [tag]}, "state": {"type": {"any_": [StateType.RUNNING]}}}
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(working))
+    return any(str(run.id) != str(runtime.flow_run.id) for run in runs)
+
+
+def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitResponse:
+    """Find a limit; make it if there is none."""
+    try:
+        return client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        with suppress(ObjectAlreadyExists):  # another flow run was as fast
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+        return client.read_global_concurrency_limit_by_name(name)
