@@ -18,9 +18,9 @@ from evo_core.confirmation import chunk_count, confirmation
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
 from flows.summary import ended
-from tasks import layout
+from tasks import layout, recent
 from tasks.generation import found_population, release_checkpoints, select_and_mutate
-from tasks.members import confirm_chunk, evaluate_member, train_member
+from tasks.members import Evaluated, confirm_chunk, evaluate_member, train_member
 from tasks.ref import RunRef
 from tests.conftest import make_config
 
@@ -64,6 +64,9 @@ def fake_trainer() -> Iterator[None]:
         patch.setattr("tasks.members.train", train)
         patch.setattr("tasks.members.evaluate_offspring", evaluate)
         patch.setattr("tasks.members.play_chunk", play_chunk)
+        patch.setattr(
+            recent.checkpoints, "get", lambda sha256: None
+        )  # every checkpoint comes from the store, as on other workers
         patch.setattr("tasks.ref.inspect_environment", lambda config, packages: _Environment)
         patch.setattr("tasks.recomputation.train", train)
         patch.setattr("tasks.recomputation.evaluate_member", evaluate)
@@ -71,7 +74,7 @@ def fake_trainer() -> Iterator[None]:
         yield
 
 
-def run_member(run: RunRef, generation: int, index: int) -> Member:
+def run_member(run: RunRef, generation: int, index: int) -> Evaluated:
     """Train and evaluate one member of the generation that follows a COMMIT."""
     offspring = run.open().commit(generation - 1).offspring[index]
     return evaluate_member.fn(run, offspring, train_member.fn(run, offspring))
@@ -84,8 +87,8 @@ def run_generation(run: RunRef, head: Generation, order: random.Random | None = 
     indices = list(range(len(head.offspring)))
     if order is not None:
         order.shuffle(indices)
-    members = {index: run_member(run, head.generation + 1, index) for index in indices}
-    return select_and_mutate.fn(run, head, [members[index] for index in sorted(members)])
+    results = {index: run_member(run, head.generation + 1, index) for index in indices}
+    return select_and_mutate.fn(run, head, [results[index] for index in sorted(results)])
 
 
 def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:

@@ -1,6 +1,6 @@
 """Runs whose members are not trained: their fitness follows a rule, so that what an analysis should find is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,7 +9,7 @@ from gymnasium import spaces
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.records import BlobRef, Evaluation, Failure, Generation, Member, Offspring, Training, Update
-from tasks.records import Timing
+from tasks.records import Timing, Timings
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
@@ -53,20 +53,29 @@ def make_commits(config: RunConfig, rule: Rule, seed: int = 0) -> list[Generatio
     return commits
 
 
-def store_lineage(store_url: str, run_id: str, config: RunConfig, commits: list[Generation]) -> None:
-    """Write a run as a finished one stands in its store, its members' clocks included; checkpoints excepted."""
+def store_run(store_url: str, run_id: str, config: RunConfig, commits: Iterable[Generation]) -> RunStore:
+    """Write the configuration and the chain of a run."""
     run = RunStore(open_store(store_url), run_id)
     run.create_run(config)
+    for commit in commits:
+        run.put_commit(commit)
+    return run
+
+
+def store_lineage(store_url: str, run_id: str, config: RunConfig, commits: list[Generation]) -> None:
+    """Write a run as a finished one stands in its store, its members' clocks included; checkpoints excepted."""
+    run = store_run(store_url, run_id, config, commits)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for commit in commits:
-        for number in range(len(commit.members)):
+        clocks: dict[str, dict[str, Timing]] = {"train": {}, "evaluate": {}}
+        for number, member in enumerate(commit.members):
             begin = start + timedelta(seconds=10 * (len(commit.members) * commit.generation + number) / 2)
             for phase, seconds in (("train", 8), ("evaluate", 1)):
                 end = begin + timedelta(seconds=seconds)
                 timing = Timing(start=begin, end=end, host="here", process=number % 2, attempt=1 + (number == 3))
-                run.put_timing(commit.generation, number, phase, timing)
+                clocks[phase][member.uid] = timing
                 begin = end
-        run.put_commit(commit)
+        run.put_timings(commit.generation, Timings(**clocks))
 
 
 def learns_by_lr_and_gamma(offspring: Offspring, before: float, rng: np.random.Generator) -> float:

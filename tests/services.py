@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import botocore.session
+import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,6 +56,14 @@ def free_port() -> int:
                 return int(port)
 
 
+def _ports(count: int) -> list[int]:
+    """Free ports of which none is the +10000 neighbour of another."""
+    while True:
+        ports = [free_port() for _ in range(count)]
+        if len({port % 10000 for port in ports}) == count:
+            return ports
+
+
 def weed() -> str:
     """The S3 server's binary; without it the test skips, in CI it fails."""
     beside = Path(sys.executable).parent / "weed"
@@ -76,9 +85,9 @@ def missing(message: str) -> NoReturn:
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[S3Server]:
-    """Run `weed mini` in a directory until the body ends."""
-    ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")}
+def s3_server(directory: Path, **more: str) -> Iterator[S3Server]:
+    """Run `weed mini` in a directory until the body ends, with more of its options."""
+    ports = dict(zip(("master.port", "volume.port", "filer.port", "s3.port", "admin.port"), _ports(5), strict=True))
     options = {
         "dir": str(directory),
         "ip": "127.0.0.1",
@@ -91,6 +100,7 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
         "s3.port.lance": "0",
         "s3.autoCreateBucket": "false",
         **{name: str(port) for name, port in ports.items()},
+        **more,
     }
     log = directory / "weed.log"
     command = (weed(), "mini", *(f"-{name}={value}" for name, value in options.items()))
@@ -99,8 +109,8 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
     try:
         yield server
     finally:
-        server.process.terminate()
-        server.process.wait(timeout=20)
+        server.process.kill()  # its data goes with it, and an orderly end sometimes takes it longer than twenty seconds
+        server.process.wait()
 
 
 def start_s3(server: S3Server) -> None:
@@ -172,3 +182,31 @@ def postgres_server(directory: Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
         process.wait(timeout=30)
+
+
+@contextmanager
+def prefect_server(home: Path, port: int, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Prefect server of the test's own, which may be killed and started again on its home; it logs to there."""
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **settings}
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    home.mkdir(exist_ok=True)
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "2"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(lambda: _healthy(port), timeout_s=180)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -46,9 +46,10 @@ def steps(count):
     return Pieces(np.arange(count), np.ones(count, np.int64)), torch.empty(count, 0)
 
 
+@pytest.mark.parametrize("generator", [np.random.default_rng, torch.Generator().manual_seed])
 @pytest.mark.parametrize(("count", "batch_size"), [(100, 32), (1, 64), (64, 64), (65, 64), (7, 1), (10, 4096)])
-def test_every_step_is_trained_on_exactly_once_per_epoch_in_equal_minibatches(count, batch_size):
-    batches = list(minibatches(numbered(count), *steps(count), batch_size, np.random.default_rng(0)))
+def test_every_step_is_trained_on_exactly_once_per_epoch_in_equal_minibatches(count, batch_size, generator):
+    batches = list(minibatches(numbered(count), *steps(count), batch_size, generator(0)))
     sizes = [len(batch.returns) for batch in batches]
     assert sorted(torch.cat([batch.returns for batch in batches]).tolist()) == list(range(count))
     assert max(sizes) <= batch_size

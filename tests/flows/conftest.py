@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,13 @@ def make_run(store: Path, run_id: str, config: RunConfig) -> RunRef:
     run = RunRef(store.as_uri(), run_id, config, "cpu")
     deliver(evolve(run, spaces=run.environment().spaces), partial(confirm_elite, run))
     return run
+
+
+def make_runs(store: Path, configs: Mapping[str, RunConfig]) -> Path:
+    """Evolve whole runs by name; return their store."""
+    for run_id, config in configs.items():
+        make_run(store, run_id, config)
+    return store
 
 
 def descendants(pid: int) -> set[int]:

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from evo_core.local import train_on_policy
-from flows.display import LineObserver, LiveObserver, describe_mutation, display
+from flows.display import LineObserver, LiveObserver, display
+from tasks.words import describe_mutation
 from tests.conftest import make_config
 
 CONFIG = make_config()

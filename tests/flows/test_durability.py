@@ -39,6 +39,7 @@ def blobs(cli, run_id="one"):
     return {path.stem: path for path in (cli.directory / "runs" / run_id / "blobs").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_fork_with_a_higher_budget_has_the_chain_of_a_run_that_had_it_from_the_start(origin):
     before = chain(origin, "one")
     arguments = ("--from-generation", "1", "--run-id", "two", "--extend", "3072", "--workers", "2")
@@ -97,6 +98,7 @@ def test_verify_finds_a_flipped_bit_and_repair_brings_the_same_bytes_back(one):
     assert "expected a name such as g0003/m05" in one("verify", "one", "--recompute", "five", expect=2).stderr
 
 
+@pytest.mark.slow
 def test_released_checkpoints_are_reported_as_released_and_can_be_computed_again(one):
     before = blobs(one)
     listed = one.json("gc", "one", "--keep-generations", "1", "--dry-run")["blobs"]
@@ -113,6 +115,7 @@ def test_released_checkpoints_are_reported_as_released_and_can_be_computed_again
     assert "the same checkpoint and record" in one("verify", "one", "--recompute", victim.uid).stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_configuration_does_not_keep_the_rest_from_being_checked(one):
     path = one.directory / "runs/one/run.json"
     whole = path.read_bytes()

@@ -23,7 +23,7 @@ from tasks.store import open_store
 from tasks.study import rebuild_study
 from tests import probes
 from tests.conftest import make_config
-from tests.flows.conftest import ROOT, Cli, make_run
+from tests.flows.conftest import ROOT, Cli, make_runs
 
 LIGHT = {"population.size": 2, "evaluation.confirm_episodes": 2}
 SMALL = {"TimeLimit": {"max_episode_steps": 12}}
@@ -40,10 +40,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs")
-    for name, config in RUNS.items():
-        make_run(directory, name, config)
-    return directory
+    return make_runs(tmp_path_factory.mktemp("runs"), RUNS)
 
 
 @pytest.fixture(autouse=True)

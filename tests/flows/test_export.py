@@ -27,7 +27,7 @@ from flows.settings import BadInput, Failed
 from tasks.ref import RunRef
 from tests.conftest import make_config
 from tests.evo_core.agents import KINDS, MORE, RECURRENT, make_agent
-from tests.flows.conftest import ROOT, make_run
+from tests.flows.conftest import ROOT, make_run, make_runs
 
 EXAMPLES = ROOT / "docs" / "examples"
 LIGHT = {"population.size": 2, "evaluation.confirm_episodes": 2}
@@ -55,10 +55,7 @@ def exported(store):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("runs")
-    for name, config in RUNS.items():
-        make_run(directory, name, config)
-    return directory
+    return make_runs(tmp_path_factory.mktemp("runs"), RUNS)
 
 
 def run_example(name, monkeypatch, capsys, *arguments):

@@ -10,7 +10,7 @@ from tests.flows.conftest import alive, descendants
 from tests.proxy import at_random, fault_proxy
 from tests.services import BUCKET, wait_for
 
-CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
+CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
 FAULTS = ("500", "503", "507", "404", "hang", "truncate", "flip", "lost reply")
 
 pytestmark = pytest.mark.slow

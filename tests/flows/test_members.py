@@ -37,7 +37,7 @@ def broken():
 
 
 CASES = [
-    pytest.param("hang", ("--member-deadline", "6"), "deadline", id="hangs"),
+    pytest.param("hang", ("--member-deadline", "6"), "deadline", id="hangs", marks=pytest.mark.slow),
     pytest.param("exit", (), "lost", id="ends its process", marks=pytest.mark.slow),
     pytest.param("swallow", ("--member-memory", "2GiB"), "memory", id="swallows memory", marks=pytest.mark.slow),
 ]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evo_core.records import Confirmation
-from evo_core.replay import Replay, replay_seeds
+from evo_core.records import Confirmation, Replay
+from evo_core.replay import replay_seeds
 from flows.report.transfer import transfer_of
 from tasks import layout
 from tests.conftest import make_config

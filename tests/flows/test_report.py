@@ -13,10 +13,10 @@ import pytest
 
 from evo_core.records import Generation
 from flows import cli
-from flows.display import describe_number
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tasks.study import open_storage, rebuild_study
+from tasks.words import describe_number
 from tests.conftest import make_config
 from tests.flows.conftest import Cli, make_run
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage

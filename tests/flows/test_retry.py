@@ -14,7 +14,7 @@ from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, workers_of
-from tests.services import free_port, wait_for
+from tests.services import free_port, prefect_server, wait_for
 
 CONFIG = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
 RETRY_BUTTON = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
@@ -59,7 +59,7 @@ def test_retry_in_the_ui_continues_a_crashed_run_from_the_store(cli, prefect_url
         parameters = {"config": CONFIG.model_dump(mode="json")}
         created = api.post(f"deployments/{deployments()[0]}/create_flow_run", json={"parameters": parameters})
         flow_run = created.raise_for_status().json()["id"]
-        run = cli.directory / "runs" / f"run-{flow_run}"
+        run = cli.directory / "runs" / f"cartpole-v1-{flow_run[-8:]}"
 
         def state():
             return api.get(f"flow_runs/{flow_run}").json()["state_type"]
@@ -80,29 +80,6 @@ def test_retry_in_the_ui_continues_a_crashed_run_from_the_store(cli, prefect_url
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     assert [record_hash(c) for c in cli.run_store(run.name).commits()] == [record_hash(c) for c in oracle.commits]
     assert len([path for path in (cli.directory / "runs").iterdir() if path.is_dir()]) == 1
-
-
-@contextmanager
-def prefect_server(home, port):
-    """A Prefect server of the test's own, that may be killed and started again."""
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"], env=environment
-    )
-    try:
-        wait_for(lambda: healthy(port), timeout_s=180)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def healthy(port):
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.slow

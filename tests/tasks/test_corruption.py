@@ -98,6 +98,7 @@ def run(monkeypatch):
     return RunStore(open_store("memory://corruption"), "run")
 
 
+@pytest.mark.slow
 def test_every_damaged_checkpoint_is_detected_and_none_runs_code(run):
     CANARY.unlink(missing_ok=True)
     _, spaces, state = founder()

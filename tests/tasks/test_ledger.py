@@ -54,7 +54,7 @@ def test_times_are_true_and_failures_are_failures(ledger, study):
         commit = run.commit(trial.user_attrs["generation"])
         member = commit.members[trial.user_attrs["member"]]
         assert trial.state.name == ("FAIL" if member.failure else "COMPLETE")
-        timing = run.timing(commit.generation, member.offspring.index, "train")
+        timing = run.timings(commit.generation).train[member.uid]
         assert trial.datetime_start.astimezone() == timing.start
         assert (trial.datetime_complete - trial.datetime_start).total_seconds() == 9
     assert {trial.state.name for trial in study.trials} == {"FAIL", "COMPLETE"}

@@ -149,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         if name.startswith("blobs/"):
             named = {m.training.blob.sha256 for c in self.run().commits() for m in c.members if m.training.blob}
             return name.removeprefix("blobs/").removesuffix(".safetensors") in named
-        unknowable = name.endswith((".timing.json", "confirm.json")) or name.startswith(("extend/", "gc/"))
+        unknowable = name.endswith(("timings.json", "confirm.json")) or name.startswith(("extend/", "gc/"))
         return not unknowable and name != layout.commit(head.generation)  # that is a crash just before it
 
     def must_be_found_and_mended(self, keys, objects):
@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
         for key in keys:
             kept = key in self.backend._objects
             assert not kept or self.backend._objects[key][0] == objects[key][0]
-            assert kept or ".timing." in key or "blobs/" in key
+            assert kept or "timings.json" in key or "blobs/" in key
 
     @invariant()
     def what_is_committed_stays(self):

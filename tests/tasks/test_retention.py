@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from evo_core.canonical import sha256
 from evo_core.records import record_hash
 from tasks import layout, retention
 from tasks.recomputation import Recomputer
@@ -56,7 +57,8 @@ def test_the_rule_keeps_elites_parents_and_the_last_generations(run):
 
 def test_a_young_checkpoint_without_a_record_stays_and_an_old_one_goes(run, later):
     evolve(run)
-    orphan = run.open().put_blob(b"whose record never came").sha256
+    run.open().put_blob(content := b"whose record never came")
+    orphan = sha256(content)
     retention.collect(run.open(), 3)
     assert orphan in blobs(run)
     later()
@@ -93,7 +95,8 @@ def test_what_a_writer_adopts_while_garbage_is_collected_stays(run, later, monke
     orphans = set()
     for child in head.offspring:  # a run that died after the checkpoints, before the records
         content, _ = Recomputer(run.open(), CONFIG, SPACES).train(child)
-        orphans.add(run.open().put_blob(content).sha256)
+        run.open().put_blob(content)
+        orphans.add(sha256(content))
     later()
     write_down = retention._write_down
 

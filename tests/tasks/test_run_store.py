@@ -101,8 +101,9 @@ def test_a_link_that_does_not_fit_is_corrupt(run, tmp_path, result):
 
 @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
 def test_a_changed_checkpoint_is_corrupt(run, tmp_path, result, change):
-    reference = run.put_blob(result.checkpoint)
-    assert reference == result.elite.blob
+    reference = result.elite.blob
+    assert run.put_blob(result.checkpoint)
+    assert not run.put_blob(result.checkpoint)  # it was there
     assert run.blob(reference) == result.checkpoint
     path = tmp_path / "run" / "blobs" / f"{reference.sha256}.safetensors"
     path.write_bytes(change(path.read_bytes()))

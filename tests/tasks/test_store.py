@@ -55,6 +55,7 @@ def test_other_content_is_a_conflict_that_names_both_hashes_and_overwrites_nothi
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.slow
 def test_of_sixteen_writers_of_one_commit_exactly_one_wins_a_hundred_times(store):
     def write(race, i, barrier):
         barrier.wait()

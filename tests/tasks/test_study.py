@@ -12,12 +12,13 @@ from sqlalchemy import create_engine, text
 from evo_core.local import train_on_policy
 from flows.views import ViewKeeper
 from tasks.generation import record_view
-from tasks.records import Timing
+from tasks.records import Timing, Timings
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tasks.study import ForeignStudy, StudyRecorder, distributions, rebuild_study
 from tests.conftest import make_config
+from tests.lineages import store_run
 from tests.services import wait_for
 
 CONFIG = make_config(
@@ -35,11 +36,7 @@ def commits():
 
 
 def stored(directory, commits):
-    run = RunStore(open_store(directory.as_uri()), "run")
-    run.create_run(CONFIG)
-    for commit in commits:
-        run.put_commit(commit)
-    return run
+    return store_run(directory.as_uri(), "run", CONFIG, commits)
 
 
 def study_url(tmp_path):
@@ -206,10 +203,9 @@ def test_a_study_that_is_rebuilt_from_the_store_equals_the_live_one(tmp_path, co
     run = stored(tmp_path, commits)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for commit in commits[1:]:
-        for i, phase in enumerate(("train", "evaluate")):
-            timing = Timing(start=start, end=start + timedelta(seconds=1 + i), host="here", process=1)
-            for index in range(3):
-                run.put_timing(commit.generation, index, phase, timing)
+        clocks = [Timing(start=start, end=start + timedelta(seconds=s), host="here", process=1) for s in (1, 2)]
+        train, evaluate = ({member.uid: clock for member in commit.members} for clock in clocks)
+        run.put_timings(commit.generation, Timings(train=train, evaluate=evaluate))
     url = study_url(tmp_path)
     live = StudyRecorder(run, CONFIG, url)
     for commit in commits[1:]:

@@ -13,12 +13,11 @@ import yaml
 from evo_core.local import train_on_policy
 from evo_core.training import lost_member
 from flows.settings import BadInput, Settings
-from tasks.run_store import RunStore
-from tasks.store import open_store
 from tasks.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.trackers.recorder import ForeignTracking, TrackRecorder
 from tasks.view import Ending
 from tests.conftest import make_config
+from tests.lineages import store_run
 from tests.services import wait_for
 from tests.tracking import assert_shows, events_of, history_of, records_of, runs_of
 
@@ -71,11 +70,7 @@ def interrupt(recorder):
 
 
 def stored(directory, commits):
-    run = RunStore(open_store(directory.as_uri()), "run")
-    run.create_run(CONFIG)
-    for commit in commits:
-        run.put_commit(commit)
-    return run
+    return store_run(directory.as_uri(), "run", CONFIG, commits)
 
 
 @pytest.mark.parametrize("name", TRACKERS)

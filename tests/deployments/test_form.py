@@ -1,0 +1,140 @@
+"""The form of a run: fifteen fields that say what they are, one box, or a file; and the configuration it makes."""
+
+from pathlib import Path
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
+
+from deployments.entrypoints import evaluate, evolve, gc, resume
+from deployments.form import DEFAULT, DEFAULTS, SHOWN, Advanced, Hyperparameter, config_of, in_words_of_the_form
+from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.loading import ConfigError, parse_config
+from flows.flags import read_yaml
+from flows.settings import BadInput
+
+CONFIGS = sorted(Path("deployments/configs").glob("*.yaml"))
+FORM = {**DEFAULTS, "yaml": ""}
+SCHEMA = parameter_schema(evolve).model_dump()
+
+
+def refused(**values):
+    with pytest.raises(ConfigError) as info:
+        config_of({**FORM, **values})
+    return str(info.value)
+
+
+def test_the_form_shows_fifteen_fields_and_each_says_what_it_is():
+    assert len(SCHEMA["properties"]) == 15
+    for flow in (evolve, resume, evaluate, gc):
+        for name, field in parameter_schema(flow).model_dump()["properties"].items():
+            assert field["title"] != name
+            assert len(field["description"]) > 10, name
+
+
+def test_the_box_is_closed_at_first():
+    assert SCHEMA["properties"]["advanced"]["default"] is None
+    assert {"type": "null"} in SCHEMA["properties"]["advanced"]["anyOf"]
+
+
+@pytest.mark.parametrize("name", [name for name in SHOWN if SHOWN[name] != "env.id"])
+def test_bounds_stand_in_the_text(name):
+    field = SCHEMA["properties"][name]
+    bounds = [field[key] for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if key in field]
+    for bound in bounds:
+        assert f"{bound:g}" in field["description"] or str(bound) in field["description"], name
+
+
+def test_no_parameter_is_an_address_or_a_secret():
+    flows = (evolve, resume, evaluate, gc)
+    names = {name for flow in flows for name in parameter_schema(flow).model_dump()["properties"]}
+    assert not names & {"store", "study", "engine", "url", "endpoint", "password", "key", "token", "device", "workers"}
+
+
+def test_the_untouched_form_is_the_default_configuration_with_three_evolving_hyperparameters():
+    config = config_of(FORM)
+    assert list(config.search) == ["lr", "batch_size", "learn_step"]
+    assert config.model_copy(update={"search": {}}) == DEFAULT
+
+
+def test_every_field_of_the_configuration_is_in_the_form_once():
+    def leaves(model, prefix=""):
+        for name, field in model.model_fields.items():
+            nested = field.annotation
+            if isinstance(nested, type) and hasattr(nested, "model_fields") and prefix.count(".") < 1:
+                yield from leaves(nested, f"{prefix}{name}.")
+            else:
+                yield prefix + name
+
+    shown, boxed, all_of_them = set(SHOWN.values()), set(leaves(Advanced)), set(leaves(RunConfig))
+    assert shown | boxed == all_of_them
+    assert not shown & boxed
+
+
+def test_what_is_filled_in_arrives():
+    advanced = Advanced(mutation={"rl_hp": 0.5}, search={"ent_coef": {"min": 0.0, "max": 0.1}})
+    config = config_of(
+        {**FORM, "environment": "Acrobot-v1", "seed": 7, "lr": 2e-3, "target": -100.0, "advanced": advanced}
+    )
+    assert (config.env.id, config.seed, config.algorithm.lr, config.training.target) == ("Acrobot-v1", 7, 2e-3, -100)
+    assert config.mutation.rl_hp == 0.5
+    assert list(config.search) == ["lr", "batch_size", "learn_step", "ent_coef"]
+    assert config.search["lr"].min == pytest.approx(2e-4)
+    assert config.search["lr"].max == pytest.approx(2e-2)
+
+
+@pytest.mark.parametrize("name", Hyperparameter.__args__)
+def test_every_hyperparameter_may_evolve_around_its_initial_value(name):
+    gene = config_of({**FORM, "evolving": [name]}).search[name]
+    initial = getattr(DEFAULT.algorithm, name)
+    assert gene.min < initial < gene.max
+
+
+def test_the_form_knows_every_hyperparameter_that_has_an_initial_value():
+    assert set(Hyperparameter.__args__) == set(evolvable_hyperparameters()) - {"target_kl"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_ready_configuration_may_be_pasted(path):
+    assert config_of({**FORM, "yaml": path.read_text()}) == parse_config(read_yaml(path))
+
+
+def test_what_does_not_fit_together_is_said_in_one_line():
+    assert "batch_size" in refused(batch_size=4096, learn_step=1024)
+    assert "multiple of env.num_envs" in refused(evo_steps=1001)
+    assert "lr was changed in the form" in refused(lr=0.5, yaml=CONFIGS[0].read_text())
+    assert "not YAML" in refused(yaml="env: [")
+    assert "expected sections" in refused(yaml="hello")
+    assert "has aliases" in refused(yaml="a: &a [*a]")
+    assert "too deep" in refused(yaml="[" * 3000)
+    assert "at least env.num_envs" in refused(learn_step=2, batch_size=1)
+    assert "unknown key" in refused(yaml="env: {id: CartPole-v1}\ntraining: {max_stps: 5}")
+    assert "ent_coef begins at 0" in refused(evolving=["ent_coef"], advanced=Advanced(algorithm={"ent_coef": 0.0}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0},
+        {"lr": "fast"},
+        {"population_size": 0},
+        {"run_id": "No Good"},
+        {"run_id": "../../etc"},
+        {"evolving": ["colour"]},
+        {"advanced": {"mutation": {"rl_hp": -1}}},
+        {"advanced": {"mutation": {"typo": 1}}},
+    ],
+    ids=str,
+)
+def test_the_server_refuses_a_wrong_value_on_submit(wrong):
+    assert validate({}, SCHEMA) == []
+    assert validate(wrong, SCHEMA)
+
+
+def test_messages_name_the_fields_of_the_form():
+    @in_words_of_the_form
+    def body():
+        raise BadInput("--extend: expected more, --from-generation: expected 0 to 3")
+
+    with pytest.raises(BadInput, match=r"^Budget in steps: expected more, From generation: expected 0 to 3$"):
+        body()

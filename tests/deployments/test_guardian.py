@@ -1,0 +1,62 @@
+"""What a guardian makes of what Prefect's worker says late of a killed run, at a real server."""
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
+
+from deployments.guardian import SECOND_WORD, _end, _retry_kept
+
+FIRST = Crashed(message="Process exited with status code: -9.")
+SECOND = Crashed(message=f"{SECOND_WORD} with non-zero status code -9.")
+
+
+@flow(name="evolve")
+def work() -> None:
+    """Work that somebody kills."""
+
+
+@pytest.mark.parametrize(
+    ("history", "kept", "state"),
+    [
+        ([Running(), FIRST, AwaitingRetry(), SECOND], True, "AwaitingRetry"),
+        ([Running(), Failed(), AwaitingRetry(), SECOND], True, "AwaitingRetry"),
+        ([Running(), FIRST, AwaitingRetry(), Pending(), SECOND], True, "Pending"),
+        ([Running(), FIRST, AwaitingRetry(), Pending(), Running(), SECOND], True, "Running"),
+        ([Running(), FIRST], False, "Crashed"),
+        ([Running(), SECOND], False, "Crashed"),
+        ([Running(), FIRST, AwaitingRetry()], False, "AwaitingRetry"),
+        ([Running(), FIRST, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
+        ([Running(), FIRST, AwaitingRetry(), Running(), Completed()], True, "Completed"),
+    ],
+)
+def test_a_retry_outlives_the_second_word(prefect_url, history, kept, state):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(work)
+        for passed in history:
+            client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
+        assert _retry_kept(run.id, attempt=1) is kept
+        assert client.read_flow_run(run.id).state.name == state
+
+
+def test_a_second_attempts_guardian_looks_at_its_own_end(prefect_url):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(work)
+        for passed in (Running(), FIRST, AwaitingRetry(), SECOND, AwaitingRetry(), Running(), SECOND):
+            client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
+        assert _retry_kept(run.id, attempt=2) is False
+        assert client.read_flow_run(run.id).state.name == "Crashed"
+
+
+def test_an_attempt_that_was_put_back_to_running_is_still_known_to_its_own_guardian(prefect_url):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(work)
+        for passed in (Running(), FIRST, AwaitingRetry(), Pending(), Running(), SECOND):
+            client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
+        assert _retry_kept(run.id, attempt=1) is True
+        _end(run.id, attempt=1)
+        assert client.read_flow_run(run.id).state.name == "Running"
+        _end(run.id, attempt=2)
+        assert client.read_flow_run(run.id).state.name == "Crashed"
+        assert _retry_kept(run.id, attempt=2) is False
+        assert client.read_flow_run(run.id).state.name == "Crashed"

@@ -1,0 +1,124 @@
+"""evolve deploy against a real Prefect server: everything is there, once, however often it is told."""
+
+import json
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+
+from deployments.offers import offer
+from deployments.registration import SILENCE_S, register
+from tests.services import free_port
+
+DEPLOYMENTS = {"evolve/evolve", "resume/resume", "evaluate/evaluate", "gc/gc"}
+
+
+@pytest.fixture(scope="module")
+def api(prefect_url):
+    with httpx.Client(base_url=prefect_url, timeout=30) as client:
+        yield client
+
+
+def deployments(api):
+    found = api.post("deployments/filter", json={"deployments": {"tags": {"all_": ["evolve"]}}}).json()
+    return {deployment["entrypoint"].rpartition(".")[2]: deployment for deployment in found}
+
+
+@pytest.fixture(scope="module")
+def registered(api):
+    assert set(register(["first-run"])) == DEPLOYMENTS
+    return deployments(api)
+
+
+def test_everything_is_registered_without_a_path_of_this_machine(registered, api):
+    assert set(registered) == {name.partition("/")[0] for name in DEPLOYMENTS}
+    for deployment in registered.values():
+        assert deployment["work_pool_name"] == "evolve"
+        assert not deployment["path"]
+        assert not deployment["pull_steps"]
+        assert deployment["enforce_parameter_schema"]
+        assert "/" not in deployment["entrypoint"]
+    assert [schedule["active"] for schedule in registered["evolve"]["schedules"]] == [False]
+    assert registered["gc"]["global_concurrency_limit"]["limit"] == 1
+    assert api.get("work_pools/evolve").json()["type"] == "process"
+
+
+def automations(api):
+    found = api.post("automations/filter", json={}).json()
+    return {one["name"]: one for one in found if one["name"].startswith("evolve: ")}, len(found)
+
+
+def test_runs_that_fall_silent_or_never_begin_crash_within_ten_minutes(registered, api):
+    ours, _ = automations(api)
+    assert len(ours) == 2
+    automation, never_began = (
+        ours["evolve: silent runs have crashed"],
+        ours["evolve: runs that never began have crashed"],
+    )
+    assert never_began["trigger"]["within"] < 600
+    assert "prefect.tag.evolve" in str(never_began["trigger"]["match_related"])
+    flows = automation["trigger"]["match_related"]["prefect.resource.name"]
+    assert {"evolve", "generation"} <= set(flows)  # those of others are not ours to end
+    heartbeat = int(registered["evolve"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    assert heartbeat + automation["trigger"]["within"] < 600
+    assert automation["trigger"]["within"] == SILENCE_S > 2 * heartbeat
+
+
+def test_runs_are_offered_by_name_and_any_other_may_be_typed(registered, api):
+    with get_client(sync_client=True) as client:
+        offer(client, ["second_run"])
+        offer(client, ["second_run"])
+    listed, typed = deployments(api)["resume"]["parameter_openapi_schema"]["properties"]["run_id"]["anyOf"]
+    assert listed["enum"] == ["second_run", "first-run"]
+    assert typed["pattern"] == "^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+def test_a_wrong_value_is_refused_on_submit(registered, api):
+    def submit(name, parameters):
+        path = f"deployments/{registered[name]['id']}/create_flow_run"
+        return api.post(path, json={"parameters": parameters, "state": {"type": "SCHEDULED"}})
+
+    answer = submit("evolve", {"lr": 5})
+    assert answer.status_code == 409, answer.text
+    assert "lr" in answer.text
+    assert "less than or equal to the maximum of 1" in answer.text or "maximum" in answer.text
+    assert submit("resume", {"run_id": "No/Good"}).status_code == 409
+    assert submit("resume", {}).status_code == 409
+
+
+def test_told_again_nothing_is_there_twice_and_what_people_changed_stays(registered, api):
+    evolve = registered["evolve"]
+    schedule = evolve["schedules"][0]["id"]
+    api.patch(f"deployments/{evolve['id']}/schedules/{schedule}", json={"active": True}).raise_for_status()
+    own = {"schedule": {"cron": "5 5 * * *"}, "active": False, "parameters": {"seed": 9}}
+    api.post(f"deployments/{evolve['id']}/schedules", json=[own]).raise_for_status()
+    register(["third-run"])
+    again = deployments(api)
+    assert {name: one["id"] for name, one in again.items()} == {name: one["id"] for name, one in registered.items()}
+    found = sorted((one["schedule"]["cron"], one["active"]) for one in again["evolve"]["schedules"])
+    assert found == [("0 20 * * 5", True), ("5 5 * * *", False)]
+    assert len(automations(api)[0]) == automations(api)[1] == 2
+    offered = again["resume"]["parameter_openapi_schema"]["properties"]["run_id"]["anyOf"][0]["enum"]
+    assert offered == ["third-run", "second_run", "first-run"]
+    assert json.dumps(again).count("/tmp") == 0
+
+
+@pytest.mark.slow
+def test_the_command_registers_everything_and_the_slots_of_gpus(cli, api):
+    said = cli.json("deploy", "--gpu-slots", "3")
+    assert set(said["deployments"]) == DEPLOYMENTS
+    assert api.get("v2/concurrency_limits/tag:gpu").json()["limit"] == 3
+    cli.environment["EVOLVE_SLOTS_TAG"] = "gpu-of-the-attic"
+    cli.json("deploy", "--gpu-slots", "2")
+    assert api.get("v2/concurrency_limits/tag:gpu-of-the-attic").json()["limit"] == 2
+    assert api.get("v2/concurrency_limits/tag:gpu").json()["limit"] == 3
+    assert "expected at least 1" in cli("deploy", "--gpu-slots", "0", expect=2).stderr
+    for address, advice in {
+        f"http://127.0.0.1:{free_port()}/api": "no Prefect server answers there",
+        "localhost:4200": "expected an address such as http",
+        cli.environment["PREFECT_API_URL"].removesuffix("/api"): "PREFECT_API_URL is",
+    }.items():
+        cli.environment["PREFECT_API_URL"] = address
+        assert advice in cli("deploy", expect=2).stderr
+    del cli.environment["PREFECT_API_URL"]
+    assert "PREFECT_API_URL is not set" in cli("deploy", expect=2).stderr

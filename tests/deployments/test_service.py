@@ -1,0 +1,153 @@
+"""A real worker under a real server: runs that are started, killed, cancelled and taken up again as people do it."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from deployments.form import DEFAULTS, config_of
+from evo_core.local import train_on_policy
+from evo_core.records import record_hash
+from tasks.run_store import RunStore
+from tasks.store import open_store
+from tests.deployments.working import pool_worker, seconds_until
+from tests.flows.conftest import alive, descendants
+from tests.services import wait_for
+
+pytestmark = pytest.mark.slow
+
+FORM = {
+    "population_size": 3,
+    "evo_steps": 8192,
+    "max_steps": 73_728,
+    "num_envs": 4,
+    "learn_step": 512,
+    "batch_size": 64,
+    "advanced": {"algorithm": {"update_epochs": 4}, "evaluation": {"episodes": 2, "confirm_episodes": 4}},
+}
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    from deployments.form import Advanced
+
+    return train_on_policy(config_of({**DEFAULTS, **FORM, "yaml": "", "advanced": Advanced(**FORM["advanced"])}))
+
+
+@pytest.fixture(scope="module")
+def worker(ui, prefect_url, prefect_home, tmp_path_factory):
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    with pool_worker(tmp_path_factory.mktemp("worker"), environment) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dead_machine(ui, prefect_url, prefect_home, tmp_path_factory):
+    """A run whose machine died (worker, flow, guardian at once), and when; first of all, for it takes minutes."""
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    with pool_worker(tmp_path_factory.mktemp("dead"), environment) as worker:
+        flow_run, _ = begun(worker, ui, "cut-off")
+        guardian = subprocess.run(["pgrep", "-f", f"deployments.guardian {flow_run}"], capture_output=True, text=True)
+        for pid in (worker.process.pid, int(guardian.stdout), *descendants(worker.process.pid)):
+            os.kill(pid, signal.SIGKILL)
+    return flow_run, time.monotonic()
+
+
+def begun(worker, ui, run_id, **form):
+    """Submit a run and wait until its first member is trained; return the flow run and its process."""
+    before = set(worker.flow_processes())
+    flow_run = ui.submit("evolve", {**FORM, "run_id": run_id, **form})
+    wait_for(lambda: list((worker.store / run_id).glob("gen/000001/m/*.train.json")), timeout_s=180)
+    (process,) = set(worker.flow_processes()) - before
+    return flow_run, process
+
+
+def chain(worker, run_id):
+    return [record_hash(commit) for commit in RunStore(open_store(worker.store.as_uri()), run_id).commits()]
+
+
+def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(
+    ui, prefect_url, prefect_home, tmp_path, oracle
+):
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    with pool_worker(tmp_path, environment) as worker:
+        flow_run, process = begun(worker, ui, "ended")
+        family = {process, *descendants(process)}
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.wait(60)
+        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
+        wait_for(lambda: not any(alive(pid) for pid in family))
+    with pool_worker(tmp_path, environment) as worker:
+        ui.retry(flow_run)
+        assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+        assert chain(worker, "ended") == [record_hash(commit) for commit in oracle.commits]
+
+
+def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_same_chain(ui, worker, oracle):
+    flow_run, process = begun(worker, ui, "killed")
+    family = descendants(process)
+    ui.pause_pool(True)  # nobody takes up the Retry before the worker has said its second word
+    os.kill(process, signal.SIGKILL)
+    assert ui.wait(flow_run)["type"] == "CRASHED"
+    ui.retry(flow_run)
+    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
+    wait_for(lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run))
+    ui.pause_pool(False)
+    assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    assert ui.running_below(flow_run) == []
+    assert chain(worker, "killed") == [record_hash(commit) for commit in oracle.commits]
+
+
+def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, worker, oracle):
+    flow_run, process = begun(worker, ui, "cancelled")
+    family = {process, *descendants(process)}
+    ui.set_state(flow_run, "CANCELLING", "Cancelling")
+    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
+    assert ui.wait(flow_run)["type"] == "CANCELLED"
+    listed, _ = ui.api.get("deployments/name/resume/resume").json()["parameter_openapi_schema"]["properties"]["run_id"][
+        "anyOf"
+    ]
+    assert "cancelled" in listed["enum"]
+    resumed = ui.submit("resume", {"run_id": "cancelled"})
+    assert ui.wait(resumed)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    assert chain(worker, "cancelled") == [record_hash(commit) for commit in oracle.commits]
+
+
+def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
+    first, _ = begun(worker, ui, "shared")
+    second = ui.submit("resume", {"run_id": "shared"})
+    ui.wait(second, "RUNNING")
+    assert ui.wait(first)["type"] == "COMPLETED"
+    assert ui.wait(second)["type"] == "COMPLETED"
+    logs = ui.answer("POST", "logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
+    assert any("another flow run works on shared" in line["message"] for line in logs)
+    assert chain(worker, "shared") == [record_hash(commit) for commit in oracle.commits]
+
+
+def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
+    flow_run = ui.submit("evolve", {**FORM, "batch_size": 4096})
+    message = ui.wait(flow_run)["message"]
+    assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
+
+
+def test_evaluation_and_collection_of_all_runs(ui, worker):
+    done = ui.submit("evolve", {**FORM, "run_id": "judged", "max_steps": 24_576})
+    assert ui.wait(done)["type"] == "COMPLETED"
+    evaluated, collected = (
+        ui.submit("evaluate", {"episodes": 3, "run_id": "judged"}),
+        ui.submit("gc", {"keep_generations": 1}),
+    )
+    assert ui.wait(evaluated)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    assert ui.wait(collected)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    (table,) = ui.api.post("artifacts/filter", json={"artifacts": {"key": {"any_": ["evaluation-judged"]}}}).json()
+    assert '"episodes": "3"' in table["data"]
+
+
+def test_a_run_whose_machine_died_is_crashed_within_ten_minutes(ui, dead_machine):
+    flow_run, died = dead_machine
+    state = ui.wait(flow_run, timeout_s=600 - (time.monotonic() - died))
+    assert state["type"] == "CRASHED"
+    assert "No sign of life" in state["message"]
+    assert "Retry goes on with it" in state["message"]

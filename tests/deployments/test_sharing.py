@@ -1,0 +1,78 @@
+"""Flow runs that work on one run take turns, however many there are."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from prefect import flow, tags
+from prefect.client.orchestration import get_client
+
+from deployments import sharing
+from deployments.sharing import alone_on
+
+
+@dataclass
+class Inside:
+    """Who has been inside of a run's turn, and how many at once."""
+
+    entered: list[int] = field(default_factory=list)
+    now: int = 0
+    most: int = 0
+
+    def visit(self, number: int, run_id: str, seconds: float) -> None:
+        """Go in as a flow run of its own, and stay for some seconds."""
+
+        @flow
+        def work() -> None:
+            with alone_on(run_id):
+                self.now += 1
+                self.most = max(self.most, self.now)
+                self.entered.append(number)
+                time.sleep(seconds)
+                self.now -= 1
+
+        work()
+
+
+def test_three_flow_runs_are_never_inside_at_once(prefect_url):
+    inside = Inside()
+    threads = [threading.Thread(target=inside.visit, args=(number, "shared", 1)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(inside.entered) == [0, 1, 2]
+    assert inside.most == 1
+
+
+@pytest.fixture
+def left_over(prefect_url):
+    """The turn on a run that a server has forgotten whom it gave it to."""
+    name = "evolve-run-left-over"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+        client.increment_concurrency_slots([name], slots=1, mode="concurrency").raise_for_status()
+        yield lambda: client.read_global_concurrency_limit_by_name(name).active_slots
+        client.delete_global_concurrency_limit_by_name(name)
+
+
+@pytest.mark.slow
+def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, monkeypatch):
+    monkeypatch.setattr(sharing, "WAIT_S", 3)
+    inside = Inside()
+
+    def tried_again(number: int) -> None:
+        with tags("evolve-run-left-over"):  # it was killed at work
+            inside.visit(number, "left-over", 5)
+
+    assert left_over() == 1
+    threads = [threading.Thread(target=tried_again, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(1)
+    for thread in threads:
+        thread.join(60)
+    assert sorted(inside.entered) == [0, 1]
+    assert inside.most == 1
+    assert left_over() == 0

@@ -1,0 +1,220 @@
+"""The Prefect UI in a real browser, as people use it: `evolve serve` with an auth string, a form, a run, a Retry."""
+
+import os
+import re
+import signal
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.form import DEFAULTS, config_of
+from deployments.guardian import ABSENCE_S
+from evo_core.local import train_on_policy
+from evo_core.records import record_hash
+from tasks.run_store import RunStore
+from tasks.store import open_store
+from tests.flows.conftest import EVOLVE, alive, command_of, descendants
+from tests.services import chromium, free_port, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright")]
+
+AUTH = "lab:correct-horse-battery"
+FORM = {
+    "population_size": 3,
+    "max_steps": 73_728,
+    "evo_steps": 8192,
+    "num_envs": 4,
+    "batch_size": 64,
+    "learn_step": 512,
+}
+LABELS = {
+    "population_size": "Members of the population",
+    "max_steps": "Budget in steps",
+    "evo_steps": "Steps per member and generation",
+    "num_envs": "Copies of the environment",
+    "batch_size": "Minibatch size",
+    "learn_step": "Steps per update",
+}
+PICTURES = Path(os.environ["EVOLVE_TEST_PICTURES"]) if "EVOLVE_TEST_PICTURES" in os.environ else None
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """`evolve serve` with an auth string; its URL and directory."""
+    chromium()
+    directory, port = tmp_path_factory.mktemp("service"), free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {**inherited, "PREFECT_HOME": str(directory / "prefect"), "PREFECT_SERVER_API_AUTH_STRING": AUTH}
+    log = directory / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(EVOLVE), "serve", "--port", str(port), "--workers", "2"],
+            cwd=directory,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "started!" in log.read_text() or process.poll() is not None, timeout_s=240)
+        assert process.poll() is None, log.read_text()
+        yield f"http://127.0.0.1:{port}", directory, process
+    finally:
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(90)
+        wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=ABSENCE_S + 30)  # guardians miss the server
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """The same run in one process."""
+    return train_on_policy(config_of({**DEFAULTS, **FORM, "yaml": ""}))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with (
+        sync_playwright() as playwright,
+        closing(playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture
+def page(browser, service):
+    """A page that has logged in."""
+    with closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.set_default_timeout(60_000)
+        page.wrong = []
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.goto(service[0])
+        page.locator("input").fill(AUTH)
+        page.get_by_role("button", name="Login").click()
+        page.get_by_role("link", name="Deployments").click()
+        page.get_by_role("link", name="evolve", exact=True).first.click()
+        yield page
+
+
+def picture(page, name):
+    """Keep a picture for the README, if a directory for them is named."""
+    if PICTURES is not None:
+        page.wait_for_timeout(8000)  # until what moves stands still
+        page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def fill(page, **values):
+    """Open the form and fill it in."""
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    for name, value in {**FORM, **values}.items():
+        page.get_by_label({**LABELS, "lr": "Learning rate", "run_id": "Name of the run"}[name]).fill(str(value))
+
+
+def submit(page):
+    """Submit the form, again as long as the server's SQLite is busy, and go to the run's page."""
+    answers = []
+
+    def created():
+        with page.expect_response(lambda answer: answer.url.endswith("/create_flow_run")) as answer:
+            page.get_by_role("button", name="Submit").click()
+        answers.append(answer.value)
+        assert answer.value.ok or answer.value.status == 503, answer.value.text()
+        return answer.value.ok
+
+    wait_for(created)
+    page.goto(f"{page.url.partition('/deployments/')[0]}/runs/flow-run/{answers[-1].json()['id']}")
+    page.get_by_role("tab", name="Logs").wait_for()
+
+
+def state(page, name, timeout_s=450):
+    """Wait until the run's page says that the run is in a state."""
+    badge(page, name).first.wait_for(timeout=timeout_s * 1000)
+
+
+def badge(page, name):
+    """What a run's page says when the run is in a state, or in one of several (a|b)."""
+    return page.locator("span", has_text=re.compile(f"^({name})$"))
+
+
+def chain(directory, run_id):
+    return [record_hash(commit) for commit in RunStore(open_store((directory / "runs").as_uri()), run_id).commits()]
+
+
+def test_the_service_lets_in_its_own_pages_and_who_knows_the_auth_string(service):
+    url, _, _ = service
+    with httpx.Client(base_url=f"{url}/api/") as anyone:
+        assert anyone.get("health").status_code == 200
+        assert anyone.get("version").status_code == 401
+        assert anyone.post("flows/filter", json={}).status_code in (401, 403)  # CSRF is looked at first
+    with httpx.Client(base_url=f"{url}/api/", auth=tuple(AUTH.split(":", 1))) as operator:
+        assert operator.get("version").status_code == 200
+        refused = operator.post("flows/filter", json={})
+        assert (refused.status_code, "CSRF" in refused.text) == (403, True)
+        own = operator.get("version", headers={"Origin": url})
+        assert (own.status_code, own.headers["Access-Control-Allow-Origin"]) == (200, url)
+        for headers in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
+            answer = operator.get("version", headers=headers)
+            assert answer.status_code == 403
+            assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_a_wrong_value_is_refused_and_a_good_one_runs_to_its_end(page, service, oracle):
+    _, directory, _ = service
+    fill(page, run_id="by-hand", lr=5)
+    page.get_by_role("button", name="Submit").click()
+    refused = page.get_by_label("Learning rate").evaluate("field => field.validationMessage")
+    assert "less than or equal to 1" in refused
+    assert page.get_by_role("button", name="View run").count() == 0
+    page.get_by_label("Learning rate").fill("0.001")
+    picture(page, "form")
+    submit(page)
+    state(page, "Completed")
+    page.get_by_text("cartpole-v1 · pop 3 · seed 1").first.wait_for()
+    page.reload()  # a picture without messages that come and go
+    page.get_by_text("generation 1 begins").first.wait_for()
+    picture(page, "run")
+    assert chain(directory, "by-hand") == [record_hash(commit) for commit in oracle.commits]
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("leaderboard-by-hand").first.click()
+    versions = page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$"))
+    versions.first.wait_for()
+    assert versions.count() == 3, "one version per generation"
+    versions.first.click()
+    page.get_by_role("columnheader", name="fitness").wait_for()
+    page.get_by_role("cell", name="g0003/m00", exact=True).wait_for()
+    picture(page, "leaderboard")
+    assert page.wrong == []
+
+
+def test_what_the_fields_say_together_is_checked_at_once_and_read_on_the_page_of_the_run(page):
+    fill(page, run_id="wrong", batch_size=4096)
+    submit(page)
+    state(page, "Failed")
+    page.get_by_role("tab", name="Details").click()
+    page.get_by_text("algorithm.batch_size: expected at most the initial rollout of 512 steps").first.wait_for()
+
+
+def test_a_run_that_is_killed_is_finished_by_the_retry_button(page, service, oracle):
+    _, directory, process = service
+    fill(page, run_id="killed")
+    submit(page)
+    wait_for(lambda: list((directory / "runs/killed").glob("gen/000001/m/*.train.json")), timeout_s=180)
+    (flow,) = (pid for pid in descendants(process.pid) if "prefect.engine" in command_of(pid))
+    os.kill(flow, signal.SIGKILL)
+    state(page, "Crashed")
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Retry").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Retry").click()
+
+    def completed():
+        page.reload()  # a page that has seen a run end may look no further
+        badge(page, "AwaitingRetry|Pending|Submitting|Running|Crashed|Completed").first.wait_for()
+        return badge(page, "Completed").count() > 0
+
+    wait_for(completed, timeout_s=300)
+    assert chain(directory, "killed") == [record_hash(commit) for commit in oracle.commits]

@@ -1,0 +1,129 @@
+"""A worker of the pool, as a team runs it, and what the UI does, through the API that it uses."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.flows.conftest import alive, command_of, descendants
+from tests.services import wait_for
+
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+@dataclass
+class Ui:
+    """What people do in the UI."""
+
+    api: httpx.Client
+
+    def submit(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Fill in a form and submit it; return the flow run's id."""
+        found = self.answer("GET", f"deployments/name/{deployment}/{deployment}").json()
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": secrets.token_hex(8)}
+        return str(self.answer("POST", f"deployments/{found['id']}/create_flow_run", json=body).json()["id"])
+
+    def answer(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """Ask the server, again as long as its SQLite is busy."""
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            answers.append(self.api.request(method, path, **body))
+            return answers[-1].status_code != 503
+
+        wait_for(answered)
+        return answers[-1].raise_for_status()
+
+    def state(self, flow_run: str) -> dict[str, Any]:
+        """Look at a flow run's state."""
+        state: dict[str, Any] = self.answer("GET", f"flow_runs/{flow_run}").json()["state"]
+        return state
+
+    def history(self, flow_run: str) -> str:
+        """Name the states that a flow run has been in, in order."""
+        states = self.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()
+        return " ".join(state["name"] for state in states)
+
+    def running_below(self, flow_run: str) -> list[str]:
+        """Name the subflows of a flow run that are said to run."""
+        which = {"parent_flow_run_id": {"any_": [flow_run]}, "state": {"type": {"any_": ["RUNNING"]}}}
+        found = self.answer("POST", "flow_runs/filter", json={"flow_runs": which}).json()
+        return [run["name"] for run in found]
+
+    def set_state(self, flow_run: str, kind: str, name: str) -> None:
+        """Press a button."""
+        body = {"state": {"type": kind, "name": name}, "force": kind != "CANCELLING"}
+        self.answer("POST", f"flow_runs/{flow_run}/set_state", json=body)
+
+    def retry(self, flow_run: str) -> None:
+        """Press Retry."""
+        self.set_state(flow_run, "SCHEDULED", "AwaitingRetry")
+
+    def pause_pool(self, paused: bool) -> None:
+        """Pause the pool, or let it go on."""
+        self.answer("PATCH", "work_pools/evolve", json={"is_paused": paused})
+
+    def wait(self, flow_run: str, *kinds: str, timeout_s: float = 240) -> dict[str, Any]:
+        """Wait until a flow run is in one of these states; by default, until it has ended."""
+        wait_for(lambda: self.state(flow_run)["type"] in (kinds or FINAL), timeout_s=timeout_s)
+        return self.state(flow_run)
+
+
+@dataclass
+class Worker:
+    """A worker of the pool in a process of its own, and what it runs."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    store: Path
+
+    def flow_processes(self) -> list[int]:
+        """The processes that run flows."""
+        return [pid for pid in descendants(self.process.pid) if "prefect.engine" in command_of(pid)]
+
+
+@contextmanager
+def pool_worker(directory: Path, environment: dict[str, str]) -> Iterator[Worker]:
+    """Run a worker until the body ends; nothing of it is left over."""
+    settings = {"EVOLVE_STORE": str(directory / "runs"), "EVOLVE_WORKERS": "2", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "evolve", "--type", "process"]
+    log = directory / "worker.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**os.environ, **environment, **settings},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    worker = Worker(process, log, directory / "runs")
+    try:
+        wait_for(lambda: "started!" in log.read_text(), timeout_s=120)
+        yield worker
+    finally:
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        for pid in family:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def seconds_until(condition: Any, timeout_s: float = 60) -> float:
+    """How long it takes until something holds."""
+    began = time.monotonic()
+    wait_for(condition, timeout_s=timeout_s)
+    return time.monotonic() - began

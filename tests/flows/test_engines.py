@@ -1,0 +1,254 @@
+"""Every engine makes the same chain: local, adaptive, an existing cluster that loses a worker, TLS, jobs of a queue."""
+
+import datetime
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from distributed import Client
+
+from evo_core.local import train_on_policy
+from tasks.watchdog import Limits, watched
+from tests.conftest import make_config
+from tests.flows.conftest import EVOLVE, Cli, alive, descendants, workers_of
+from tests.services import free_port, wait_for
+
+CONFIG = make_config()
+SLOWER = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return train_on_policy(CONFIG)
+
+
+class Dask:
+    """A scheduler and workers, each a process of its own as an operator starts them."""
+
+    def __init__(self, cli: Cli, environment: dict[str, str], protocol: str = "tcp") -> None:
+        self.environment = {**os.environ, **cli.environment, **environment}
+        self.log, self.processes = cli.directory / "dask.log", []
+        self.address = f"{protocol}://127.0.0.1:{free_port()}"
+        self.start("scheduler", "--host", self.address)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one of them."""
+        command = [Path(EVOLVE).parent / "dask", *arguments, "--dashboard-address", "127.0.0.1:0"]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a worker with its nanny."""
+        return self.start("worker", self.address, "--nthreads", "1", *arguments)
+
+    def end(self) -> None:
+        """End all, and see that they lived until now."""
+        lived = [process.poll() is None for process in self.processes]
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(timeout=30)
+        assert all(lived), self.log.read_text()[-3000:]  # the cluster is not ours to end
+
+
+@contextmanager
+def dask_cluster(cli: Cli, environment: dict[str, str] | None = None, protocol: str = "tcp") -> Iterator[Dask]:
+    cluster = Dask(cli, environment or {}, protocol)
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
+def test_the_first_member_on_a_worker_ends_its_profiler(cli):
+    def ticking(dask_worker):
+        return sorted({"profile", "profile-cycle", "heartbeat"} & set(dask_worker.periodic_callbacks))
+
+    def member():
+        with watched(Limits(), "session", "g0001/m00"):
+            return True
+
+    with dask_cluster(cli) as cluster, Client(cluster.address, set_as_default=False) as client:
+        cluster.worker()
+        client.wait_for_workers(1, timeout=60)
+        assert list(client.run(ticking).values()) == [["heartbeat", "profile", "profile-cycle"]]
+        assert client.submit(member).result(timeout=60)
+        assert client.submit(member, pure=False).result(timeout=60)
+        kept = ["heartbeat"] if sys.version_info < (3, 12) else ["heartbeat", "profile", "profile-cycle"]
+        assert list(client.run(ticking).values()) == [kept]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_makes_the_same_chain(cli):
+    with dask_cluster(cli) as cluster:
+        nannies = [cluster.worker(), cluster.worker()]
+        process = cli.start(
+            "run", "--config", cli.config(SLOWER), "--engine", cluster.address, "--run-id", "lost", "--json"
+        )
+        first = cli.directory / "runs/lost/gen/000001/COMMIT.json"
+        wait_for(lambda: first.exists() or process.poll() is not None, timeout_s=300)
+        assert first.exists(), process.communicate()
+        (victim,) = workers_of(nannies[0].pid)
+        os.kill(victim, signal.SIGKILL)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        assert not alive(victim)
+    assert train_on_policy(SLOWER).head in out
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_stops_the_workers_of_a_cluster_that_is_not_its_own(cli):
+    endless = make_config(**{"training.evo_steps": 40_000_000, "training.max_steps": 120_000_000})
+    with dask_cluster(cli) as cluster:
+        nanny = cluster.worker()
+        process = cli.start("run", "--config", cli.config(endless), "--engine", cluster.address, "--run-id", "endless")
+        wait_for(lambda: workers_of(nanny.pid), timeout_s=60)
+        (worker,) = workers_of(nanny.pid)
+        wait_for(lambda: busy(worker), timeout_s=120)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        wait_for(lambda: not alive(worker), timeout_s=30)
+        with Client(cluster.address) as client:  # its nanny brings another one, for whose run comes next
+            wait_for(lambda: client.scheduler_info()["workers"], timeout_s=60)
+
+
+def busy(pid: int) -> bool:
+    """Whether a process has computed for ten seconds."""
+    return sum(psutil.Process(pid).cpu_times()[:2]) > 10
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_the_workers_of_an_empty_cluster_and_says_so(cli, oracle):
+    with dask_cluster(cli) as cluster:
+        process = cli.start("run", "--config", cli.config(CONFIG), "--engine", cluster.address, "--json")
+        said = []
+
+        def warned():
+            said.append(process.stderr.readline())
+            return "dask worker" in said[-1]
+
+        wait_for(warned)
+        assert f"no worker at {cluster.address}, the run waits for one" in said[-1]
+        cluster.worker("--nworkers", "2")
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert oracle.head in out
+
+
+def make_certificate(directory: Path) -> dict[str, str]:
+    """Make a certificate that signs itself; return the environment that tells Dask of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "evolve-tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert, private = directory / "cert.pem", directory / "key.pem"
+    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    files = {"CERT": str(cert), "KEY": str(private)}
+    roles = {f"{role}__{kind}": path for role in ("CLIENT", "SCHEDULER", "WORKER") for kind, path in files.items()}
+    tls = {"CA_FILE": str(cert), **roles}
+    return {
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+        **{f"DASK_DISTRIBUTED__COMM__TLS__{key}": value for key, value in tls.items()},
+    }
+
+
+@pytest.mark.slow
+def test_tls_takes_its_certificates_from_dasks_own_settings(cli, oracle):
+    certificates = make_certificate(cli.directory)
+    refused = cli("run", "--config", cli.config(CONFIG), "--engine", "tls://127.0.0.1:1", expect=2).stderr
+    assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in refused
+    cli.environment |= certificates
+    with dask_cluster(cli, protocol="tls") as cluster:
+        cluster.worker("--nworkers", "2")
+        assert cli.json("run", "--config", cli.config(CONFIG), "--engine", cluster.address)["head"] == oracle.head
+
+
+@pytest.mark.slow
+def test_an_adaptive_local_cluster_grows_to_its_members_and_makes_the_same_chain(cli, oracle):
+    process = cli.start("run", "--config", cli.config(CONFIG), "--workers", "1..2", "--json")
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(workers_of(process.pid)))
+        time.sleep(0.2)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert oracle.head in out
+    assert most == 2
+
+
+QUEUE = {
+    "DASK_JOBQUEUE__LOCAL__CORES": "1",
+    "DASK_JOBQUEUE__LOCAL__MEMORY": "2GB",
+    "DASK_JOBQUEUE__LOCAL__SCHEDULER_OPTIONS__HOST": "127.0.0.1",
+    "DASK_JOBQUEUE__LOCAL__SCHEDULER_OPTIONS__DASHBOARD_ADDRESS": "127.0.0.1:0",
+    "DASK_JOBQUEUE__LOCAL__WORKER_EXTRA_ARGS": "['--dashboard-address', '127.0.0.1:0']",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["2", "1..2"])
+def test_jobs_of_a_queue_make_the_same_chain_and_none_outlives_the_run(cli, oracle, workers):
+    cli.environment |= QUEUE
+    engine = ("--engine", "dask_jobqueue.local.LocalCluster", "--workers", workers)
+    process = cli.start("run", "--config", cli.config(CONFIG), *engine, "--run-id", "queued", "--json")
+    jobs: set[int] = set()
+    while process.poll() is None:
+        jobs |= descendants(process.pid)
+        time.sleep(0.2)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert oracle.head in out
+    assert len(jobs) >= 2
+    wait_for(lambda: not any(map(alive, jobs)), timeout_s=30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [
+        (("--engine", "ftp://host"), "expected local, a scheduler's address"),
+        (("--engine", "tcp://"), "expected local, a scheduler's address"),
+        (("--engine", "SLURMCluster"), "expected local, a scheduler's address"),
+        (("--engine", "no_such_package.Cluster"), "install the package that holds no_such_package"),
+        (("--engine", "dask_jobqueue.NoCluster"), "expected a Dask cluster class in dask_jobqueue"),
+        (("--engine", "os.path"), "expected a Dask cluster class in os"),
+        (("--engine", "tcp://elsewhere:8786"), "use --store s3://"),
+        (("--engine", "dask_jobqueue.SLURMCluster"), "use --store s3://"),
+        (("--workers", "0"), "expected a number from 1"),
+        (("--workers", "4..2"), "expected a number from 1, such as 4, or a range such as 1..4, got '4..2'"),
+        (("--workers", "many"), "expected a number from 1"),
+    ],
+)
+def test_an_engine_that_cannot_work_is_refused_before_anything_is_written(here, capsys, flags, advice):
+    from flows.cli import _main
+
+    (here / "config.yaml").write_text("env: {id: CartPole-v1}\ntraining: {max_steps: 100_000}\n")
+    assert _main(["run", "--config", "config.yaml", *flags]) == 2
+    assert advice in capsys.readouterr().err
+    assert not (here / "runs").exists()

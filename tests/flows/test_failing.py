@@ -1,0 +1,161 @@
+"""How runs fail in the Prefect UI: one clear sentence as the state's message, the traceback below it in the log."""
+
+import httpx
+import pytest
+from distributed.scheduler import KilledWorker
+from prefect import flow, task
+from pydantic import BaseModel, ValidationError
+
+from evo_core.evolution.population import GenerationFailed
+from evo_core.loading import ConfigError
+from flows.settings import BadInput
+from tasks.failing import fails_plainly, sentence
+from tasks.members import train_member
+from tasks.ref import RunRef
+from tasks.store import MissingError
+from tests.conftest import make_config
+from tests.fake import fake_config, fake_trainer, run_member
+from tests.flows.conftest import ROOT
+
+
+@pytest.fixture
+def api(prefect_url):
+    with httpx.Client(base_url=prefect_url, timeout=30) as client:
+        yield client
+
+
+def last_run(api, name):
+    runs = {"flow_runs": {"name": {"any_": [name]}}, "sort": "START_TIME_DESC", "limit": 1}
+    (run,) = api.post("flow_runs/filter", json=runs).json()
+    return run
+
+
+def log(api, **ids):
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    found = api.post("logs/filter", json={"logs": {k: {"any_": [v]} for k, v in ids.items()}, "sort": "TIMESTAMP_ASC"})
+    return [entry["message"] for entry in found.json()]
+
+
+def test_a_refused_configuration_is_its_own_advice_and_the_caller_gets_the_error(api, tmp_path, monkeypatch):
+    from flows.evolve import evolve
+
+    monkeypatch.setenv("EVOLVE_STORE", str(tmp_path / "runs"))
+    with pytest.raises(ConfigError, match="package canary is not allowed here") as refused:
+        evolve(make_config(**{"env.id": "canary.envs:Bird-v0", "seed": 5}), "refused")
+    run = last_run(api, "canary.envs:bird-v0 · pop 3 · seed 5")
+    assert (run["state_type"], run["state"]["message"]) == ("FAILED", str(refused.value))
+    (failure,) = [message for message in log(api, flow_run_id=run["id"]) if "Traceback" in message]
+    first, second, *_, last = failure.splitlines()
+    assert first == str(refused.value)
+    assert failure.index("Traceback (most recent call last)") > len(first) + len(second)
+    assert "ConfigError" in last
+
+
+@pytest.mark.slow
+def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members_tasks(cli, api):
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    faulty = {"env.kwargs": {"what": "nan_reward", "after": 30, "odds": 1.0}, "seed": 77}
+    config = make_config("Probe/Faulty-v0", **faulty)
+    result = cli.json("run", "--config", cli.config(config), "--run-id", "broken", expect=1)
+    assert result["error"].startswith("GenerationFailed: generation 1: 0 of 3 members finished")
+    run = last_run(api, "probe/faulty-v0 · pop 3 · seed 77")
+    said = result["error"].removeprefix("GenerationFailed: ")
+    assert run["state"]["message"] == said
+    assert last_run(api, "generation 1")["state"]["message"] == said
+    logged = log(api, flow_run_id=run["id"])
+    assert any(message.startswith("g0001/m00 failed: nan_reward at step") for message in logged)
+    assert any(message.startswith(f"{said}\n\nTraceback") for message in logged)
+    inside = log(api, flow_run_id=last_run(api, "generation 1")["id"])
+    assert len([m for m in inside if m.startswith("g0001/m00 failed: nan_reward at step")]) == 2  # the task, the flow
+
+
+def test_a_task_that_fails_says_its_advice_and_hides_credentials(api, prefect_url, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+
+    @task(name="fetch")
+    @fails_plainly
+    def fetch(what: str) -> None:
+        raise MissingError(f"{what} is gone; sent with wJalrXUtnFEMI")
+
+    @flow(name="fetching", flow_run_name="fetching")
+    @fails_plainly
+    def fetching() -> None:
+        fetch.submit("a blob").result()
+
+    with pytest.raises(MissingError, match="a blob is gone; sent with wJalrXUtnFEMI"):
+        fetching()
+    run = last_run(api, "fetching")
+    assert run["state"]["message"] == "a blob is gone; sent with ***"
+    assert "wJalrXUtnFEMI" not in "\n".join(log(api, flow_run_id=run["id"]))
+
+
+def test_an_error_that_nobody_foresaw_is_named_and_says_where_to_look(api, prefect_url):
+    @flow(name="dividing", flow_run_name="dividing")
+    @fails_plainly
+    def dividing() -> float:
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        dividing()
+    assert last_run(api, "dividing")["state"]["message"] == (
+        "ZeroDivisionError: division by zero (unexpected; the log of this run has the traceback)"
+    )
+
+
+def test_a_body_that_another_flow_calls_raises_there(api, prefect_url):
+    @flow(name="inner")
+    @fails_plainly
+    def inner() -> None:
+        raise BadInput("--store: nowhere")
+
+    @flow(name="outer", flow_run_name="outer")
+    @fails_plainly
+    def outer() -> str:
+        with pytest.raises(BadInput):
+            inner.fn()
+        return "went on"
+
+    assert outer() == "went on"
+    with pytest.raises(BadInput):
+        inner.fn()
+
+
+def test_a_flow_with_retries_is_tried_again(prefect_url):
+    tries = []
+
+    @flow(name="trying", retries=1)
+    @fails_plainly
+    def trying() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise GenerationFailed("not yet")
+        return len(tries)
+
+    assert trying() == 2
+
+
+class _Form(BaseModel):
+    steps: int
+
+
+def test_sentences_say_what_to_change():
+    assert sentence(BadInput("--workers: expected at least 1")) == "--workers: expected at least 1"
+    assert "A worker died again and again" in sentence(KilledWorker("train", None, 3))
+    with pytest.raises(ValidationError) as wrong:
+        _Form(steps="many")
+    assert sentence(wrong.value).startswith("_Form: steps: Input should be a valid integer")
+    assert sentence(KeyError()) == "KeyError (unexpected; the log of this run has the traceback)"
+
+
+def test_without_prefect_tasks_say_nothing_and_raise_what_they_raise(tmp_path):
+    ref = RunRef(f"memory://{tmp_path}", "quiet", fake_config())
+    with fake_trainer():
+        with pytest.raises(MissingError):
+            run_member(ref, 1, 0)
+        from tests.fake import evolve
+
+        head = evolve(ref)
+        offspring = ref.open().commit(head.generation - 1).offspring[0]
+        assert train_member.fn(ref, offspring).record == ref.open().training(head.generation, 0)

@@ -1,0 +1,68 @@
+"""What orchestration may cost: requests per member, rows, and memory, on the real stack. See benchmarks/scale.py."""
+
+import pickle
+
+import pytest
+from prefect.context import SettingsContext, hydrated_context, serialize_context
+
+from benchmarks.scale import measure, null_config, servers
+from flows.kept_settings import kept_settings
+
+STORE_REQUESTS, API_REQUESTS = 6, 10
+"""Most requests per member."""
+
+GROWTH_MB = 50
+"""Most memory that the flow's process may gain from generation 10 to 100, with 64 members."""
+
+
+def must_be_whole(measured):
+    assert (measured.trials, measured.lost, measured.double) == (measured.total, 0, 0)
+    assert (measured.task_runs, measured.task_runs_wrong) == (2 * measured.total, 0)
+    assert measured.api_per_member <= API_REQUESTS
+    assert measured.added_store_requests() <= STORE_REQUESTS
+
+
+@pytest.mark.slow
+def test_a_member_costs_few_requests_and_stands_once_in_every_ledger(tmp_path, prefect_url, prefect_home):
+    measured = measure(tmp_path, null_config(8, 3), prefect_url, {"PREFECT_HOME": str(prefect_home)})
+    must_be_whole(measured)
+    assert measured.store_per_member <= STORE_REQUESTS + 1  # with all that begins and ends a run, over 24 members
+
+
+@pytest.mark.slow
+def test_the_flow_does_not_grow_with_the_generations(tmp_path, prefect_url, prefect_home):
+    measured = measure(tmp_path, null_config(32, 12), prefect_url, {"PREFECT_HOME": str(prefect_home)})
+    must_be_whole(measured)
+    assert measured.store_per_member <= STORE_REQUESTS
+    # every task that stayed in memory would add 0.1 MB, 64 of them per generation: 51 MB
+    assert measured.rss_mb[12] - measured.rss_mb[4] < GROWTH_MB / 2
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize(("members", "generations", "postgres"), [(64, 100, False), (256, 10, False), (1000, 3, True)])
+def test_the_sizes_of_the_benchmark_complete(tmp_path, monkeypatch, members, generations, postgres):
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "")
+    with servers(tmp_path, postgres) as (url, environment, study):
+        measured = measure(tmp_path, null_config(members, generations), url, environment, study)
+    must_be_whole(measured)
+    assert measured.store_per_member <= STORE_REQUESTS
+    if generations == 100:
+        assert measured.rss_mb[100] - measured.rss_mb[10] < GROWTH_MB
+
+
+def test_settings_reach_a_worker_as_they_are_and_are_read_once(prefect_url):
+    with kept_settings():
+        here = SettingsContext.get()
+        sent = [pickle.dumps(serialize_context()["settings_context"]) for _ in range(2)]
+    assert sent[0] == sent[1]
+    there = []
+    for content in sent:
+        with hydrated_context({"settings_context": pickle.loads(content)}):
+            there.append(SettingsContext.get())
+    assert there[0].settings.model_dump() == here.settings.model_dump()
+    assert there[0].profile == here.profile
+    assert there[0].settings is there[1].settings  # what was read once is not read again
+    assert pickle.dumps(pickle.loads(sent[0])) == sent[0]  # the scheduler reads and writes it on the way

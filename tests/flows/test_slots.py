@@ -1,0 +1,220 @@
+"""Slots: which workers a machine gets, what each of them sees, and how runs share a machine's GPUs."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from itertools import pairwise
+
+import dask
+import pytest
+from distributed import Client
+from prefect.client.orchestration import get_client
+
+from evo_core.local import train_on_policy
+from flows.clusters import SlotCluster, open_local, plan
+from flows.commands.doctor import examine
+from flows.keeper import Keeper
+from flows.settings import Settings
+from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
+from tests.conftest import make_config
+from tests.flows.conftest import descendants, workers_of
+from tests.services import wait_for
+
+MIG = "MIG-11111111-2222-3333-4444-555555555555", "MIG-66666666-7777-8888-9999-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "names"),
+    [
+        (None, 0, ()),
+        (None, 4, ("0", "1", "2", "3")),
+        ("2,3", 2, ("2", "3")),
+        ("2, 3", 2, ("2", "3")),
+        ("", 0, ()),
+        ("-1", 0, ()),
+        ("0,-1,1", 1, ("0",)),
+        ("0,9", 1, ("0",)),
+        ("GPU-8f2a,GPU-11bc", 2, ("GPU-8f2a", "GPU-11bc")),
+        (",".join(MIG), 1, MIG),
+        (",".join(MIG), 0, ()),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_leaves_to_this_process(visible, count, names):
+    assert visible_gpus(visible, count) == names
+
+
+def devices(slots):
+    return [slot.environment.get("CUDA_VISIBLE_DEVICES") for slot in slots]
+
+
+@pytest.mark.parametrize(
+    ("workers", "members", "cores", "gpus", "expected"),
+    [
+        (None, 6, 2, (), [None] * 2),
+        (None, 3, 16, (), [None] * 3),
+        (5, 6, 2, (), [None] * 5),
+        (None, 6, 16, ("0",), ["0"]),
+        (None, 6, 2, ("0", "1", "2", "3"), ["0", "1", "2", "3"]),
+        (8, 12, 2, ("0", "1", "2", "3"), ["0", "1", "2", "3", "0", "1", "2", "3"]),
+        (8, 6, 2, ("0", "1", "2", "3"), ["0", "1", "2", "3", "0", "1"]),
+        (2, 6, 2, ("GPU-a", "GPU-b", "GPU-c"), ["GPU-a", "GPU-b"]),
+        (None, 6, 2, MIG, list(MIG)),
+    ],
+)
+def test_one_setting_decides_how_many_workers_there_are_and_which_gpu_each_sees(
+    workers, members, cores, gpus, expected
+):
+    slots = place(workers, members, cores, gpus)
+    assert devices(slots) == expected
+    assert {slot.resources.get("GPU") for slot in slots} == {1 if gpus else None}
+
+
+def test_a_new_worker_takes_the_slot_of_the_one_that_is_missing():
+    slots = place(5, 9, 2, ("0", "1"))
+    assert devices(slots) == ["0", "1", "0", "1", "0"]
+    taken: list[Slot] = []
+    for _ in range(5):
+        taken.append(least_used(slots, taken))
+    assert Counter(devices(taken)) == {"0": 3, "1": 2}
+    for gone in range(5):
+        rest = [*taken[:gone], *taken[gone + 1 :]]
+        assert devices([least_used(slots, rest)]) == devices([taken[gone]])
+
+
+def test_slots_follow_the_device_and_the_setting(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    assert devices(Settings(device="auto").slots(6)) == ["GPU-a", "GPU-b"]
+    assert devices(Settings(device="cuda", workers="3").slots(6)) == ["GPU-a", "GPU-b", "GPU-a"]
+    assert devices(Settings(device="cuda", workers="1..4").slots(6)) == ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]
+    assert devices(Settings(device="cpu", workers=1).slots(6)) == [None]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert devices(Settings(device="cuda").slots(6)) == ["0", "1"]
+
+
+@contextmanager
+def kept_cluster(slots):
+    told: list[str] = []
+    with open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
+        plan(cluster, len(slots))
+        yield client, Keeper(client, cluster, told.append)
+    assert told == []
+
+
+def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_same_again():
+    with kept_cluster(place(3, 3, 2, ("GPU-a", "MIG-b"))) as (client, keeper), keeper.keeping():
+        client.wait_for_workers(3)
+        seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(seen.values()) == ["GPU-a", "GPU-a", "MIG-b"]
+        assert {worker["resources"]["GPU"] for worker in client.scheduler_info()["workers"].values()} == {1}
+        address = next(address for address, device in seen.items() if device == "MIG-b")
+        os.kill(client.run(os.getpid)[address], signal.SIGKILL)
+        wait_for(lambda: address not in (there := client.scheduler_info()["workers"]) and len(there) == 3)
+        assert sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a", "GPU-a", "MIG-b"]
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again():
+    before = workers_of(os.getpid())
+    killed: list[int] = []
+
+    def kill_the_first():
+        wait_for(lambda: workers_of(os.getpid()) - before)
+        killed.extend(workers_of(os.getpid()) - before)
+        os.kill(killed[0], signal.SIGKILL)
+
+    with kept_cluster(place(1, 1, 2, ())) as (client, keeper):
+        killer = threading.Thread(target=kill_the_first)
+        killer.start()
+        with keeper.keeping():
+            assert client.submit(os.getpid).result(timeout=30) not in killed
+        killer.join()
+    assert len(killed) == 1
+
+
+def test_a_worker_that_dask_has_given_up_is_started_again():
+    """Dask looks once whether a lost worker is back; one that dies again just before is closed for good."""
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "600ms"}), kept_cluster(place(1, 1, 2, ())) as kept:
+        client, keeper = kept
+        with keeper.keeping():
+            first = client.submit(os.getpid, pure=False).result(timeout=30)
+            os.kill(first, signal.SIGKILL)
+            wait_for(lambda: workers_of(os.getpid()) - {first})
+            (second,) = workers_of(os.getpid()) - {first}
+            os.kill(second, signal.SIGKILL)
+            assert client.submit(os.getpid, pure=False).result(timeout=30) not in (first, second)
+
+
+def test_with_dask_cuda_its_cluster_gets_the_devices_and_declares_them(tmp_path, monkeypatch):
+    """A stand-in: dask-cuda itself does not start without a GPU. It takes the arguments that are its own."""
+    (tmp_path / "dask_cuda.py").write_text(
+        "from distributed import LocalCluster\n"
+        "class LocalCUDACluster(LocalCluster):\n"
+        "    def __init__(self, CUDA_VISIBLE_DEVICES=None, **options):\n"
+        "        self.devices = CUDA_VISIBLE_DEVICES\n"
+        "        super().__init__(n_workers=len(self.devices), **options)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gpus = ("GPU-a", "GPU-b")
+    with open_local(place(1, 1, 2, gpus), gpus) as cluster, Client(cluster, set_as_default=False) as client:
+        assert cluster.devices == ["GPU-a"]
+        assert [worker["resources"] for worker in client.scheduler_info()["workers"].values()] == [{"GPU": 1}]
+    with open_local(place(3, 3, 2, gpus), gpus) as cluster:
+        assert isinstance(cluster, SlotCluster)
+
+
+def test_doctor_names_the_workers_and_their_gpus(monkeypatch, capfd, here):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("EVOLVE_WORKERS", "2..5")
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    examine(None, None, None, json=True)
+    checks = {check["name"]: check["finding"] for check in json.loads(capfd.readouterr().out)}
+    assert checks["workers"] == "2 to 5, at most one per member: 3 on GPU 0, 2 on GPU 1"
+
+
+@pytest.fixture
+def one_slot(prefect_url):
+    """A limit of one for a tag of the test's own."""
+    tag = "gpu-of-a-test"
+    for _ in range(2):  # twice, as a deployment that is made again does
+        limit_gpu_slots(3, tag)
+        limit_gpu_slots(1, tag)
+    yield tag
+    with get_client(sync_client=True) as client:
+        client.delete_global_concurrency_limit_by_name(f"tag:{tag}")
+
+
+def occupied(tag):
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(f"tag:{tag}").active_slots
+
+
+@pytest.mark.slow
+def test_with_a_limit_of_one_no_two_members_learn_at_the_same_time(cli, one_slot):
+    cli.environment["EVOLVE_SLOTS_TAG"] = one_slot
+    config = make_config(**{"training.max_steps": 768})
+    head = cli.json("run", "--config", cli.config(config), "--run-id", "shared", "--workers", "2")["head"]
+    assert head == train_on_policy(config).head
+    timings = cli.run_store("shared").timings(1)
+    spans = sorted((timing.start, timing.end) for timing in [*timings.train.values(), *timings.evaluate.values()])
+    assert len(spans) == 6
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    wait_for(lambda: occupied(one_slot) == 0)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_does_not_keep_its_slot(cli, one_slot):
+    cli.environment["EVOLVE_SLOTS_TAG"] = one_slot
+    config = make_config(**{"training.evo_steps": 16_384, "training.max_steps": 49_152})
+    process = cli.start("run", "--config", cli.config(config), "--run-id", "killed", "--workers", "1", "--json")
+    wait_for(lambda: occupied(one_slot) == 1, timeout_s=120)
+    began = time.monotonic()
+    for pid in {process.pid, *descendants(process.pid)}:
+        os.kill(pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    wait_for(lambda: occupied(one_slot) == 0, timeout_s=120)
+    assert time.monotonic() - began < 90  # Prefect's lease is 60 s, and expired ones are collected every 15 s
+    process.communicate()
