@@ -69,8 +69,9 @@ def run(generations: int, directory: str) -> dict[str, object]:
 def outside_members(run: Path) -> float:
     """Seconds per generation in which no member task was running: from the last end to the next first start."""
     spans = []
-    for generation in sorted((run / "gen").glob("*/m")):
-        timings = [json.loads(path.read_text()) for path in generation.glob("*.timing.json")]
+    for path in sorted((run / "gen").glob("*/timings.json")):
+        phases = json.loads(path.read_text())["record"]
+        timings = [timing for phase in ("train", "evaluate") for timing in phases[phase].values()]
         spans.append((min(parse(t["start"]) for t in timings), max(parse(t["end"]) for t in timings)))
     gaps = [after[0] - before[1] for before, after in pairwise(spans)]
     return sum(gaps) / len(gaps)
