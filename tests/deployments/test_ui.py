@@ -96,7 +96,8 @@ def page(browser, service):
         page.locator("input").fill(AUTH)
         page.get_by_role("button", name="Login").click()
         page.get_by_role("link", name="Deployments").click()
-        page.get_by_role("link", name="evolve", exact=True).first.click()
+        deployment = page.locator('a[href*="/deployments/deployment/"]')  # the flow and the work pool have its name too
+        deployment.filter(has_text=re.compile("^evolve$")).first.click()
         yield page
 
 
