@@ -120,7 +120,10 @@ WORDS = {
     "--run-id": "Name of the run",
     "--member": "Member",
 }
-"""What the form calls that for which the command line has a flag."""
+"""What the forms call that for which the command line has a flag."""
+
+OF_ONE_FORM = {"resume": {"--run-id": "Name of the branch"}}
+"""The same where a form calls it differently; by the flow's name."""
 
 
 def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
@@ -132,7 +135,7 @@ def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
             return body(*args, **kwargs)
         except (BadInput, ConfigError) as error:
             said = str(error)
-            for flag, title in WORDS.items():
+            for flag, title in (WORDS | OF_ONE_FORM.get(body.__name__, {})).items():
                 said = said.replace(flag, title)
             raise BadInput(said) from error
 

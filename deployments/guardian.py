@@ -35,8 +35,14 @@ ABSENCE_S = 60
 PATIENCE_S = 2.0
 """How long the worker has to say how the run ended: it knows more."""
 
+FIRST_WORD = "Process exited with status code"
+"""How Prefect's worker begins what it says of a killed run once its output has ended; mostly sooner than a guardian."""
+
 SECOND_WORD = "Flow run infrastructure exited"
-"""How Prefect's worker begins what it says of a killed run some seconds after it has said that it crashed."""
+"""How it begins what it says some seconds after that."""
+
+KILLED = "Its process was killed"
+"""How a guardian begins what it says of a killed run."""
 
 SECOND_WORD_S = 180
 """How long it may take until it says that: it loads the flow before, for hooks."""
@@ -89,7 +95,7 @@ def _starts(states: Sequence[State[Any]]) -> list[int]:
 
 _while_the_server_is_away = tenacity.retry(
     retry=tenacity.retry_if_exception_type((httpx.HTTPError, RuntimeError)),
-    wait=tenacity.wait_fixed(5),
+    wait=tenacity.wait_exponential(multiplier=0.25, max=5),
     stop=tenacity.stop_after_delay(ABSENCE_S),
 )
 
@@ -100,7 +106,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
         own = said_to_run(client, RUNNING, flow_run_filter={"id": {"any_": [flow_run]}})
         if own and len(_starts(client.read_flow_run_states(flow_run))) != attempt:
             return  # it was tried again meanwhile, by a process that has a guardian of its own
-        crash(client, own, "Its process was killed: by the end of its worker, or for want of memory.")
+        crash(client, own, f"{KILLED}: by the end of its worker, or for want of memory.")
         below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
         crash(client, below, "The process of the run that it belongs to was killed.")
 
@@ -116,11 +122,20 @@ def _retry_kept(flow_run: UUID, attempt: int) -> bool:
         since = states[_starts(states)[attempt - 1] + 1 :]
         if since and since[-1].type in (StateType.COMPLETED, StateType.CANCELLED):
             return True
-        if len(since) < 3 or since[-2].is_final() or not (since[-1].message or "").startswith(SECOND_WORD):
+        if len(since) < 3 or since[-2].is_final():
             return False
-        undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
-        client.set_flow_run_state(flow_run, undone, force=True)
-        return True
+        word = since[-1].message or ""
+        second = word.startswith(SECOND_WORD)
+        # of a new attempt that runs, the first word may be its own
+        late = word.startswith(FIRST_WORD) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
+        if second or late:
+            undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
+            client.set_flow_run_state(flow_run, undone, force=True)
+        return second
+
+
+def _waits(states: Sequence[State[Any]]) -> bool:
+    return all(state.type in (StateType.SCHEDULED, StateType.PENDING) for state in states)
 
 
 def said_to_run(

@@ -18,7 +18,8 @@ HOSTS = "EVOLVE_SERVER_HOSTS"
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SHORTEST_PASSWORD = 8
-HTTP = 80
+UNWRITTEN = {"http": 80, "https": 443}
+"""Ports that browsers do not write."""
 
 
 def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
@@ -67,26 +68,29 @@ def find_door(host: str, port: int, origin: str | None) -> Door:
     BadInput says what to set when others can reach it without an auth string.
     """
     named = f"[{host}]" if ":" in host else host
-    end = "" if port == HTTP else f":{port}"  # nobody writes the port that every address has
-    own = tuple(f"{name}{end}" for name in dict.fromkeys((*(() if is_wildcard(host) else (named,)), *LOOPBACK)))
+    ends = ("", f":{port}") if port == UNWRITTEN["http"] else (f":{port}",)  # programs may write what browsers do not
+    names = tuple(dict.fromkeys((*(() if is_wildcard(host) else (named,)), *LOOPBACK)))
+    own = tuple(f"{name}{end}" for end in ends for name in names)
     if origin is None:
         if is_wildcard(host):
             raise BadInput(
-                f"--host {host}: listens on every address; say what browsers call it: --origin http://NAME{end}"
+                f"--host {host}: listens on every address; say what browsers call it: --origin http://NAME{ends[0]}"
             )
-        shown = own if is_loopback(host) else own[:1]
-        origins = tuple(f"http://{name}" for name in shown)
+        shown = names if is_loopback(host) else names[:1]
+        origins = tuple(f"http://{name}{ends[0]}" for name in shown)
     else:
-        origins, own = (_checked(origin),), (urlsplit(origin).netloc, *own)
+        origin = _checked(origin)
+        origins, own = (origin,), (urlsplit(origin).netloc, *own)
     _check_auth(host, origin)
     return Door(tuple(map(str.lower, origins)), tuple(map(str.lower, own)))  # as browsers write them
 
 
 def _checked(origin: str) -> str:
+    """Check an origin and write it as browsers do."""
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
         raise BadInput(f"--origin {origin}: expected scheme, host and port alone, such as https://evolve.example.org")
-    return origin
+    return origin.removesuffix(f":{UNWRITTEN[parts.scheme]}")
 
 
 def _check_auth(host: str, origin: str | None) -> None:

@@ -83,6 +83,7 @@ def open_local(slots: tuple[Slot, ...], gpus: tuple[str, ...] = ()) -> LocalClus
         "threads_per_worker": 1,
         "processes": True,
         "host": "127.0.0.1",
+        "security": True,  # a certificate of the run's own: whoever else reaches loopback could run code here
         "dashboard_address": "127.0.0.1:0",
         "memory_limit": 0,  # watched per member (tasks/watchdog.py), which says why it ends its worker
         "silence_logs": "ERROR",

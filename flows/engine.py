@@ -11,7 +11,7 @@ from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
 
 from flows.clusters import open_cluster
-from flows.keeper import Keeper
+from flows.keeper import Keeper, list_workers
 from flows.observer import observer
 from flows.settings import Settings
 from flows.slots import GPU_TAG, RESOURCE
@@ -84,7 +84,7 @@ def _flush(client: Client) -> None:
 
 def _resources(client: Client, settings: Settings, warn: Callable[[str], None]) -> Mapping[str, float] | None:
     """Choose what members ask of their worker: a GPU, where workers declare one and members may learn on it."""
-    workers = client.scheduler_info()["workers"].values()
+    workers = list_workers(client).values()
     if any(worker["nthreads"] > 1 for worker in workers):
         warn(
             "workers with several threads run several members in one process, which slow each other down and end "

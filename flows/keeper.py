@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from distributed import Client, Status
 from distributed.deploy.cluster import Cluster
@@ -80,7 +81,7 @@ class Keeper:
                 self._ready.set()
 
     def _look(self) -> None:
-        workers = self.client.scheduler_info()["workers"].values()
+        workers = list_workers(self.client).values()
         if any(self.resource is None or self.resource in worker["resources"] for worker in workers):
             self._seen, self._warned, self.failures = time.monotonic(), False, 0
             self._ready.set()
@@ -94,6 +95,15 @@ class Keeper:
         kind = f"worker with the resource {self.resource}" if self.resource else "worker"
         advice = "" if self.cluster is not None else f"; start some: dask worker {address} --nthreads 1{flag}"
         return f"no {kind} at {address}, the run waits for one{advice}"
+
+
+def list_workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
+    """List a cluster's workers by address.
+
+    Not Client.scheduler_info: every two seconds a callback of its own puts an answer without workers in its place.
+    """
+    workers: Mapping[str, Mapping[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return workers
 
 
 async def _restore(cluster: SpecCluster) -> None:

@@ -42,6 +42,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         return 2
     path = Path(arguments[0])
     path.touch(mode=0o600)
+    path.chmod(0o600)  # one that was there may be open to others
     path.write_text(json.dumps(identities({n: (environment[a], environment[s]) for n, (a, s) in variables.items()})))
     return 0
 

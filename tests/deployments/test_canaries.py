@@ -167,7 +167,7 @@ def answers(api: httpx.Client):
     """Whatever the API tells of what it holds."""
     paths = api.get("/openapi.json").json()["paths"]
     for path, verbs in paths.items():
-        if "{" in path or "ui" in path.split("/"):
+        if "{" in path:
             continue
         if "get" in verbs:
             yield path, api.get(path).content
@@ -204,10 +204,10 @@ def everything(team: Team):
     for database in ("prefect", "optuna"):
         dump = subprocess.run(["pg_dump", database], env=team.database, check=True, capture_output=True)
         yield f"database {database}", dump.stdout
-    for path in (p for part in ("server", "client", ".") for p in (team.directory / part).rglob("*")):
-        if path.is_file() and not path.is_relative_to(team.directory / "s3") | path.is_relative_to(
-            team.directory / "pg"
-        ):
+    data = (team.directory / "pg" / "data", team.directory / "s3")  # what is in them was read above
+    logs = (team.directory / "s3").glob("*.log")
+    for path in (*logs, *(path for path in team.directory.rglob("*") if not any(map(path.is_relative_to, data)))):
+        if path.is_file():
             yield str(path), path.read_bytes()
 
 

@@ -1,5 +1,6 @@
 """The form of a run: fifteen fields that say what they are, one box, or a file; and the configuration it makes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def test_bounds_stand_in_the_text(name):
     field = SCHEMA["properties"][name]
     bounds = [field[key] for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if key in field]
     for bound in bounds:
-        assert f"{bound:g}" in field["description"] or str(bound) in field["description"], name
+        numbers = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", field["description"])
+        assert bound in map(float, numbers), name
 
 
 def test_no_parameter_is_an_address_or_a_secret():
@@ -136,5 +138,11 @@ def test_messages_name_the_fields_of_the_form():
     def body():
         raise BadInput("--extend: expected more, --from-generation: expected 0 to 3")
 
+    @in_words_of_the_form
+    def resume():
+        raise BadInput("--run-id one: there is such a run already")
+
     with pytest.raises(BadInput, match=r"^Budget in steps: expected more, From generation: expected 0 to 3$"):
         body()
+    with pytest.raises(BadInput, match=r"^Name of the branch one: there is such a run already$"):
+        resume()

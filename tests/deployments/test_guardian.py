@@ -5,9 +5,10 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
 
-from deployments.guardian import SECOND_WORD, _end, _retry_kept
+from deployments.guardian import FIRST_WORD, KILLED, SECOND_WORD, _end, _retry_kept
 
-FIRST = Crashed(message="Process exited with status code: -9.")
+OURS = Crashed(message=f"{KILLED}: by the end of its worker.")
+FIRST = Crashed(message=f"{FIRST_WORD}: -9.")
 SECOND = Crashed(message=f"{SECOND_WORD} with non-zero status code -9.")
 
 
@@ -27,6 +28,10 @@ def work() -> None:
         ([Running(), SECOND], False, "Crashed"),
         ([Running(), FIRST, AwaitingRetry()], False, "AwaitingRetry"),
         ([Running(), FIRST, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
+        ([Running(), OURS, AwaitingRetry(), FIRST], False, "AwaitingRetry"),  # its second word is still to come
+        ([Running(), OURS, AwaitingRetry(), Pending(), FIRST], False, "Pending"),
+        ([Running(), OURS, AwaitingRetry(), FIRST, AwaitingRetry(), SECOND], True, "AwaitingRetry"),
+        ([Running(), OURS, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
         ([Running(), FIRST, AwaitingRetry(), Running(), Completed()], True, "Completed"),
     ],
 )

@@ -57,6 +57,7 @@ def test_any_other_address_is_refused_without_one(host, origin, monkeypatch):
         ("MyBox", 4200, None, "http://mybox:4200", "mybox:4200"),
         ("mybox", 80, None, "http://mybox", "mybox"),
         ("127.0.0.1", 4200, "https://Evolve.Example.org", "https://evolve.example.org", "evolve.example.org"),
+        ("127.0.0.1", 4200, "https://evolve.example.org:443", "https://evolve.example.org", "evolve.example.org"),
         ("fd00::5", 4200, None, "http://[fd00::5]:4200", "[fd00::5]:4200"),
     ],
 )
@@ -65,6 +66,12 @@ def test_names_are_those_that_browsers_send(host, port, origin, opened, called, 
     door = find_door(host, port, origin)
     assert door.origins == (opened,)
     assert door.hosts[0] == called
+
+
+def test_programs_may_write_the_port_that_browsers_do_not(monkeypatch):
+    door = find_door("127.0.0.1", 80, None)
+    assert door.origins == ("http://127.0.0.1", "http://localhost", "http://[::1]")
+    assert {"127.0.0.1", "127.0.0.1:80", "localhost:80"} <= {*door.hosts}
 
 
 @pytest.mark.parametrize(

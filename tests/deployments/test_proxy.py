@@ -127,7 +127,10 @@ def proxy(hardened: Hardened, tmp_path_factory: pytest.TempPathFactory) -> Itera
         nginx(directory, site, f"http://127.0.0.1:{port}/"),
     ):
         yield Proxy(port, directory / "tls.crt")
-    assert "[warn]" not in (directory / "error.log").read_text()
+    warnings = [line for line in (directory / "error.log").read_text().splitlines() if "[warn]" in line]
+    assert not [
+        line for line in warnings if "buffered to a temporary file" not in line
+    ]  # that is a slow reader's doing
 
 
 @contextmanager

@@ -38,8 +38,10 @@ def test_everything_is_registered_without_a_path_of_this_machine(registered, api
         assert not deployment["pull_steps"]
         assert deployment["enforce_parameter_schema"]
         assert "/" not in deployment["entrypoint"]
-    assert [schedule["active"] for schedule in registered["evolve"]["schedules"]] == [False]
-    assert registered["gc"]["global_concurrency_limit"]["limit"] == 1
+    active = {name: [schedule["active"] for schedule in one["schedules"]] for name, one in registered.items()}
+    assert active == {"evolve": [False], "evaluate": [False], "gc": [False], "resume": []}
+    limits = {name: (one["global_concurrency_limit"] or {}).get("limit") for name, one in registered.items()}
+    assert limits == {"evolve": None, "evaluate": 1, "gc": 1, "resume": None}  # those take turns on each run
     assert api.get("work_pools/evolve").json()["type"] == "process"
 
 

@@ -34,6 +34,7 @@ def server(tmp_path_factory):
     """SeaweedFS with the identities as a user makes them."""
     directory = tmp_path_factory.mktemp("policies")
     file = directory / "identities.json"
+    file.touch(mode=0o644)
     subprocess.run([*COMMAND, str(file)], check=True, env=variables())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with s3_server(directory, **{"s3.config": str(file)}) as running:

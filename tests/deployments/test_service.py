@@ -8,15 +8,16 @@ import time
 import pytest
 
 from deployments.form import DEFAULTS, config_of
+from deployments.guardian import SECOND_WORD_S
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.deployments.working import pool_worker, seconds_until
-from tests.flows.conftest import alive, descendants
+from tests.flows.conftest import alive, descendants, kill_all
 from tests.services import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
 
 FORM = {
     "population_size": 3,
@@ -50,8 +51,7 @@ def dead_machine(ui, prefect_url, prefect_home, tmp_path_factory):
     with pool_worker(tmp_path_factory.mktemp("dead"), environment) as worker:
         flow_run, _ = begun(worker, ui, "cut-off")
         guardian = subprocess.run(["pgrep", "-f", f"deployments.guardian {flow_run}"], capture_output=True, text=True)
-        for pid in (worker.process.pid, int(guardian.stdout), *descendants(worker.process.pid)):
-            os.kill(pid, signal.SIGKILL)
+        kill_all((worker.process.pid, int(guardian.stdout), *descendants(worker.process.pid)))
     return flow_run, time.monotonic()
 
 
@@ -93,7 +93,7 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     assert ui.wait(flow_run)["type"] == "CRASHED"
     ui.retry(flow_run)
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
-    wait_for(lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run))
+    wait_for(lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run), timeout_s=SECOND_WORD_S)
     ui.pause_pool(False)
     assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
     assert ui.running_below(flow_run) == []
@@ -106,9 +106,8 @@ def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, wor
     ui.set_state(flow_run, "CANCELLING", "Cancelling")
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
     assert ui.wait(flow_run)["type"] == "CANCELLED"
-    listed, _ = ui.api.get("deployments/name/resume/resume").json()["parameter_openapi_schema"]["properties"]["run_id"][
-        "anyOf"
-    ]
+    form = ui.answer("GET", "deployments/name/resume/resume").json()["parameter_openapi_schema"]
+    listed, _ = form["properties"]["run_id"]["anyOf"]
     assert "cancelled" in listed["enum"]
     resumed = ui.submit("resume", {"run_id": "cancelled"})
     assert ui.wait(resumed)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
@@ -141,7 +140,8 @@ def test_evaluation_and_collection_of_all_runs(ui, worker):
     )
     assert ui.wait(evaluated)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
     assert ui.wait(collected)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
-    (table,) = ui.api.post("artifacts/filter", json={"artifacts": {"key": {"any_": ["evaluation-judged"]}}}).json()
+    which = {"key": {"any_": ["evaluation-judged"]}}
+    (table,) = ui.answer("POST", "artifacts/filter", json={"artifacts": which}).json()
     assert '"episodes": "3"' in table["data"]
 
 

@@ -59,20 +59,20 @@ def left_over(prefect_url):
 
 @pytest.mark.slow
 def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, monkeypatch):
-    monkeypatch.setattr(sharing, "WAIT_S", 3)
+    monkeypatch.setattr(sharing, "WAIT_S", 6)
     inside = Inside()
 
     def tried_again(number: int) -> None:
         with tags("evolve-run-left-over"):  # it was killed at work
-            inside.visit(number, "left-over", 5)
+            inside.visit(number, "left-over", 8)
 
     assert left_over() == 1
     threads = [threading.Thread(target=tried_again, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
-        time.sleep(1)
+        time.sleep(3)  # the first one that looks has taken its turn before the second one looks
     for thread in threads:
-        thread.join(60)
+        thread.join(90)
     assert sorted(inside.entered) == [0, 1]
     assert inside.most == 1
     assert left_over() == 0

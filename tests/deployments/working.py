@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from tests.flows.conftest import alive, command_of, descendants
+from deployments.guardian import ABSENCE_S
+from tests.flows.conftest import EVOLVE, alive, command_of, descendants, kill_all
 from tests.services import wait_for
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -117,9 +118,31 @@ def pool_worker(directory: Path, environment: dict[str, str]) -> Iterator[Worker
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-        for pid in family:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(family)
+
+
+@contextmanager
+def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `evolve serve` in a directory, where its log, its runs and Prefect's home are; nothing of it is left over."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    log = directory / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(EVOLVE), "serve", "--port", str(port), "--workers", "2"],
+            cwd=directory,
+            env={**inherited, "PREFECT_HOME": str(directory / "prefect"), **environment},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "started!" in log.read_text() or process.poll() is not None, timeout_s=240)
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(90)
+        wait_for(lambda: not any(map(alive, family)), timeout_s=ABSENCE_S + 30)  # guardians miss the server
 
 
 def seconds_until(condition: Any, timeout_s: float = 60) -> float:

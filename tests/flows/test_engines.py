@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from cryptography import x509
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from distributed import Client
 
 from evo_core.local import train_on_policy
+from flows.keeper import list_workers
 from tasks.watchdog import Limits, watched
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, Cli, alive, descendants, workers_of
@@ -92,6 +94,30 @@ def test_the_first_member_on_a_worker_ends_its_profiler(cli):
 
 
 @pytest.mark.slow
+def test_members_run_on_workers_that_declare_a_gpu_alone_and_carry_its_tag(cli, oracle, prefect_url):
+    with dask_cluster(cli) as cluster, Client(cluster.address, set_as_default=False) as client:
+        cluster.worker()
+        cluster.worker("--resources", "GPU=1")
+        client.wait_for_workers(2, timeout=60)
+        (gpu,) = (address for address, worker in list_workers(client).items() if worker["resources"] == {"GPU": 1})
+        process = client.run(os.getpid)[gpu]
+        run = ("run", "--config", cli.config(CONFIG), "--engine", cluster.address, "--run-id")
+        assert cli.json(*run, "placed")["head"] == oracle.head
+        assert processes_of(cli.run_store("placed")) == {process}
+        assert cli.json(*run, "anywhere", "--device", "cpu")["head"] == oracle.head
+        assert len(processes_of(cli.run_store("anywhere"))) == 2
+    tagged = httpx.post(f"{prefect_url}/task_runs/filter", json={"task_runs": {"tags": {"all_": ["gpu"]}}})
+    names = [task["name"] for task in tagged.raise_for_status().json()]
+    assert len(names) == 9, names  # three generations of three members, of the first run alone
+
+
+def processes_of(run):
+    """The workers' processes that trained and evaluated the members of a run."""
+    timings = [run.timings(generation) for generation in range(1, len(list(run.commits())))]
+    return {timing.process for each in timings for timing in (*each.train.values(), *each.evaluate.values())}
+
+
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_makes_the_same_chain(cli):
     with dask_cluster(cli) as cluster:
         nannies = [cluster.worker(), cluster.worker()]
@@ -117,17 +143,17 @@ def test_a_run_that_is_stopped_stops_the_workers_of_a_cluster_that_is_not_its_ow
         process = cli.start("run", "--config", cli.config(endless), "--engine", cluster.address, "--run-id", "endless")
         wait_for(lambda: workers_of(nanny.pid), timeout_s=60)
         (worker,) = workers_of(nanny.pid)
-        wait_for(lambda: busy(worker), timeout_s=120)
+        wait_for(lambda: busy(worker), timeout_s=300)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         wait_for(lambda: not alive(worker), timeout_s=30)
         with Client(cluster.address) as client:  # its nanny brings another one, for whose run comes next
-            wait_for(lambda: client.scheduler_info()["workers"], timeout_s=60)
+            wait_for(lambda: list_workers(client), timeout_s=60)
 
 
 def busy(pid: int) -> bool:
-    """Whether a process has computed for ten seconds."""
-    return sum(psutil.Process(pid).cpu_times()[:2]) > 10
+    """Whether a process has computed for longer than its imports take."""
+    return sum(psutil.Process(pid).cpu_times()[:2]) > 30
 
 
 @pytest.mark.slow

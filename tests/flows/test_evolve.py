@@ -214,7 +214,7 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
 def test_a_killed_run_takes_its_own_server_and_workers_with_it(cli):
     del cli.environment["PREFECT_API_URL"]
     process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "gone")
-    wait_for(lambda: (cli.directory / "runs/gone/gen/000001/m/0000.train.json").exists())
+    wait_for(lambda: (cli.directory / "runs/gone/gen/000001/m/0000.train.json").exists(), timeout_s=180)
     family = descendants(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

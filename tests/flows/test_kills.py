@@ -17,7 +17,7 @@ from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
-from tests.flows.conftest import Cli, alive, command_of, descendants
+from tests.flows.conftest import Cli, alive, command_of, descendants, kill_all
 from tests.services import BUCKET, S3Server, s3_server, start_s3, wait_for
 
 CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
@@ -137,10 +137,7 @@ def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_
     process = cli.start("run", "--config", cli.config(config), "--run-id", kind, "--workers", "2", "--json")
     second = cli.directory / "runs" / kind / "gen" / "000002" / "m"
     wait_for(lambda: list(second.glob("*.train.json")) or process.poll() is not None, timeout_s=120)
-    everyone = {process.pid, *descendants(process.pid)}
-    for pid in everyone:
-        if alive(pid):
-            os.kill(pid, signal.SIGKILL)
+    kill_all({process.pid, *descendants(process.pid)})
     assert process.wait() == -signal.SIGKILL
     assert len(list(cli.run_store(kind).commits())) < 4
     result = cli.json("resume", kind, "--workers", "2")

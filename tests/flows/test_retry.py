@@ -13,11 +13,11 @@ import pytest
 from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
-from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, workers_of
+from tests.deployments.working import Ui
+from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all, workers_of
 from tests.services import free_port, prefect_server, wait_for
 
 CONFIG = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
-RETRY_BUTTON = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
 SERVE = "from flows.evolve import evolve; evolve.serve('retry', limit=1, print_starting_message=False)"
 
 
@@ -41,8 +41,7 @@ def served(cli: Cli):
         try:
             yield runner
         finally:
-            for pid in descendants(runner.pid):
-                os.kill(pid, signal.SIGKILL)
+            kill_all(descendants(runner.pid))
             runner.kill()
             runner.wait()
 
@@ -50,33 +49,30 @@ def served(cli: Cli):
 @pytest.mark.slow
 def test_retry_in_the_ui_continues_a_crashed_run_from_the_store(cli, prefect_url, oracle):
     with served(cli) as runner, httpx.Client(base_url=prefect_url, timeout=30) as api:
+        ui = Ui(api)
 
         def deployments():
-            found = api.post("deployments/filter", json={"deployments": {"name": {"any_": ["retry"]}}}).json()
+            found = ui.answer("POST", "deployments/filter", json={"deployments": {"name": {"any_": ["retry"]}}}).json()
             return [deployment["id"] for deployment in found if deployment["status"] == "READY"]
 
-        wait_for(deployments)
+        wait_for(deployments, timeout_s=180)
         parameters = {"config": CONFIG.model_dump(mode="json")}
-        created = api.post(f"deployments/{deployments()[0]}/create_flow_run", json={"parameters": parameters})
-        flow_run = created.raise_for_status().json()["id"]
+        created = ui.answer("POST", f"deployments/{deployments()[0]}/create_flow_run", json={"parameters": parameters})
+        flow_run = created.json()["id"]
         run = cli.directory / "runs" / f"cartpole-v1-{flow_run[-8:]}"
-
-        def state():
-            return api.get(f"flow_runs/{flow_run}").json()["state_type"]
 
         wait_for(lambda: list(run.glob("gen/000002/m/*.train.json")), timeout_s=120)
         (flow_process,) = (pid for pid in workers_of(runner.pid) if descendants(pid))
         family = descendants(flow_process)
         os.kill(flow_process, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in family))
-        wait_for(lambda: state() == "CRASHED")
+        ui.wait(flow_run, "CRASHED")
         before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
         assert not (run / "gen/000002/COMMIT.json").exists()
 
-        answer = api.post(f"flow_runs/{flow_run}/set_state", json={"state": RETRY_BUTTON, "force": True})
-        assert answer.raise_for_status().json()["status"] == "ACCEPT"
-        wait_for(lambda: state() in ("COMPLETED", "FAILED"), timeout_s=180)
-        assert state() == "COMPLETED", (cli.directory / "serve.log").read_text()[-4000:]
+        ui.retry(flow_run)
+        ended = ui.wait(flow_run, "COMPLETED", "FAILED")
+        assert ended["type"] == "COMPLETED", (cli.directory / "serve.log").read_text()[-4000:]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     assert [record_hash(c) for c in cli.run_store(run.name).commits()] == [record_hash(c) for c in oracle.commits]
     assert len([path for path in (cli.directory / "runs").iterdir() if path.is_dir()]) == 1

@@ -1,10 +1,11 @@
 """Slots: which workers a machine gets, what each of them sees, and how runs share a machine's GPUs."""
 
+import asyncio
 import json
 import os
 import signal
+import ssl
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,16 +13,17 @@ from itertools import pairwise
 import dask
 import pytest
 from distributed import Client
+from distributed.comm import connect
 from prefect.client.orchestration import get_client
 
 from evo_core.local import train_on_policy
 from flows.clusters import SlotCluster, open_local, plan
 from flows.commands.doctor import examine
-from flows.keeper import Keeper
+from flows.keeper import Keeper, list_workers
 from flows.settings import Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
 from tests.conftest import make_config
-from tests.flows.conftest import descendants, workers_of
+from tests.flows.conftest import descendants, kill_all, workers_of
 from tests.services import wait_for
 
 MIG = "MIG-11111111-2222-3333-4444-555555555555", "MIG-66666666-7777-8888-9999-000000000000"
@@ -110,11 +112,38 @@ def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_sam
         client.wait_for_workers(3)
         seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
         assert sorted(seen.values()) == ["GPU-a", "GPU-a", "MIG-b"]
-        assert {worker["resources"]["GPU"] for worker in client.scheduler_info()["workers"].values()} == {1}
+        assert {worker["resources"]["GPU"] for worker in list_workers(client).values()} == {1}
         address = next(address for address, device in seen.items() if device == "MIG-b")
         os.kill(client.run(os.getpid)[address], signal.SIGKILL)
-        wait_for(lambda: address not in (there := client.scheduler_info()["workers"]) and len(there) == 3)
+        wait_for(lambda: address not in (there := list_workers(client)) and len(there) == 3)
         assert sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a", "GPU-a", "MIG-b"]
+
+
+async def ask(address, **connection):
+    """Ask a scheduler or worker who it is, as the first thing that whoever runs code there says."""
+    comm = await connect(address, timeout=5, **connection)
+    try:
+        await comm.write({"op": "identity", "reply": True})
+        return (await comm.read())["type"]
+    finally:
+        await comm.close()
+
+
+def test_who_else_reaches_loopback_cannot_speak_to_a_local_cluster():
+    stranger = ssl.create_default_context()
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    with open_local(place(1, 1, 2, ())) as cluster:
+        plan(cluster, 1)
+        with Client(cluster, set_as_default=False) as client:
+            assert client.submit(os.getpid).result(timeout=60) != os.getpid()
+            (worker,) = list_workers(client)
+        own = cluster.security.get_connection_args("client")
+        for address, kind in ((cluster.scheduler_address, "Scheduler"), (worker, "Worker")):
+            assert asyncio.run(ask(address, **own)) == kind
+            with pytest.raises(OSError):
+                asyncio.run(ask(address.replace("tls://", "tcp://")))
+            with pytest.raises(OSError):
+                asyncio.run(ask(address, ssl_context=stranger))
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_started_again():
@@ -161,7 +190,7 @@ def test_with_dask_cuda_its_cluster_gets_the_devices_and_declares_them(tmp_path,
     gpus = ("GPU-a", "GPU-b")
     with open_local(place(1, 1, 2, gpus), gpus) as cluster, Client(cluster, set_as_default=False) as client:
         assert cluster.devices == ["GPU-a"]
-        assert [worker["resources"] for worker in client.scheduler_info()["workers"].values()] == [{"GPU": 1}]
+        assert [worker["resources"] for worker in list_workers(client).values()] == [{"GPU": 1}]
     with open_local(place(3, 3, 2, gpus), gpus) as cluster:
         assert isinstance(cluster, SlotCluster)
 
@@ -211,10 +240,7 @@ def test_a_killed_worker_does_not_keep_its_slot(cli, one_slot):
     config = make_config(**{"training.evo_steps": 16_384, "training.max_steps": 49_152})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "killed", "--workers", "1", "--json")
     wait_for(lambda: occupied(one_slot) == 1, timeout_s=120)
-    began = time.monotonic()
-    for pid in {process.pid, *descendants(process.pid)}:
-        os.kill(pid, signal.SIGKILL)
+    kill_all({process.pid, *descendants(process.pid)})
     assert process.wait() == -signal.SIGKILL
-    wait_for(lambda: occupied(one_slot) == 0, timeout_s=120)
-    assert time.monotonic() - began < 90  # Prefect's lease is 60 s, and expired ones are collected every 15 s
+    wait_for(lambda: occupied(one_slot) == 0, timeout_s=120)  # a lease of 60 s; expired ones are collected every 15 s
     process.communicate()

@@ -33,7 +33,11 @@ def test_trackers_of_a_run_that_was_killed_and_had_one_fail_show_it_whole_in_the
     process = tracked.start("run", "--config", tracked.config(CONFIG), "--run-id", "one", "--workers", "2", "--json")
     rows = tracking / "csv" / "one" / "members.csv"
     database = tracking / "mlflow" / "mlflow.db"
-    wait_for(lambda: (rows.exists() and rows.stat().st_size and database.exists()) or process.poll() is not None)
+
+    def begun():
+        return rows.exists() and rows.stat().st_size and database.exists()
+
+    wait_for(lambda: begun() or process.poll() is not None, timeout_s=180)
     everyone = {process.pid, *descendants(process.pid)}
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
