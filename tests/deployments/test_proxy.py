@@ -128,9 +128,7 @@ def proxy(hardened: Hardened, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ):
         yield Proxy(port, directory / "tls.crt")
     warnings = [line for line in (directory / "error.log").read_text().splitlines() if "[warn]" in line]
-    assert not [
-        line for line in warnings if "buffered to a temporary file" not in line
-    ]  # that is a slow reader's doing
+    assert not [line for line in warnings if "buffered to a temporary file" not in line]
 
 
 @contextmanager
