@@ -9,12 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.form import DEFAULTS, config_of
-from evo_core.local import train_on_policy
-from evo_core.records import record_hash
-from tasks.run_store import RunStore
-from tasks.store import open_store
-from tests.deployments.working import serving
+from tests.deployments.working import FORM, chain, serving, undisturbed
 from tests.flows.conftest import command_of, descendants
 from tests.services import chromium, free_port, wait_for
 
@@ -25,14 +20,6 @@ pytestmark = [
 ]
 
 AUTH = "lab:correct-horse-battery"
-FORM = {
-    "population_size": 3,
-    "max_steps": 73_728,
-    "evo_steps": 8192,
-    "num_envs": 4,
-    "batch_size": 64,
-    "learn_step": 512,
-}
 LABELS = {
     "population_size": "Members of the population",
     "max_steps": "Budget in steps",
@@ -58,7 +45,7 @@ def service(tmp_path_factory):
 @pytest.fixture(scope="module")
 def oracle():
     """The same run in one process."""
-    return train_on_policy(config_of({**DEFAULTS, **FORM, "yaml": ""}))
+    return undisturbed()
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +122,6 @@ def badge(page, name):
     return page.locator("span", has_text=re.compile(f"^({name})$"))
 
 
-def chain(directory, run_id):
-    return [record_hash(commit) for commit in RunStore(open_store((directory / "runs").as_uri()), run_id).commits()]
-
-
 def test_the_service_lets_in_its_own_pages_and_who_knows_the_auth_string(service):
     url, _, _ = service
     with httpx.Client(base_url=f"{url}/api/") as anyone:
@@ -172,7 +155,7 @@ def test_a_wrong_value_is_refused_and_a_good_one_runs_to_its_end(page, service, 
     page.reload()  # a picture without messages that come and go
     page.get_by_text("generation 1 begins").first.wait_for()
     picture(page, "run")
-    assert chain(directory, "by-hand") == [record_hash(commit) for commit in oracle.commits]
+    assert chain(directory / "runs", "by-hand") == oracle
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("leaderboard-by-hand").first.click()
     versions = page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$"))
@@ -215,4 +198,4 @@ def test_a_run_that_is_killed_is_finished_by_the_retry_button(page, service, ora
         return badge(page, "Completed").count() > 0
 
     wait_for(completed, timeout_s=400)
-    assert chain(directory, "killed") == [record_hash(commit) for commit in oracle.commits]
+    assert chain(directory / "runs", "killed") == oracle

@@ -14,9 +14,24 @@ from typing import Any
 
 import httpx
 
+from deployments.form import DEFAULTS, Advanced, config_of
 from deployments.guardian import ABSENCE_S
+from evo_core.local import train_on_policy
+from evo_core.records import record_hash
+from tasks.run_store import RunStore
+from tasks.store import open_store
 from tests.flows.conftest import EVOLVE, alive, command_of, descendants, kill_all
 from tests.services import wait_for
+
+FORM = {
+    "population_size": 3,
+    "max_steps": 73_728,
+    "evo_steps": 8192,
+    "num_envs": 4,
+    "batch_size": 64,
+    "learn_step": 512,
+}
+"""A run of three generations, of some seconds each."""
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -143,6 +158,17 @@ def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator
         process.send_signal(signal.SIGTERM)
         process.wait(90)
         wait_for(lambda: not any(map(alive, family)), timeout_s=ABSENCE_S + 30)  # guardians miss the server
+
+
+def undisturbed(advanced: dict[str, Any] | None = None) -> list[str]:
+    """Compute the chain of the form's run in one process."""
+    form = {**DEFAULTS, **FORM, "yaml": "", "advanced": None if advanced is None else Advanced(**advanced)}
+    return [record_hash(commit) for commit in train_on_policy(config_of(form)).commits]
+
+
+def chain(store: Path, run_id: str) -> list[str]:
+    """Read the chain of a run."""
+    return [record_hash(commit) for commit in RunStore(open_store(store.as_uri()), run_id).commits()]
 
 
 def seconds_until(condition: Any, timeout_s: float = 60) -> float:
