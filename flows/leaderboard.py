@@ -1,5 +1,8 @@
 """What the page of a run says, in tables and Markdown: the leaderboard of a generation, and the summary at the end."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Generation, Member
@@ -13,6 +16,15 @@ SHOWN_MEMBERS = 100
 
 SHOWN_STEPS = 50
 """Rows of a line of descent; the last of a longer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something of a run lies: what it is, its address without credentials, and the page that a browser opens."""
+
+    what: str
+    address: str
+    page: str | None = None
 
 
 def leaderboard(commit: Generation) -> list[dict[str, str]]:
@@ -47,10 +59,10 @@ def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
     )
 
 
-def summary(run_id: str, ending: Ending, lineage: Lineage, places: dict[str, str], store: str) -> str:
+def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Place], store: str) -> str:
     """Write how a run ended, as Markdown: whom it delivers, where that one comes from, and how to go on.
 
-    `places`: addresses by what lies there. `store`: the value of `--store`. Both must hold no credentials.
+    `store`: the value of `--store`, without credentials.
     """
     uid = ending.elite.uid
     commands = [f"evolve {command} {run_id} --store {store}" for command in ("report", "watch", "export")]
@@ -64,7 +76,7 @@ def summary(run_id: str, ending: Ending, lineage: Lineage, places: dict[str, str
             "",
             *_descent(lineage, uid),
             "",
-            *(f"- {what}: {_link(where)}" for what, where in places.items()),
+            *(f"- {place.what}: {_link(place)}" for place in places),
             "",
             "```bash",
             *commands,
@@ -130,9 +142,9 @@ def _known(score: float | None) -> float:
     return float("-inf") if score is None else score
 
 
-def _link(address: str) -> str:
-    """Write an address as a link, so that what can open it does; what is none stays code."""
-    return f"[{address}](<{address}>)" if "://" in address else _code(address)
+def _link(place: Place) -> str:
+    """Write an address, as a link where there is a page: Prefect's UI opens nothing but http(s)."""
+    return f"[{place.address}](<{place.page}>)" if place.page else _code(place.address)
 
 
 def _code(text: str) -> str:

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Generation, record_hash
-from flows.leaderboard import describe_leaderboard, describe_progress, leaderboard, summary
+from flows.faults import tolerated
+from flows.leaderboard import Place, describe_leaderboard, describe_progress, leaderboard, summary
+from flows.observer import observer
 from flows.settings import Settings
 from tasks.artifacts import (
     Kind,
@@ -22,6 +24,7 @@ from tasks.artifacts import (
 )
 from tasks.ref import RunRef
 from tasks.secrecy import concealed
+from tasks.study import study_number
 from tasks.view import Ending, View
 
 INTERVAL_S = 10.0
@@ -98,12 +101,22 @@ class RunPage(View):
     def _key(self, kind: Kind) -> str:
         return artifact_key(kind, self._run.run_id)
 
-    def _places(self) -> dict[str, str]:
+    def _places(self) -> list[Place]:
         """Name where everything lies, without credentials."""
-        places = {"store": f"{self._store()}/{self._run.run_id}", "study": concealed(self._settings.study_url)}
-        if self._settings.trackers:
-            places["tracking"] = str(self._settings.tracking_directory)
-        return places
+        run_id, settings = self._run.run_id, self._settings
+        page = settings.store_page and settings.store_page.replace("{run}", run_id)
+        places = [
+            Place("store", f"{self._store()}/{run_id}", page),
+            Place("study", concealed(settings.study_url), self._study_page()),
+        ]
+        return [*places, *([Place("tracking", str(settings.tracking_directory))] if settings.trackers else [])]
+
+    def _study_page(self) -> str | None:
+        """Find the study in optuna-dashboard, which knows studies by number; the summary does without, if need be."""
+        if (page := self._settings.study_page) is not None:
+            with tolerated(lambda reason: observer().warned(f"the summary has no link to the study: {reason}")):
+                return page.replace("{study}", str(study_number(self._settings.study_url, self._run.run_id)))
+        return None
 
     def _store(self) -> str:
         return concealed(self._settings.store_url)

@@ -20,6 +20,7 @@ from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.slots import VISIBLE, Slot, place, visible_gpus
+from tasks.secrecy import concealed
 from tasks.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.watchdog import Limits
 
@@ -42,7 +43,7 @@ class Failed(RuntimeError):
 class Settings(BaseSettings):
     """Where a run is kept and computed."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     store: str = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
     study: str | None = Field(default=None, description="Optuna database URL; default: study.db beside a local store.")
@@ -74,6 +75,13 @@ class Settings(BaseSettings):
         default=None,
         description="Prefect tag of members, whose limit bounds them over all runs; default: gpu, on GPUs.",
     )
+    store_page: str | None = Field(
+        default=None, description="Where browsers find a run in the store; {run} stands for its name."
+    )
+    study_page: str | None = Field(
+        default=None,
+        description="Where browsers find a run's study; {study} stands for its number in optuna-dashboard.",
+    )
 
     @field_validator("engine")
     @classmethod
@@ -102,6 +110,16 @@ class Settings(BaseSettings):
         if "://" in value and urlsplit(value).scheme not in ("file", "s3"):
             raise ValueError(f"expected a directory, or a URL that begins with file:// or s3://, got {value!r}")
         return value
+
+    @field_validator("store_page", "study_page")
+    @classmethod
+    def _check_page(cls, value: str | None) -> str | None:
+        address = urlsplit(value or "https://unset")
+        if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
+            raise ValueError(
+                f"expected an address that browsers open, http(s)://…, without a password, got {concealed(value or '')}"
+            )
+        return value or None
 
     @field_validator("track")
     @classmethod

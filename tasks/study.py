@@ -174,6 +174,11 @@ def open_storage(study_url: str) -> BaseStorage:
     return storage
 
 
+def study_number(study_url: str, name: str) -> int:
+    """Find the number by which optuna-dashboard knows a study; KeyError when there is none of this name."""
+    return open_storage(study_url).get_study_id_from_name(name)
+
+
 def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistribution]:
     """Describe a genome's parameters; the same for every trial of a run, whose genomes have the same parts."""
     return {

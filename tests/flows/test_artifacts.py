@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 import uuid
+from contextlib import closing
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Generation
-from flows.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, describe_leaderboard, leaderboard, summary
+from flows.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Place, describe_leaderboard, leaderboard, summary
 from flows.page import RunPage
 from flows.progress import Progress
 from flows.runs import open_run
@@ -61,7 +63,12 @@ def lines(api, **ids):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory, prefect_url, prefect_home):
     """A run that ended, and went on in another flow run with a higher budget."""
-    cli = Cli(tmp_path_factory.mktemp("shown"), {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
+    pages = {
+        "EVOLVE_STORE_PAGE": "http://localhost/runs?prefix={run}/",
+        "EVOLVE_STUDY_PAGE": "http://localhost/dashboard/studies/{study}",
+    }
+    prefect = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    cli = Cli(tmp_path_factory.mktemp("shown"), prefect | pages)
     began = cli("run", "--config", cli.config(CONFIG), "--run-id", "shown_run", "--workers", "2")
     assert began.stdout.count("generation   ") == 3  # a terminal sees what it saw before, and nothing of the log
     assert began.stderr == ""
@@ -119,7 +126,11 @@ def test_every_generation_is_one_version_of_the_leaderboard_and_nothing_is_there
     assert [end["flow_run_id"] for end in ends] == runs
     store = (shown.directory / "runs").as_uri()
     assert f"evolve export shown_run --store {store}" in ends[1]["data"]
-    assert f"- store: [{store}/shown_run](<{store}/shown_run>)" in ends[1]["data"]
+    assert f"- store: [{store}/shown_run](<http://localhost/runs?prefix=shown_run/>)" in ends[1]["data"]
+    study = f"sqlite:///{shown.directory / 'runs'}/study.db"
+    with closing(sqlite3.connect(shown.directory / "runs/study.db")) as database:
+        ((number,),) = database.execute("SELECT study_id FROM studies WHERE study_name = 'shown_run'")
+    assert f"- study: [{study}](<http://localhost/dashboard/studies/{number}>)" in ends[1]["data"]
 
 
 def show(run_id: str, commits: list[Generation], settings: Settings, requests: list[str]) -> None:
@@ -188,8 +199,24 @@ def test_no_secret_reaches_an_artifact(stored, commits, api, monkeypatch):
     show(run_id, commits, settings, [])
     kinds = ("progress", "leaderboard", "summary")
     text = json.dumps([versions(api, artifact_key(kind, run_id)) for kind in kinds])
-    assert "- study: [postgresql+psycopg2://me:***@db.example/optuna?sslpassword=***](<" in text
+    assert "- study: `postgresql+psycopg2://me:***@db.example/optuna?sslpassword=***`" in text
     assert not any(secret in text for secret in ("hunter22", "geheim", "wJalrXUtnFEMI"))
+
+
+def test_a_summary_does_without_the_link_to_a_study_that_is_not_there(stored, commits, api, tmp_path):
+    run_id, settings = stored
+    pages = {"store_page": "https://s3.example/{run}", "study_page": "https://optuna.example/dashboard/studies/{study}"}
+    show(run_id, commits, settings.model_copy(update={"study": f"sqlite:///{tmp_path}/empty.db", **pages}), [])
+    (text,) = [version["data"] for version in versions(api, artifact_key("summary", run_id))]
+    assert f"- store: [{settings.store_url}/{run_id}](<https://s3.example/{run_id}>)" in text
+    assert f"- study: `sqlite:///{tmp_path}/empty.db`" in text
+
+
+@pytest.mark.parametrize("page", ["optuna.example", "file:///runs/{run}", "https://me:secret@optuna.example/"])
+def test_a_page_is_an_address_that_browsers_open_without_a_password(page):
+    with pytest.raises(ValueError, match="expected an address that browsers open") as refused:
+        Settings(study_page=page)
+    assert "secret" not in str(refused.value)
 
 
 def test_the_bar_moves_at_most_twice_in_a_generation(stored, commits, api, monkeypatch):
@@ -253,7 +280,8 @@ def test_a_leaderboard_names_everyone_best_first_and_failures_last(commits):
 def test_a_summary_tells_the_line_of_descent_and_how_to_go_on(commits):
     elite = commits[-1].elite
     lineage = Lineage(commits)
-    text = summary("a-run", Ending("target_reached", elite, None), lineage, {"study": "sqlite:///x"}, "s3://b/runs")
+    places = [Place("store", "s3://b/runs/a-run", "https://s3.example/a-run"), Place("study", "sqlite:///x")]
+    text = summary("a-run", Ending("target_reached", elite, None), lineage, places, "s3://b/runs")
     line = lineage.line(elite.uid)
     rows = [row for row in text.splitlines() if row.startswith("| g0")]
     told = [m for m in line if m.offspring.mutation.kind != "none" or m.uid in (line[0].uid, elite.uid)]
@@ -261,8 +289,9 @@ def test_a_summary_tells_the_line_of_descent_and_how_to_go_on(commits):
     assert text.startswith("# a-run: target reached\n\nDelivered: " + elite.uid)
     assert elite.blob.sha256 in text
     assert text.endswith(
-        "- study: [sqlite:///x](<sqlite:///x>)\n\n```bash\nevolve report a-run --store s3://b/runs\n"
-        "evolve watch a-run --store s3://b/runs\nevolve export a-run --store s3://b/runs\n```"
+        "- store: [s3://b/runs/a-run](<https://s3.example/a-run>)\n- study: `sqlite:///x`\n\n```bash\n"
+        "evolve report a-run --store s3://b/runs\nevolve watch a-run --store s3://b/runs\n"
+        "evolve export a-run --store s3://b/runs\n```"
     )
 
 
@@ -273,7 +302,7 @@ def test_large_populations_and_long_lines_are_cut_and_say_so():
     assert f"the best {SHOWN_MEMBERS} of {SHOWN_MEMBERS + 2}" in describe_leaderboard(commit, config)
     long = make_lineage_config(2, 120, **{"selection.elitism": False, "mutation": {"no_mutation": 0, "rl_hp": 1}})
     chain = make_commits(long, lambda child, before, rng: before + 1)
-    text = summary("a-run", Ending("budget_spent", chain[-1].elite, None), Lineage(chain), {}, "runs")
+    text = summary("a-run", Ending("budget_spent", chain[-1].elite, None), Lineage(chain), [], "runs")
     assert text.count("\n| g0") == SHOWN_STEPS + 2
     assert re.search(r"The first \d+ mutations after the founder are left out.", text)
 
