@@ -50,7 +50,7 @@ class EnvConfig(Section):
         "environment's own vector version) or envpool.",
     )
     step_timeout: float = Field(
-        default=60, gt=0, le=86_400, description="async: seconds that one step may take. 0 to 86400."
+        default=60, gt=0, le=86_400, description="async: seconds that one step may take. Above 0, at most 86400."
     )
 
 
@@ -60,7 +60,9 @@ class AlgorithmConfig(Section):
     model_config = ConfigDict(title="Algorithm")
 
     name: Literal["PPO"] = Field(default="PPO", description="The learning algorithm.")
-    lr: float = Field(default=1e-3, gt=0, le=1, description="Adam's learning rate; evolution moves it. 0 to 1.")
+    lr: float = Field(
+        default=1e-3, gt=0, le=1, description="Adam's learning rate; evolution moves it. Above 0, at most 1."
+    )
     batch_size: int = Field(
         default=256, ge=1, le=2**24, description="Steps in a minibatch, at most the rollout. 1 to 16777216."
     )
@@ -70,19 +72,23 @@ class AlgorithmConfig(Section):
     update_epochs: int = Field(default=10, ge=1, le=1000, description="Passes over each rollout. 1 to 1000.")
     gamma: float = Field(default=0.99, ge=0, le=1, description="Discount factor. 0 to 1.")
     gae_lambda: float = Field(default=0.98, ge=0, le=1, description="Lambda of the advantage estimator. 0 to 1.")
-    clip_coef: float = Field(default=0.2, gt=0, le=10, description="Clip range of the probability ratio. 0 to 10.")
+    clip_coef: float = Field(
+        default=0.2, gt=0, le=10, description="Clip range of the probability ratio. Above 0, at most 10."
+    )
     clip_value: bool = Field(default=False, description="Clip value updates by clip_coef too.")
     ent_coef: float = Field(default=0.01, ge=0, le=10, description="Weight of the entropy bonus. 0 to 10.")
     vf_coef: float = Field(default=0.5, ge=0, le=100, description="Weight of the value loss. 0 to 100.")
-    max_grad_norm: float = Field(default=0.5, gt=0, le=1e6, description="Gradients are clipped to this norm. 0 to 1e6.")
+    max_grad_norm: float = Field(
+        default=0.5, gt=0, le=1e6, description="Gradients are clipped to this norm. Above 0, at most 1e6."
+    )
     target_kl: float | None = Field(
         default=None,
         gt=0,
         le=100,
-        description="Stop an update once an epoch's KL divergence exceeds this; null = never.",
+        description="Stop an update once an epoch's KL divergence exceeds this. Above 0, at most 100; null = never.",
     )
     action_std_init: float = Field(
-        default=0.6, gt=0, le=100, description="Initial standard deviation of continuous actions. 0 to 100."
+        default=0.6, gt=0, le=100, description="Initial standard deviation of continuous actions. Above 0, at most 100."
     )
     normalize_observations: bool = Field(
         default=False, description="Shift and scale observations of floats by their running mean and deviation."
@@ -223,7 +229,8 @@ class TrainingConfig(Section):
         default=16_384, ge=1, description="Training steps of each member in a generation: 1 or more times env.num_envs."
     )
     target: float | None = Field(
-        default=None, description="Stop once the best mean return reaches this on fresh episodes too; null = never."
+        default=None,
+        description="Stop once the best mean return reaches this on fresh episodes too. Any number; null = never.",
     )
 
 
