@@ -14,6 +14,7 @@ __all__ = ["main"]
 def deploy(
     *,
     store: Store = None,
+    limit: Annotated[int | None, Parameter(help="Flow runs that the pool may run at a time [as it is].")] = None,
     gpu_slots: Annotated[
         int | None, Parameter(help="Members that may learn on GPUs at a time, over all runs [as it is].")
     ] = None,
@@ -25,7 +26,7 @@ def deploy(
     """
     from deployments.commands import register_all
 
-    return register_all(store, gpu_slots, json=json)
+    return register_all(store, limit, gpu_slots, json=json)
 
 
 @app.command

@@ -1,12 +1,15 @@
 """evolve deploy, on the command line."""
 
+import sys
+
 from flows.commands.run import read_settings
+from flows.faults import tolerated
 from flows.output import emit
 from flows.server import configured_api
 from flows.settings import BadInput
 
 
-def register_all(store: str | None, gpu_slots: int | None, *, json: bool) -> int:
+def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *, json: bool) -> int:
     """Register everything with the configured Prefect server; BadInput when there is none."""
     url = configured_api()
     if url is None:
@@ -14,8 +17,9 @@ def register_all(store: str | None, gpu_slots: int | None, *, json: bool) -> int
             "PREFECT_API_URL is not set: name the server that is to know the deployments, such as "
             "http://127.0.0.1:4200/api; without one, `evolve serve` starts everything"
         )
-    if gpu_slots is not None and gpu_slots < 1:
-        raise BadInput(f"--gpu-slots: expected at least 1, got {gpu_slots}")
+    for flag, value in (("--limit", limit), ("--gpu-slots", gpu_slots)):
+        if value is not None and value < 1:
+            raise BadInput(f"{flag}: expected at least 1, got {value}")
     settings = read_settings({"store": store})
     import httpx
 
@@ -23,9 +27,11 @@ def register_all(store: str | None, gpu_slots: int | None, *, json: bool) -> int
     from flows.runs import run_ids
     from flows.slots import GPU_TAG, limit_gpu_slots
 
-    runs = run_ids(settings)
+    runs: list[str] = []
+    with tolerated(lambda reason: print(f"the forms do not list the store's runs: {reason}", file=sys.stderr)):
+        runs = run_ids(settings)
     try:
-        names = register(runs)
+        names = register(runs, limit)
         if gpu_slots is not None:
             limit_gpu_slots(gpu_slots, settings.slots_tag or GPU_TAG)
     except httpx.HTTPStatusError as error:

@@ -4,16 +4,17 @@ Where runs are kept and computed is no parameter: it is the worker's environment
 that Prefect never records an address or a credential.
 """
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from functools import partial
+from typing import Annotated
 from uuid import UUID
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger, runtime
 
+from deployments.evaluation import Request, evaluate_runs
 from deployments.form import (
     DEFAULT,
     DEFAULTS,
+    SAFE_INTEGER,
     AdvancedBox,
     AnyRun,
     Evolving,
@@ -28,25 +29,22 @@ from deployments.form import (
 )
 from deployments.guardian import guard
 from deployments.offers import Offering
+from deployments.several import each, meant
 from deployments.sharing import alone_on
-from evo_core.evaluation import play_episodes, report_seeds
-from evo_core.loading import ConfigError
-from evo_core.scores import Score, score
-from evo_core.seeding import POPULATION, Purpose, stream
+from evo_core.envs.inspection import inspect_environment
+from evo_core.scores import Score
+from flows.engine import open_engine
 from flows.evolve import evolve as evolution
-from flows.faults import tolerated
-from flows.members import choose
 from flows.observer import also_watched_by
-from flows.runs import derived_run_id, extend_run, fork_run, open_ref, run_ids
-from flows.settings import BadInput, Failed, Settings
+from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref
+from flows.server import configured_api
+from flows.settings import BadInput, Settings
 from flows.summary import RunSummary
-from tasks import layout, retention
-from tasks.artifacts import add_table, artifact_key
+from tasks import retention
 from tasks.failing import fails_plainly
+from tasks.ref import RunRef
 
 _ENV, _TRAINING, _ALGORITHM = DEFAULT.env, DEFAULT.training, DEFAULT.algorithm
-
-R = TypeVar("R")
 
 SEEDS = 2**32
 """How many seeds of an evaluation there are."""
@@ -56,10 +54,10 @@ def _name() -> str:
     """Name a flow run by what it evolves, or by the run that it works on."""
     parameters, name = runtime.flow_run.parameters, runtime.flow_run.flow_name
     if name != "evolve":
-        return f"{name} {parameters.get('run_id') or 'all runs'}"
+        return f"{name.removeprefix('evolve-')} {parameters.get('run_id') or 'all runs'}"
     try:
         config = config_of(parameters)
-    except (ConfigError, KeyError):  # the run itself will say what is wrong
+    except Exception:  # whatever it is, the run itself will say what is wrong
         return "evolve"
     return config.run_name
 
@@ -80,20 +78,26 @@ def evolve(
     learn_step: Annotated[int, shown("learn_step", "Steps per update")] = _ALGORITHM.learn_step,
     recurrent: Annotated[bool, shown("recurrent", "Recurrent policy")] = _ALGORITHM.recurrent,
     evolving: Evolving = DEFAULTS["evolving"],
-    seed: Annotated[int, shown("seed", "Seed")] = DEFAULT.seed,
+    seed: Annotated[
+        int,
+        labelled("Seed", f"Root of all randomness. 0 to {SAFE_INTEGER}; a larger one by YAML.", ge=0, le=SAFE_INTEGER),
+    ] = DEFAULT.seed,
     yaml: Yaml = "",
     advanced: AdvancedBox = None,
 ) -> RunSummary:
     """Evolve a population of PPO agents and their hyperparameters until the target is confirmed or the budget spent."""
     form = dict(locals())
-    _begin()
+    settings = _begin()
+    settings.check_reach(configured_api())
     config = config_of(form)
     run_id = run_id or derived_run_id(config, runtime.flow_run.id)
+    inspect_environment(config, settings.packages)  # what is wrong is said at once, and not after others' turns
+    check_run(settings, config, run_id)
     with alone_on(run_id), also_watched_by(Offering()):
         return evolution.fn(config, run_id)
 
 
-@flow(name="resume", flow_run_name=_name)
+@flow(name="evolve-resume", flow_run_name=_name)
 @fails_plainly
 @in_words_of_the_form
 def resume(
@@ -114,19 +118,21 @@ def resume(
 ) -> RunSummary:
     """Go on with a run from its last COMMIT and its finished members, with its own configuration."""
     settings = _begin()
+    settings.check_reach(configured_api())
     config = open_ref(run_id).config
+    longer = partial(extend_run, settings, max_steps=max_steps, target=target)
     if from_generation is not None:
         source, run_id = run_id, new_run_id or derived_run_id(config, runtime.flow_run.id)
         fork_run(settings, source, from_generation, run_id)
     elif new_run_id:
-        raise BadInput("new_run_id: names the run that from_generation makes; fill in both, or neither")
+        raise BadInput("Name of the branch: names the run that From generation makes; fill in both, or neither")
+    longer(run_id, dry_run=True)
     with alone_on(run_id), also_watched_by(Offering()):
-        if max_steps is not None or target is not None:
-            extend_run(settings, run_id, max_steps, target)
+        longer(run_id)
         return evolution.fn(open_ref(run_id).config, run_id)
 
 
-@flow(name="evaluate", flow_run_name=_name)
+@flow(name="evolve-evaluate", flow_run_name=_name)
 @fails_plainly
 @in_words_of_the_form
 def evaluate(
@@ -141,28 +147,19 @@ def evaluate(
     ] = None,
 ) -> dict[str, Score]:
     """Play runs' delivered agents on episodes that chose nobody; each run keeps a table of its evaluations."""
-    _begin()
+    settings = _begin()
+    settings.check_reach(configured_api())
     seed = UUID(runtime.flow_run.id).int % SEEDS if seed is None else seed
-    return _each(run_id, lambda name: play.submit(name, member or None, episodes, seed).result())
+    failed: list[str] = []
+    refs = meant(run_id, failed)
+    if not refs:
+        return each({}, failed)
+    with open_engine(settings, len(refs)) as runner:
+        evaluation = evaluate_runs.with_options(task_runner=runner)
+        return evaluation(refs, Request(member or None, episodes, seed), failed)
 
 
-@task(name="play", task_run_name="play {run_id}", cache_policy=NO_CACHE, persist_result=False)
-@fails_plainly
-@in_words_of_the_form
-def play(run_id: str, member: str | None, episodes: int, seed: int) -> Score:
-    """Play fresh episodes with a member, and put its score into the run's table of evaluations."""
-    chosen = choose(run_id, member, None)
-    with chosen.playing():
-        played = play_episodes(chosen.agent, chosen.config, report_seeds(chosen.config, episodes, seed))
-    found = score(*played, stream(seed, 0, POPULATION, Purpose.RESAMPLE))
-    row = {"member": chosen.member.uid, "seed": seed, **found.model_dump(mode="json")}
-    table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]
-    add_table(artifact_key("evaluation", run_id), table, f"{run_id}: {chosen.why}, on fresh episodes", {})
-    get_run_logger().info(f"{run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}")
-    return found
-
-
-@flow(name="gc", flow_run_name=_name)
+@flow(name="evolve-gc", flow_run_name=_name)
 @fails_plainly
 def gc(
     run_id: AnyRun = "",
@@ -174,14 +171,15 @@ def gc(
     """Release checkpoints that runs need no longer; elites, parents and records stay. Safe beside running runs."""
     _begin()
 
-    def collect(name: str) -> int:
-        run = open_ref(name).open()
+    def collect(ref: RunRef) -> int:
+        run = ref.open()
         plan = retention.plan(run, keep_generations) if dry_run else retention.collect(run, keep_generations)
         verb = "would be released" if dry_run else "released"
-        get_run_logger().info(f"{name}: {len(plan.blobs)} checkpoints {verb}, {plan.size / 1e6:.1f} MB")
+        get_run_logger().info(f"{ref.run_id}: {len(plan.blobs)} checkpoints {verb}, {plan.size / 1e6:.1f} MB")
         return len(plan.blobs)
 
-    return _each(run_id, collect)
+    failed: list[str] = []
+    return each({name: partial(collect, ref) for name, ref in meant(run_id, failed).items()}, failed)
 
 
 def _begin() -> Settings:
@@ -197,22 +195,3 @@ def _begin() -> Settings:
             "start the worker with EVOLVE_STORE=s3://bucket/runs, or a directory such as /var/lib/evolve/runs"
         )
     return settings
-
-
-def _each(run_id: str, do: Callable[[str], R]) -> dict[str, R]:
-    """Do something with the run that is meant, or with every run of the store that has finished a generation.
-
-    One that fails does not keep the others from it; Failed names those in the end.
-    """
-    if run_id:
-        return {run_id: do(run_id)}
-    done, failed = {}, []
-    for name in run_ids(Settings()):
-        with tolerated(lambda reason, name=name: failed.append(f"{name}: {reason}")):
-            if (open_ref(name).open().last(layout.commit) or 0) < 1:
-                get_run_logger().info(f"{name}: has finished no generation yet")
-            else:
-                done[name] = do(name)
-    if failed:
-        raise Failed(f"{len(failed)} of {len(done) + len(failed)} runs failed: {'; '.join(failed)}")
-    return done

@@ -3,7 +3,9 @@
 Names, defaults and bounds are those of the configuration (evo_core/sections.py); only the titles are the form's own.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from functools import wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
@@ -17,6 +19,7 @@ from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import SearchSpace
 from evo_core.loading import ConfigError, parse_config
 from evo_core.sections import AlgorithmConfig, Section
+from flows.flags import load_yaml
 from flows.settings import BadInput
 from tasks.run_store import RUN_ID
 
@@ -134,12 +137,22 @@ def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
         try:
             return body(*args, **kwargs)
         except (BadInput, ConfigError) as error:
-            said = str(error)
-            for flag, title in (WORDS | OF_ONE_FORM.get(body.__name__, {})).items():
-                said = said.replace(flag, title)
-            raise BadInput(said) from error
+            raise BadInput(_in_words(str(error), WORDS | OF_ONE_FORM.get(body.__name__, {}))) from error
 
     return run
+
+
+def _in_words(said: str, words: Mapping[str, str]) -> str:
+    """Put titles in place of flags, but not in commands, which stand between backticks."""
+    flags = re.compile("|".join(rf"{re.escape(flag)}(?![\w-])" for flag in words))
+    parts = said.split("`")
+    return "`".join(
+        part if place % 2 else flags.sub(lambda found: words[found[0]], part) for place, part in enumerate(parts)
+    )
+
+
+SAFE_INTEGER = 2**53 - 1
+"""The largest whole number that browsers do not round."""
 
 
 def shown(name: str, title: str) -> FieldInfo:
@@ -230,12 +243,11 @@ def _pasted(form: Mapping[str, Any]) -> RunConfig:
                 "put the value into the file, or clear the field `yaml`"
             ]
         )
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(str(form["yaml"]))):
+    text = str(form["yaml"])
+    with suppress(yaml.YAMLError):  # what is wrong with it is said below
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(["yaml: has aliases (*name), which are not read here; write their values out"])
-        content = yaml.safe_load(str(form["yaml"]))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([f"yaml: not YAML, or too deep: {error}"]) from None
+    content = load_yaml(text, "yaml: not YAML")
     if not isinstance(content, dict):
         raise ConfigError([f"yaml: expected sections such as env: and training:, got {str(content)[:80]!r}"])
     return parse_config(content)

@@ -26,8 +26,9 @@ RUNNING = (StateType.RUNNING,)
 PAGE = 200
 """Flow runs that Prefect's API returns at once, at most."""
 
-OURS = ("evolve", "resume", "evaluate", "gc", "generation", "confirmation", "replay")
-"""The names of our flows; a server may have others."""
+_PARTS = ("resume", "evaluate", "gc", "generation", "confirmation", "evaluation", "replay")
+OURS = ("evolve", *(f"evolve-{part}" for part in _PARTS))
+"""The names of our flows; a server may have others, and those are not ours to end."""
 
 ABSENCE_S = 60
 """How long the server may be away; after that the automation says it."""

@@ -11,7 +11,7 @@ from evo_core.records import Generation
 from flows.faults import tolerated
 from flows.observer import Observer, observer
 
-ASKING = ("resume/resume", "evaluate/evaluate", "gc/gc")
+ASKING = ("evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc")
 """Deployments that ask for an existing run."""
 
 TRIES = 5
@@ -57,7 +57,7 @@ def with_choices(schema: dict[str, Any], new: list[str]) -> dict[str, Any]:
     listed = {
         "title": "from the list",
         "type": "string",
-        "enum": [*new, *(old for old in known if old not in new)][:MOST],
+        "enum": [*(name for name in new if name not in known), *known][:MOST],
     }
     choices = {**field, "anyOf": [listed, field["anyOf"][-1]]}
     return {**schema, "properties": {**schema["properties"], "run_id": choices}}

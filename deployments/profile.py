@@ -2,20 +2,13 @@
 
 import ipaddress
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-
+from flows.server import HOSTS, ORIGINS
 from flows.settings import BadInput
 
 SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-HOSTS = "EVOLVE_SERVER_HOSTS"
-"""Tells the server's process by which names it may be called."""
-
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SHORTEST_PASSWORD = 8
 UNWRITTEN = {"http": 80, "https": 443}
@@ -29,7 +22,7 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
     among them: the server reads it from the environment, so that it stands in no command line.
     """
     return {
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+        ORIGINS: ",".join(origins),
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # leases of slots outlive a server that is started again
@@ -104,11 +97,15 @@ def _check_auth(host: str, origin: str | None) -> None:
             )
         return
     user, colon, password = auth.partition(":")
-    if not (user and colon and len(password) >= SHORTEST_PASSWORD):
+    if not (user and colon and len(password) >= SHORTEST_PASSWORD and auth.isascii() and auth.isprintable()):
         raise BadInput(
-            f"{SERVER_AUTH}: expected user:password with at least {SHORTEST_PASSWORD} characters after the :"
+            f"{SERVER_AUTH}: expected user:password in plain ASCII, with at least {SHORTEST_PASSWORD} characters after "
+            "the :"
         )
-    os.environ.setdefault(CLIENT_AUTH, auth)
+    if os.environ.setdefault(CLIENT_AUTH, auth) != auth:
+        raise BadInput(
+            f"{CLIENT_AUTH} is not {SERVER_AUTH}: this service is its own client; unset it, or set it to that"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -124,35 +121,3 @@ def is_loopback(host: str) -> bool:
 def is_wildcard(host: str) -> bool:
     """Tell whether an address means all addresses of this machine."""
     return host in ("0.0.0.0", "::")
-
-
-class OwnPagesOnly:
-    """Lets in only who calls the server by one of its names, and no page of another origin, websockets included.
-
-    Prefect checks neither: a page elsewhere could listen to events and logs, and one whose name is pointed at this
-    address (DNS rebinding) would count as the server's own.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
-        self.app, self.hosts, self.origins = app, frozenset(hosts), frozenset(origins)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] in ("http", "websocket"):
-            headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            if headers.get("host", "").lower() not in self.hosts or not (origin is None or origin in self.origins):
-                if scope["type"] == "websocket":
-                    await send({"type": "websocket.close", "code": 1008})
-                else:
-                    await PlainTextResponse("This name or page may not call this server.", 403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-
-def create_app() -> ASGIApp:
-    """Make Prefect's server behind its door; the application that `evolve serve` runs."""
-    from prefect.server.api.server import create_app as create_prefect
-
-    origins = os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
-    return OwnPagesOnly(create_prefect(), os.environ[HOSTS].split(","), origins)

@@ -45,10 +45,16 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     settings.export()
     console = Console(stderr=True)
     console.print("starting the Prefect server …", style="dim")
+    last_words: list[str] = []
+
+    def give_up(words: str) -> None:
+        last_words.append(words)
+        os.kill(os.getpid(), signal.SIGINT)
+
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored, which children inherit
     try:
-        with serving(host, port, door.environment, "deployments.profile:create_app"):
+        with serving(host, port, door.environment, give_up):
             from deployments.registration import register
             from flows.runs import run_ids
 
@@ -58,12 +64,16 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
                 console.print(f"deployments  {', '.join(names)}", highlight=False)
                 console.print(f"runs         {settings.store_url}", highlight=False)
                 console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
+                if not is_loopback(host) and door.origins[0].startswith("http://"):
+                    console.print("the auth string crosses the network readable: put a proxy with TLS before it")
                 if os.environ.get(SERVER_AUTH):
                     console.print(f"the page asks for the auth string, the value of {SERVER_AUTH}", style="dim")
                 console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")
                 return _work(console)
     except KeyboardInterrupt:
-        return 0
+        if last_words:
+            console.print(f"the Prefect server ended again and again; giving up. Its last words:\n{last_words[0]}")
+        return len(last_words)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -15,8 +15,15 @@ def numerics(device: torch.device | str) -> dict[str, str]:
         "numpy": numpy.__version__,
         "gymnasium": gymnasium.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.device(device).type,
+        **_device(torch.device(device)),
     }
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    """Name a device's kind; of a GPU also its model and CUDA's version, on which its random streams may depend."""
+    if device.type != "cuda":
+        return {"device": device.type}
+    return {"device": f"cuda: {torch.cuda.get_device_name(device)}", "cuda": str(torch.version.cuda)}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from distributed import LocalCluster
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
-from flows.settings import Settings
+from flows.settings import BadInput, Settings
 from flows.slots import RESOURCE, VISIBLE, Slot, least_used
 from tasks.dask_profiler import OFF
 
@@ -56,6 +56,7 @@ def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
         local = settings.engine == "local"
         slots = settings.slots(members)
         with open_local(slots, settings.gpus) if local else settings.cluster_class()() as cluster:
+            _require_single(cluster, settings.engine)
             fewest, most = settings.scale or (members, members)
             most = len(slots) if local else min(most, members)
             if settings.scale is not None and fewest < settings.scale[1]:
@@ -63,6 +64,16 @@ def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
             else:
                 plan(cluster, most)
             yield cluster
+
+
+def _require_single(cluster: Cluster, engine: str) -> None:
+    """Refuse jobs of several workers, which Dask counts as one where their number stands in its configuration file."""
+    per_job = getattr(getattr(cluster, "_dummy_job", None), "worker_processes", 1)
+    if per_job > 1:
+        raise BadInput(
+            f"--engine {engine}: its jobs have {per_job} workers each, and would make {per_job} times as many as are "
+            "asked for; set cores: 1 and processes: 1 in Dask's configuration file, and the memory of one worker"
+        )
 
 
 def plan(cluster: Cluster, count: int) -> None:

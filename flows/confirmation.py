@@ -11,7 +11,7 @@ from tasks.failing import fails_plainly
 from tasks.members import confirm_chunk
 
 
-@flow(name="confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
+@flow(name="evolve-confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
 @fails_plainly
 def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""

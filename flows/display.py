@@ -14,7 +14,14 @@ from evo_core.config import RunConfig
 from evo_core.records import Confirmation, Generation, Member, Offspring, Training
 from flows.observer import Observer
 from tasks.view import Ending
-from tasks.words import describe_fitness, describe_interval, describe_mutation, describe_number, describe_score
+from tasks.words import (
+    describe_fitness,
+    describe_interval,
+    describe_mutation,
+    describe_number,
+    describe_score,
+    written_genes,
+)
 
 SHOWN_MEMBERS = 24
 """Rows of the live table; the best of a larger population."""
@@ -168,7 +175,7 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
         table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
     rows = sorted(state.rows.values(), key=_rank)[:SHOWN_MEMBERS]
     for row in rows:
-        values = [f"{row.offspring.genome.hyperparameters[gene]:.4g}" for gene in genes]
+        values = [written_genes(row.offspring.genome)[gene] for gene in genes]
         table.add_row(
             row.offspring.uid.split("/")[1],  # the title names the generation
             (row.offspring.parent or "–").split("/")[-1],

@@ -7,19 +7,19 @@ from typing import Any
 import dask
 from distributed import Client
 from prefect import Task
+from prefect.context import FlowRunContext
 from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
 
+from evo_core.records import FailureReason
 from flows.clusters import open_cluster
 from flows.keeper import Keeper, list_workers
 from flows.observer import observer
 from flows.settings import Settings
 from flows.slots import GPU_TAG, RESOURCE
-from tasks.members import PROGRESS_TOPIC
+from tasks.ref import RunRef
 from tasks.run_log import flush_logs
-
-Progress = Callable[[str, int], None]
-"""Called with a member's uid and the environment steps it has made in its generation."""
+from tasks.watchdog import ended_topic
 
 
 class MemberRunner(DaskTaskRunner):
@@ -50,7 +50,7 @@ FLUSH_S = 5.0
 
 
 @contextmanager
-def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iterator[MemberRunner]:
+def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
     """Open a cluster, on this machine or of the class that was named, or connect to an existing scheduler.
 
     Yields a task runner that every generation can use, once there is a worker. Processes that were started here end
@@ -62,7 +62,6 @@ def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iter
         security = getattr(cluster, "security", None)
         warn = observer().warned
         with Client(address, security=security, set_as_default=False) as client:
-            client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_progress(event[1]["uid"], event[1]["steps"]))
             keeper = Keeper(client, cluster, warn)
             with keeper.keeping():
                 resources = _resources(client, settings, warn)
@@ -74,6 +73,23 @@ def open_engine(settings: Settings, members: int, on_progress: Progress) -> Iter
                 finally:
                     if not existing:
                         _flush(client)
+
+
+def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
+    """Hear from now on which members' workers end themselves, and why; they say so a second before they do.
+
+    In a flow run whose tasks run on the engine.
+    """
+    reasons: dict[str, FailureReason] = {}
+    hear(ended_topic(ref.session), lambda said: reasons.update({said["uid"]: said["reason"]}))
+    return reasons
+
+
+def hear(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Hear from now on, in another thread, what workers say on a topic, in a flow run whose tasks run on the engine."""
+    context = FlowRunContext.get()
+    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
+    context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))
 
 
 def _flush(client: Client) -> None:

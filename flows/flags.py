@@ -51,11 +51,32 @@ def _is_config_flag(name: str) -> bool:
 
 
 def _parse(name: str, text: str) -> object:
+    return load_yaml(text, f"{name}: expected a YAML value, got {text!r}")
+
+
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[object] = []
+        for key, _ in node.value:
+            if (name := self.construct_object(key, deep=True)) in seen:
+                raise yaml.MarkedYAMLError(problem=f"{name!r} is given twice", problem_mark=key.start_mark)
+            seen.append(name)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str, wrong: str) -> object:
+    """Read YAML; ConfigError begins with `wrong` and says where."""
     try:
-        value: object = yaml.safe_load(text)
+        content: object = yaml.load(text, _OnceEach)
     except yaml.YAMLError as error:
-        raise ConfigError([f"{name}: expected a YAML value, got {text!r}: {_where(error)}"]) from None
-    return value
+        raise ConfigError([f"{wrong}: {_where(error)}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{wrong}: nested too deep"]) from None
+    except ValueError as error:  # a date that does not exist, a number with thousands of digits
+        raise ConfigError([f"{wrong}: {error}"]) from None
+    return content
 
 
 def read_yaml(
@@ -63,13 +84,11 @@ def read_yaml(
 ) -> dict[str, object]:
     """Read a file of sections; ConfigError says where it is wrong. `given_as` names the flag that names it."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"), f"{given_as}{path}: not YAML")
     except FileNotFoundError:
         raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{given_as}{path}: not YAML: {_where(error)}"]) from None
     if not isinstance(content, dict):
         raise ConfigError([f"{given_as}{path}: expected {expected}, got {content!r}"])
     return content

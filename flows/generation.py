@@ -5,29 +5,27 @@ from typing import Any
 
 from distributed.scheduler import KilledWorker
 from prefect import flow
-from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
-from prefect_dask import DaskTaskRunner
 
 from evo_core.evolution.population import require_survivors
-from evo_core.records import FailureReason, Generation, Offspring
+from evo_core.records import Generation, Offspring
 from evo_core.training import lost_member
+from flows.engine import hear, hear_endings
 from flows.observer import observer
 from flows.runs import begun_ref
 from flows.settings import Settings
 from tasks import layout
 from tasks.failing import fails_plainly
 from tasks.generation import release_checkpoints, select_and_mutate
-from tasks.members import Evaluated, evaluate_member, train_member
+from tasks.members import Evaluated, evaluate_member, progress_topic, train_member
 from tasks.records import Timing
 from tasks.ref import RunRef
 from tasks.store import ConflictError, MissingError, StoreError
-from tasks.watchdog import ended_topic
 
 Population = tuple[Offspring, ...]
 
 
-@flow(name="generation", flow_run_name="generation {generation}", persist_result=False)
+@flow(name="evolve-generation", flow_run_name="generation {generation}", persist_result=False)
 @fails_plainly
 def evolve_generation(run_id: str, generation: int) -> Generation:
     """Make COMMIT `generation` from the one before it; what is already stored is not run again."""
@@ -61,7 +59,8 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
 
     Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
     """
-    reasons = _reasons(ref)
+    reasons, watcher = hear_endings(ref), observer()
+    hear(progress_topic(ref.session), lambda said: watcher.progressed(said["uid"], said["steps"]))
     results = _attempt(ref, population)
     for offspring in population:
         # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
@@ -102,19 +101,6 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
             clocks[result.record.uid] = result.timing
             observer().trained(result.record)
     return results
-
-
-def _reasons(ref: RunRef) -> dict[str, FailureReason]:
-    """Hear from now on which members' workers end themselves, and why; they say so a second before they do."""
-    reasons: dict[str, FailureReason] = {}
-
-    def hear(event: tuple[float, dict[str, Any]]) -> None:
-        reasons[event[1]["uid"]] = event[1]["reason"]
-
-    context = FlowRunContext.get()
-    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
-    context.task_runner.client.subscribe_topic(ended_topic(ref.session), hear)
-    return reasons
 
 
 def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Status
@@ -31,6 +31,7 @@ class Keeper:
         self.resource: str | None = None
         self.failure: Exception | None = None
         self.failures = 0
+        self.last_error: Exception | None = None
         self._seen, self._warned = time.monotonic(), False
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -57,12 +58,10 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                if isinstance(self.cluster, SpecCluster):
-                    self._bring_back(self.cluster)
+            if isinstance(self.cluster, SpecCluster):
+                self._bring_back(self.cluster)
+            with suppress(OSError):  # the scheduler is away: the run hears of it from its own tasks
                 self._look()
-            except OSError:
-                pass  # the scheduler is away: the run hears of it from its own tasks
             self._stop.wait(INTERVAL_S)
 
     def _bring_back(self, cluster: SpecCluster) -> None:
@@ -73,7 +72,8 @@ class Keeper:
         """
         try:
             cluster.sync(_restore, cluster, callback_timeout=HEAL_TIMEOUT_S)
-        except (RuntimeError, OSError) as error:  # a worker failed again; the next look starts another one
+        except Exception as error:  # clouds and job queues raise what they like; the next look starts another one
+            self.last_error = error
             self.failures += 1
             if self.failures == FAILURES:
                 self.failure = error
@@ -94,6 +94,8 @@ class Keeper:
         flag = f" --resources {RESOURCE}=1" if self.resource else ""
         kind = f"worker with the resource {self.resource}" if self.resource else "worker"
         advice = "" if self.cluster is not None else f"; start some: dask worker {address} --nthreads 1{flag}"
+        if self.last_error is not None:
+            advice = f"; the last one that failed to start: {self.last_error}"
         return f"no {kind} at {address}, the run waits for one{advice}"
 
 
@@ -107,14 +109,15 @@ def list_workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
 
 
 async def _restore(cluster: SpecCluster) -> None:
-    """Close workers that failed, and start all that are missing; RuntimeError when one fails again.
+    """Close workers that failed, and start all that are missing; whatever one raises that fails again.
 
-    Waits for workers that are just starting. Specifications keep their names, so each worker's slot stays its own.
+    Waits for workers that are just starting: one that is only created was tried before, and raised. Specifications keep
+    their names, so each worker's slot stays its own.
     """
     dead = {
         name: cluster.worker_spec[name]
         for name, worker in cluster.workers.items()
-        if name in cluster.worker_spec and worker.status in (Status.failed, Status.closed)
+        if name in cluster.worker_spec and worker.status in (Status.created, Status.failed, Status.closed)
     }
     if dead:
         await cluster.scale_down(list(dead))

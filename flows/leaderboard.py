@@ -9,7 +9,14 @@ from evo_core.records import Generation, Member
 from flows.display import describe_delivery
 from flows.report.sentences import describe_gain, explain
 from tasks.view import Ending
-from tasks.words import describe_failure, describe_fitness, describe_mutation, describe_network, describe_score
+from tasks.words import (
+    describe_failure,
+    describe_fitness,
+    describe_mutation,
+    describe_network,
+    describe_score,
+    written_genes,
+)
 
 SHOWN_MEMBERS = 100
 """Rows of a leaderboard; the best of a larger population."""
@@ -96,7 +103,7 @@ def _row(rank: int, commit: Generation, index: int) -> dict[str, str]:
         "parent": offspring.parent or "founder",
         "mutation": describe_mutation(offspring.mutation),
         "steps": f"{offspring.lineage_steps + member.training.steps:,}",
-        **{name: f"{value:.4g}" for name, value in offspring.genome.hyperparameters.items()},
+        **written_genes(offspring.genome),
         "network": describe_network(offspring.genome),
     }
 

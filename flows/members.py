@@ -19,6 +19,7 @@ from flows.settings import BadInput, Failed
 from flows.summary import delivery
 from tasks import layout
 from tasks.recomputation import Recomputer
+from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import MissingError
 
@@ -44,15 +45,19 @@ class Chosen:
 
 
 def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
+    """Find a run in a store and load a member of it, as `load` does; BadInput when there is no such run."""
+    settings = read_settings({"store": store})
+    settings.export()
+    return load(open_ref(run_id), uid, device)
+
+
+def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
     """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
 
     A checkpoint that was released is computed again. `device` is where the agent is, by default where a run of these
-    settings would compute. BadInput when there is no such run, member or checkpoint.
+    settings would compute. BadInput when there is no such member or checkpoint.
     """
-    settings = read_settings({"store": store})
-    settings.export()
-    ref = open_ref(run_id)
-    run = ref.open()
+    run, run_id = ref.open(), ref.run_id
     why = "asked for"
     if uid is None:
         delivered = delivery(ref)

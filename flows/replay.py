@@ -14,7 +14,7 @@ from tasks.replay import replay_member
 from tasks.store import PATIENCE_S
 
 
-@flow(name="replay", flow_run_name="replay {uid} {kind}", persist_result=False)
+@flow(name="evolve-replay", flow_run_name="replay {uid} {kind}", persist_result=False)
 @fails_plainly
 def replay_winner(run_id: str, uid: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
     """Replay a member on `count` seeds; those that are stored are taken as they are."""

@@ -88,8 +88,13 @@ def begun_ref(run_id: str) -> RunRef:
     return replace(_begun[run_id], session=new_session())
 
 
-def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: float | None) -> None:
-    """Raise a run's budget or change its target; BadInput when that would not let it go on."""
+def extend_run(
+    settings: Settings, run_id: str, max_steps: int | None, target: float | None, *, dry_run: bool = False
+) -> None:
+    """Raise a run's budget or change its target; BadInput when that would not let it go on.
+
+    None leaves either as it is. With `dry_run` nothing is written.
+    """
     config = open_ref(run_id).config
     extension = Extension(
         max_steps=max_steps if max_steps is not None else config.training.max_steps,
@@ -102,15 +107,16 @@ def extend_run(settings: Settings, run_id: str, max_steps: int | None, target: f
             f"--extend: expected the new TOTAL of training steps, more than {config.training.max_steps:,}, got "
             f"{extension.max_steps:,}; `evolve status {run_id}` shows how many are spent"
         )
-    run = _open(settings, run_id)
-    run.store.probe()
     longer = open_run(settings, extended(config, extension), run_id)
     if finished(longer) is not None:
         raise BadInput(
             f"run {run_id} would still be finished: its target {extension.target} is reached, or its budget of "
             f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"
         )
-    run.extend(extension)
+    if not dry_run:
+        run = _open(settings, run_id)
+        run.store.probe()
+        run.extend(extension)
 
 
 def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> None:
@@ -166,7 +172,8 @@ def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[s
     if extended(current, wanted) != config or wanted.max_steps < current.training.max_steps:
         return []
     target = f" --target {wanted.target:g}" if wanted.target not in (None, current.training.target) else ""
-    return [f"a higher budget is all that differs: `evolve resume {run_id} --extend {wanted.max_steps}{target}`"]
+    command = f"`evolve resume {run_id} --extend {wanted.max_steps}{target}`"
+    return [f"a higher budget is all that differs: {command}, or the deployment resume with that budget"]
 
 
 def _open(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:

@@ -13,19 +13,25 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from flows.outages import prepare_client
 
 START_TIMEOUT_S = 180.0
 """The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
 
-RESTARTS = 10
-"""How often a server that dies is started again in one run."""
+RESTARTS, WINDOW_S = 10, 600.0
+"""How often a server that dies is started again within how many seconds."""
+
+ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+HOSTS = "EVOLVE_SERVER_HOSTS"
+"""Tell the server's process which pages are its own, and by which names it may be called (flows/door.py)."""
+
+ROOT = Path(__file__).parents[1]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -58,30 +64,29 @@ def prefect_api() -> Iterator[str]:
     if url := configured_api():
         yield url
         return
-    with serving("127.0.0.1", _free_port()) as url:
+    port, names = _free_port(), ("127.0.0.1", "localhost")
+    door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
+    with serving("127.0.0.1", port, door) as url:
         yield url
 
 
 @contextmanager
 def serving(
-    host: str,
-    port: int,
-    environment: Mapping[str, str] = MappingProxyType({}),
-    application: str = "prefect.server.api.server:create_app",
+    host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None] = lambda words: None
 ) -> Iterator[str]:
     """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
 
-    `environment` holds further settings of the server, `application` is what makes it. Yields the API's URL.
-    ServerFailed when it does not start.
+    `environment` holds its settings, ORIGINS and HOSTS among them. Yields the API's URL. `give_up` hears a server's
+    last words, from another thread, when it died too often. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     near = f"[{near}]" if ":" in near else near
     url = f"http://{near}:{port}/api"
     ending = threading.Event()
     with tempfile.TemporaryFile() as output:
-        start = partial(_start, application, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
+        start = partial(_start, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
         server = start()
-        keeper = threading.Thread(target=_keep_alive, args=(server, start, ending))
+        keeper = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
         os.environ["PREFECT_API_URL"] = url
         _refresh_settings()
         try:
@@ -96,17 +101,25 @@ def serving(
 
 
 def _keep_alive(
-    server: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]], ending: threading.Event
+    server: subprocess.Popen[bytes],
+    start: Callable[[], subprocess.Popen[bytes]],
+    ending: threading.Event,
+    give_up: Callable[[], None],
 ) -> None:
-    """Start a server again whenever it dies, until the run ends; then end it.
+    """Start a server again whenever it dies, unless it does so all the time, until the run ends; then end it.
 
     In one thread, because a server dies with the thread that started it (see _die_with).
     """
-    restarts = 0
+    starts: deque[float] = deque(maxlen=RESTARTS)
     while not ending.wait(0.5):
-        if server.poll() is not None and restarts < RESTARTS:
-            restarts += 1
-            server = start()
+        if server.poll() is None:
+            continue
+        if len(starts) == RESTARTS and time.monotonic() - starts[0] < WINDOW_S:
+            give_up()
+            break
+        starts.append(time.monotonic())
+        server = start()
+    ending.wait()
     _stop(server)
 
 
@@ -118,9 +131,7 @@ def _refresh_settings() -> None:
         refresh_global_settings_context()
 
 
-def _start(
-    application: str, host: str, port: int, environment: Mapping[str, str], output: int
-) -> subprocess.Popen[bytes]:
+def _start(host: str, port: int, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
     settings = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -128,9 +139,10 @@ def _start(
         "PREFECT_SERVER_API_PORT": str(port),
         **environment,
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--host", host, "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "uvicorn", "--factory", "flows.door:create_app"]  # ours: -P, --app-dir
+    options = ["--app-dir", str(ROOT), "--host", host, "--port", str(port)]
     return subprocess.Popen(
-        [*command, "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
+        [*command, *options, "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
         env=os.environ | settings,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -160,13 +172,17 @@ def _await_health(server: subprocess.Popen[bytes], url: str, output: tempfile._T
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
             return
         time.sleep(0.1)
-    output.seek(0)
-    tail = output.read().decode(errors="replace")[-2000:]
     state = f"ended with code {server.returncode}" if server.returncode is not None else "did not answer"
     raise ServerFailed(
         f"the embedded Prefect server {state} within {START_TIMEOUT_S:.0f} s. Start one yourself (prefect server "
-        f"start) and set PREFECT_API_URL, or free memory and try again. Its last words:\n{tail}"
+        f"start) and set PREFECT_API_URL, or free memory and try again. Its last words:\n{_tail(output)}"
     )
+
+
+def _tail(output: tempfile._TemporaryFileWrapper) -> str:  # type: ignore[type-arg]
+    """Read a server's last words."""
+    size = os.fstat(output.fileno()).st_size
+    return os.pread(output.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import torch
+from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
@@ -153,12 +154,16 @@ class Settings(BaseSettings):
                 raise BadInput(f"--track: {error}") from None
 
     def check_reach(self, prefect_api: str | None) -> None:
-        """Refuse an engine that cannot be had, and what workers on other machines could not reach.
+        """Refuse an engine or device that cannot be had, and what workers on other machines could not reach.
 
         BadInput says what to set instead.
         """
         if _CLASS.match(self.engine):
             self.cluster_class()
+        if self.device == "cuda" and self.engine == "local" and not torch.cuda.is_available():
+            raise BadInput(
+                "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
+            )
         if urlsplit(self.engine).scheme == "tls":
             _require_certificates(self.engine)
         if self._on_this_machine:
@@ -231,7 +236,7 @@ class Settings(BaseSettings):
 
     def slots(self, members: int) -> tuple[Slot, ...]:
         """Choose the slots on this machine that serve a population, as many as there may be at most."""
-        return place(self.scale[1] if self.scale else None, members, len(os.sched_getaffinity(0)), self.gpus)
+        return place(self.scale[1] if self.scale else None, members, CPU_COUNT, self.gpus)
 
     def limits(self, members: int) -> Limits:
         """Choose what one phase of a member may take; workers of a cluster elsewhere have no share to guess."""

@@ -145,10 +145,11 @@ class Views:
 
     def close(self, summary: RunSummary) -> str | None:
         """Tell all views how the run ended, and wait for them; return what they lack, None when that is nothing."""
-        for keeper in (*self._keepers, *self._page):
-            keeper.end(summary.ending)
-        for keeper in (*self._keepers, *self._page):
-            keeper.wait()
+        for keepers in (self._keepers, self._page):  # the page links to the others
+            for keeper in keepers:
+                keeper.end(summary.ending)
+            for keeper in keepers:
+                keeper.wait()
         return "; ".join(keeper.behind for keeper in self._keepers if keeper.behind) or None
 
 

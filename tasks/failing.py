@@ -1,5 +1,6 @@
 """How a flow or task run fails: its state is one clear sentence, and the traceback stands in its log."""
 
+import logging
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -8,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from distributed.scheduler import KilledWorker
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_logger
 from pydantic import ValidationError
 
 from tasks.run_log import ROOMS, forward_warnings, run_logger
@@ -15,6 +17,21 @@ from tasks.secrecy import concealed
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+WRITTEN = "evolve_written_down"
+"""Marks an exception that stands in the log already, with its credentials concealed."""
+
+
+class _NotAgain(logging.Filter):
+    """Keeps Prefect's engine from logging again what is written down already: as it is, credentials and all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything else pass."""
+        return not (record.exc_info and getattr(record.exc_info[1], WRITTEN, False))
+
+
+_NOT_AGAIN = _NotAgain()
 
 
 class _Failed(State[Any]):
@@ -34,6 +51,8 @@ def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         forward_warnings()
+        for name in ("flow_runs", "engine"):
+            get_logger(name).addFilter(_NOT_AGAIN)
         try:
             return body(*args, **kwargs)
         except Exception as error:
@@ -60,12 +79,18 @@ def sentence(error: BaseException) -> str:
     return concealed(f"{type(error).__name__}{said} (unexpected; the log of this run has the traceback)")
 
 
-def _failed(error: Exception) -> State[Any]:
-    """Write the traceback down, below the sentence; Prefect raises the error itself to who asks for the result."""
+def written_down(error: Exception) -> str:
+    """Say what went wrong in a sentence, and write it into the log of the current run with the traceback below."""
     said = sentence(error)
     if (logger := run_logger()) is not None:
         logger.error("%s\n\n%s", said, concealed("".join(traceback.format_exception(error))))
-    return _Failed(type=StateType.FAILED, message=said, data=error)
+        setattr(error, WRITTEN, True)
+    return said
+
+
+def _failed(error: Exception) -> State[Any]:
+    """Fail with a sentence; Prefect raises the error itself to who asks for the result."""
+    return _Failed(type=StateType.FAILED, message=written_down(error), data=error)
 
 
 def _is_body_of_this_run(run: Callable[..., Any]) -> bool:

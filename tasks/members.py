@@ -26,8 +26,11 @@ from tasks.run_store import RunStore
 from tasks.watchdog import watched
 from tasks.words import describe_evaluation, describe_returns, describe_training
 
-PROGRESS_TOPIC = "evolve-progress"
-"""Dask event topic on which workers say how far members are."""
+
+def progress_topic(session: str) -> str:
+    """Name the Dask event topic on which the workers of one attempt at a generation say how far members are."""
+    return f"evolve-progress-{session}"
+
 
 ADOPTED = "done before: its record is in the store"
 
@@ -75,7 +78,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     with watched(run.limits, run.session, offspring.uid):
         spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
-        blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(offspring))
+        blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(run, offspring))
         if blob is not None and record.blob is not None:
             created = store.put_blob(blob)
             recent.checkpoints.put(record.blob.sha256, blob)
@@ -140,20 +143,20 @@ def _checkpoint(store: RunStore, reference: BlobRef) -> bytes:
     return store.blob(reference) if content is None else content
 
 
-def _progress(offspring: Offspring) -> Callable[[Update], None]:
+def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:
     """Say on Dask's event bus how many steps a member has made; silent outside a Dask worker."""
     try:
         worker = get_worker()
     except ValueError:
         return lambda update: None
-    made = 0
+    made, topic = 0, progress_topic(run.session)
 
     def say(update: Update) -> None:
         nonlocal made
         made += update.steps
-        worker.log_event(PROGRESS_TOPIC, {"uid": offspring.uid, "steps": made})
+        worker.log_event(topic, {"uid": offspring.uid, "steps": made})
 
-    worker.log_event(PROGRESS_TOPIC, {"uid": offspring.uid, "steps": made})
+    worker.log_event(topic, {"uid": offspring.uid, "steps": made})
     return say
 
 

@@ -176,7 +176,12 @@ def open_storage(study_url: str) -> BaseStorage:
 
 def study_number(study_url: str, name: str) -> int:
     """Find the number by which optuna-dashboard knows a study; KeyError when there is none of this name."""
-    return open_storage(study_url).get_study_id_from_name(name)
+    storage = open_storage(study_url)
+    try:
+        return storage.get_study_id_from_name(name)
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
 
 
 def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistribution]:

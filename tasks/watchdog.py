@@ -5,6 +5,7 @@ scheduler tries the member again with the same seed.
 """
 
 import faulthandler
+import logging
 import os
 import threading
 import time
@@ -19,6 +20,8 @@ from dask.typing import Key
 from distributed import Worker, get_worker
 
 from tasks.dask_profiler import stop_profiler
+
+logger = logging.getLogger(__name__)
 
 Reason = Literal["deadline", "memory"]
 
@@ -66,8 +69,13 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
         faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
+    except MemoryError:
         _end(worker, session, uid, "memory")
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
+        logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
+        time.sleep(FAREWELL_S)
+        os._exit(1)
     finally:
         faulthandler.cancel_dump_traceback_later()
         stop.set()

@@ -37,7 +37,12 @@ def describe_interval(interval: tuple[float, float], mean: float) -> str:
 
 def describe_genes(genome: Genome) -> str:
     """Name the hyperparameters that evolve, with their values."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in genome.hyperparameters.items())
+    return ", ".join(f"{name} {value}" for name, value in written_genes(genome).items())
+
+
+def written_genes(genome: Genome) -> dict[str, str]:
+    """Write the hyperparameters that evolve: whole numbers whole, others with four digits."""
+    return {name: _short(value) for name, value in genome.hyperparameters.items()}
 
 
 def describe_network(genome: Genome) -> str:

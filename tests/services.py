@@ -155,8 +155,11 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 
 @contextmanager
-def postgres_server(directory: Path) -> Iterator[str]:
-    """Run PostgreSQL in a directory until the body ends; yields the URL of its empty database."""
+def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
+    """Run PostgreSQL in a directory until the body ends; yields the URL of its empty database.
+
+    With `passwords` everybody needs one there; the superuser `evolve` gets in by the socket in the directory.
+    """
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     if not binaries and on_path is None:
@@ -169,7 +172,8 @@ def postgres_server(directory: Path) -> Iterator[str]:
         for parent in directory.parents:  # its temporary directory is closed to others
             if parent.stat().st_uid == 0 and parent != Path(parent.anchor):
                 parent.chmod(parent.stat().st_mode | 0o011)
-    create = [home / "initdb", "-D", data, "-A", "trust", "-U", "evolve", "--no-sync", "-E", "UTF8"]
+    create = [home / "initdb", "-D", data, "-U", "evolve", "--no-sync", "-E", "UTF8", "--auth-local=trust"]
+    create.append(f"--auth-host={'scram-sha-256' if passwords else 'trust'}")
     subprocess.run(create, user=owner, check=True, capture_output=True, cwd=directory)
     port = free_port()
     serve = [home / "postgres", "-D", data, "-p", str(port), "-k", str(directory), "-h", "127.0.0.1", "-F"]

@@ -90,7 +90,15 @@ def _import(field: str, name: str) -> None:
         raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
 
 
+_IMPORTERS = ("GymV21Environment-v0", "GymV26Environment-v0")
+"""Gymnasium's own ids that make another environment, imported by the name in their keyword arguments."""
+
+
 def _require_registered(env_id: str) -> None:
+    if env_id in _IMPORTERS:
+        raise ConfigError(
+            [f"env.id {env_id!r}: makes environments of old versions by their names; register them instead"]
+        )
     try:
         gym.spec(env_id)
     except gym.error.DeprecatedEnv as error:

@@ -66,6 +66,6 @@ def _play(settings: Settings, run_id: str, winner: str, kind: ReplayKind, count:
         from flows.engine import open_engine
         from flows.replay import replay_winner
 
-        with open_engine(settings, count, lambda uid, steps: None) as runner:
+        with open_engine(settings, count) as runner:
             found: Sequence[Replay] = replay_winner.with_options(task_runner=runner)(run_id, winner, kind, count)
     return found

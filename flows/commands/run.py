@@ -40,7 +40,6 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     settings.check_trackers()
-    _check_device(settings)
     inspect_environment(config, settings.packages)  # refuses before anything is written
     settings.export()
     exists = run_id is not None and check_run(settings, config, run_id)
@@ -57,7 +56,6 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
     settings.check_reach(configured_api())
     settings.check_trackers()
     settings.export()
-    _check_device(settings)
     if change.from_generation is not None:
         new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
         fork_run(settings, run_id, change.from_generation, new_id)
@@ -110,15 +108,6 @@ def read_settings(operational: Operational) -> Settings:
         flag, reason = str(first["loc"][0]).replace("_", "-"), first["msg"].removeprefix("Value error, ")
         given = "" if "got" in reason else f", got {first['input']!r}"
         raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{given}") from None
-
-
-def _check_device(settings: Settings) -> None:
-    import torch
-
-    if settings.device == "cuda" and settings.engine == "local" and not torch.cuda.is_available():
-        raise BadInput(
-            "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
-        )
 
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:

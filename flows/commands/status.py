@@ -10,7 +10,7 @@ from flows.output import emit
 from flows.runs import open_ref, run_ids
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
-from tasks.words import describe_fitness, describe_mutation
+from tasks.words import describe_fitness, describe_genes, describe_mutation
 
 
 def show(run_id: str | None, store: str | None, *, json: bool) -> int:
@@ -87,7 +87,7 @@ def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
 def _table(head: Generation) -> Table:
     table = Table("member", "parent", "mutation", "fitness", "hyperparameters", "steps", "result")
     for member in head.members:
-        genes = ", ".join(f"{name} {value:.4g}" for name, value in member.offspring.genome.hyperparameters.items())
+        genes = describe_genes(member.offspring.genome)
         result = f"failed: {member.failure.reason} at step {member.failure.step}" if member.failure else "finished"
         table.add_row(
             member.uid,

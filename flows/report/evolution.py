@@ -12,7 +12,7 @@ from evo_core.records import Member
 from flows.report.style import BLUE, GREY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
 from flows.report.view import RunView
 from tasks.study import parameters
-from tasks.words import describe_mutation
+from tasks.words import describe_mutation, written_genes
 
 Point = tuple[float, float]
 LINEAR_RATIO = 20
@@ -165,7 +165,7 @@ def _hover(lineage: Lineage, member: Member) -> str:
         f"<b>{member.uid}</b> from {offspring.parent or 'nobody'}",
         describe_mutation(offspring.mutation),
         f"fitness {member.fitness:.4g}{f' ({gain.value:+.4g})' if gain else ''}",
-        *(f"{name} {value:.4g}" for name, value in offspring.genome.hyperparameters.items()),
+        *(f"{name} {value}" for name, value in written_genes(offspring.genome).items()),
     ]
     return "<br>".join(lines)
 

@@ -29,12 +29,20 @@ from tests.flows.conftest import EVOLVE, ROOT, descendants
 from tests.services import BUCKET, free_port, postgres_server, prefect_server, s3_server, wait_for
 
 CANARY = "c4narysecret"
-SECRETS = {
-    name: f"{CANARY}{name}" for name in ("auth", "serverdb", "studydb", "superuser", "adminkey", "workerkey", "gckey")
-}
+SECRETS = {name: f"{CANARY}{name}" for name in ("auth", "serverdb", "studydb", "workerkey", "gckey")}
 AUTH = f"operator:{SECRETS['auth']}"
 NEEDLES = tuple(needle.encode() for needle in (CANARY, *(base64.b64encode(text.encode()).decode() for text in (AUTH,))))
 CONFIG = make_config(**{"training.max_steps": 768}).model_dump(mode="json")
+
+
+LEAKY = """
+import os
+import gymnasium
+class Env(gymnasium.Env):
+    def __init__(self):
+        raise RuntimeError("login failed: " + os.environ["AWS_SECRET_ACCESS_KEY"])
+gymnasium.register("Leaky-v0", Env)
+"""
 
 
 @dataclass
@@ -63,9 +71,10 @@ class Team:
 def databases(directory: Path):
     """PostgreSQL with its two databases; yields how its superuser reaches it."""
     directory.mkdir()
-    with postgres_server(directory) as url:
-        host, port = re.fullmatch(r".*@([\d.]+):(\d+)/.*", url).groups()
-        superuser = {**os.environ, "PGHOST": host, "PGPORT": port, "POSTGRES_USER": "evolve", "PGUSER": "evolve"}
+    with postgres_server(directory, passwords=True) as url:
+        port = re.fullmatch(r".*:(\d+)/.*", url)[1]
+        socket = str(directory)
+        superuser = {**os.environ, "PGHOST": socket, "PGPORT": port, "POSTGRES_USER": "evolve", "PGUSER": "evolve"}
         passwords = {"PREFECT_DATABASE_PASSWORD": SECRETS["serverdb"], "OPTUNA_DATABASE_PASSWORD": SECRETS["studydb"]}
         subprocess.run([CONTAINERS / "databases.sh"], check=True, env=superuser | passwords, capture_output=True)
         yield superuser
@@ -94,7 +103,7 @@ def team(directory: Path):
         port = free_port()
         settings = server_settings(AUTH, "https://prefect.localhost") | {
             "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
-            "PREFECT_SERVER_DATABASE_HOST": pg["PGHOST"],
+            "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
             "PREFECT_SERVER_DATABASE_PORT": pg["PGPORT"],
             "PREFECT_SERVER_DATABASE_NAME": "prefect",
             "PREFECT_SERVER_DATABASE_USER": "prefect",
@@ -103,6 +112,7 @@ def team(directory: Path):
         }
         stack.enter_context(prefect_server(directory / "server", port, **settings))
         (directory / "canary_mod.py").write_text(MODULE)
+        (directory / "leaky.py").write_text(LEAKY)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))}
         environment = {
             **clean,
@@ -110,8 +120,9 @@ def team(directory: Path):
             "AWS_ACCESS_KEY_ID": "worker",
             "AWS_SECRET_ACCESS_KEY": SECRETS["workerkey"],
             "EVOLVE_STORE": f"s3://{BUCKET}/runs",
-            "EVOLVE_STUDY": f"postgresql+psycopg2://optuna:{SECRETS['studydb']}@{pg['PGHOST']}:{pg['PGPORT']}/optuna",
+            "EVOLVE_STUDY": f"postgresql+psycopg2://optuna:{SECRETS['studydb']}@127.0.0.1:{pg['PGPORT']}/optuna",
             "EVOLVE_WORKERS": "2",
+            "EVOLVE_ENV_PACKAGES": "leaky",
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_API_AUTH_STRING": AUTH,
             "PREFECT_HOME": str(directory / "client"),
@@ -235,11 +246,18 @@ def test_secrets_stay_secret_and_modules_stay_asleep(tmp_path):
                 assert refused["state_type"] == "FAILED"
                 assert refused["state"]["message"].startswith("env.id"), refused["state"]
                 assert "EVOLVE_ENV_PACKAGES=canary_mod" in refused["state"]["message"]
+            leaked = finish(api, environment="leaky:Leaky-v0")
+            assert leaked["state_type"] == "FAILED"
+            assert "login failed: ***" in leaked["state"]["message"], leaked["state"]
+            service.said["process list"] = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
+            assert b"worker" in service.said["process list"]
         assert not (tmp_path / "mark").exists()
 
         file = tmp_path / "config.json"
         file.write_text(json.dumps(CONFIG))
         run = ("run", "--config", str(file), "--run-id")
+        mistyped = service.environment["EVOLVE_STUDY"].replace(SECRETS["studydb"], f"{CANARY}mistyped")
+        assert "password authentication failed" in service.evolve(*run, "mistyped", expect=3, EVOLVE_STUDY=mistyped)
         elsewhere = service.environment["EVOLVE_STUDY"].removesuffix("optuna") + "prefect"
         assert "permission denied" in service.evolve(*run, "behind", expect=3, EVOLVE_STUDY=elsewhere)
         broken = service.environment["EVOLVE_STUDY"].replace("postgresql+psycopg2", "postgresql+nothing")
@@ -248,7 +266,7 @@ def test_secrets_stay_secret_and_modules_stay_asleep(tmp_path):
         assert "access denied" in service.evolve("status", expect=2, AWS_SECRET_ACCESS_KEY=wrong)
 
         found = dict(everything(service))
-    assert len([name for name in found if name.endswith("COMMIT.json")]) == 4
+    assert len([name for name in found if name.endswith("COMMIT.json")]) == 6
     assert any("flow_runs" in name for name in found) and b"CartPole" in b"".join(found.values())
     leaks = {
         name: content[max(0, at - 150) : at + 100]

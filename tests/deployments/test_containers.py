@@ -66,7 +66,7 @@ def test_every_variable_is_in_the_example_and_no_secret_has_a_default():
     empty = {name for name, value in EXAMPLE.items() if not value}
     assert empty == {name for name in used if re.search("PASSWORD|KEY|AUTH_STRING", name)}
     required = set(re.findall(r"\$\{([A-Z_]+):\?", TEXT))  # compose stops when one of these is empty
-    assert used - required == {"BIND", "PORT"}
+    assert used - required == {"BIND", "PORT", "RUNS"}
 
 
 def test_files_that_are_mounted_exist():
@@ -113,26 +113,29 @@ def test_settings_of_the_prefect_server_are_known_to_it(tmp_path):
 
 
 def test_each_database_is_its_owners_alone(tmp_path):
-    with postgres_server(tmp_path) as url:
+    with postgres_server(tmp_path, passwords=True) as url:
         address = re.fullmatch(r".*@([\d.]+):(\d+)/.*", url)
         environment = {
             **os.environ,
-            "PGHOST": address[1],
+            "PGHOST": str(tmp_path),  # its socket, as in the container
             "PGPORT": address[2],
             "POSTGRES_USER": "evolve",
             "PREFECT_DATABASE_PASSWORD": 'it\'s; a "secret"',
             "OPTUNA_DATABASE_PASSWORD": "another",
         }
+        passwords = {role: environment[f"{role.upper()}_DATABASE_PASSWORD"] for role in ("prefect", "optuna")}
         subprocess.run([CONTAINERS / "databases.sh"], check=True, env=environment, capture_output=True)
 
-        def enter(role, database, statement):
+        def enter(role, database, statement, password=None):
+            from_elsewhere = {**environment, "PGHOST": address[1], "PGPASSWORD": password or passwords[role]}
             command = ["psql", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database, "-c", statement]
-            return subprocess.run(command, env=environment, capture_output=True, text=True)
+            return subprocess.run(command, env=from_elsewhere, capture_output=True, text=True)
 
         for role, other in (("prefect", "optuna"), ("optuna", "prefect")):
             made = enter(role, role, "CREATE TABLE t (x int); CREATE EXTENSION pg_trgm")  # Prefect's migrations do
             assert made.returncode == 0, made.stderr
             assert "permission denied for database" in enter(role, other, "SELECT 1").stderr
+            assert "password authentication failed" in enter(role, role, "SELECT 1", passwords[other]).stderr
 
 
 def test_what_the_readme_links_to_exists():

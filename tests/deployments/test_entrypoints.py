@@ -17,13 +17,15 @@ from tests.conftest import make_config
 from tests.flows.conftest import make_runs
 
 ALL = """
-import json
+import json, os
 from deployments.entrypoints import evaluate, gc
 ends = [
     gc(dry_run=True, return_state=True),
     evaluate(episodes=2, return_state=True),
     evaluate("z", "g0099/m00", return_state=True),
 ]
+os.environ["EVOLVE_MEMBER_DEADLINE"] = "2"
+ends.append(evaluate("z", episodes=100_000, return_state=True))
 print(json.dumps([(end.type.value, end.message) for end in ends]))
 """
 
@@ -32,17 +34,19 @@ print(json.dumps([(end.type.value, end.message) for end in ends]))
 def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(cli, tmp_path):
     store = make_runs(tmp_path / "runs", {name: make_config(**{"training.max_steps": 768}) for name in ("a", "m", "z")})
     (store / "m" / "run.json").write_text("{")
-    environment = {**os.environ, **cli.environment, "EVOLVE_STORE": str(store)}
+    environment = {**os.environ, **cli.environment, "EVOLVE_STORE": str(store), "EVOLVE_WORKERS": "2"}
     command = [sys.executable, "-c", ALL]
     ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    collected, evaluated, unknown = json.loads(ran.stdout.splitlines()[-1])
+    collected, evaluated, unknown, endless = json.loads(ran.stdout.splitlines()[-1])
     for state, message in (collected, evaluated):
         assert state == "FAILED"
-        assert message.startswith("1 of 3 runs failed: m: ")
+        assert message.startswith("1 of 3 runs failed: m: Sealed[RunFile]: Invalid JSON")
+    assert "Traceback" in ran.stderr
     assert "z: 0 checkpoints would be released" in ran.stderr
     assert "z: g000" in ran.stderr and "mean return" in ran.stderr
     assert unknown[0] == "FAILED"
-    assert "g0099/m00" in unknown[1]
+    assert unknown[1].startswith("Member g0099/m00: expected a name such as g0003/m05")
+    assert endless == ["FAILED", "its episodes took longer than EVOLVE_MEMBER_DEADLINE allows"]
 
 
 def test_flow_runs_that_are_made_together_make_runs_of_their_own(prefect_url):

@@ -109,6 +109,10 @@ def test_what_does_not_fit_together_is_said_in_one_line():
     assert "expected sections" in refused(yaml="hello")
     assert "has aliases" in refused(yaml="a: &a [*a]")
     assert "too deep" in refused(yaml="[" * 3000)
+    assert refused(yaml="env: {kwargs: {x: 2001-99-99}}").startswith("yaml: not YAML: month must be in 1..12")
+    assert (
+        refused(yaml="seed: 1\nenv: {id: A-v0}\nseed: 2") == "yaml: not YAML: 'seed' is given twice (line 3, column 1)"
+    )
     assert "at least env.num_envs" in refused(learn_step=2, batch_size=1)
     assert "unknown key" in refused(yaml="env: {id: CartPole-v1}\ntraining: {max_stps: 5}")
     assert "ent_coef begins at 0" in refused(evolving=["ent_coef"], advanced=Advanced(algorithm={"ent_coef": 0.0}))
@@ -142,6 +146,13 @@ def test_messages_name_the_fields_of_the_form():
     def resume():
         raise BadInput("--run-id one: there is such a run already")
 
+    @in_words_of_the_form
+    def evolve():
+        raise ConfigError(["use another --run-id, not --run-identity: `evolve resume a --extend 5`, or more: --extend"])
+
+    said = "use another Name of the run, not --run-identity: `evolve resume a --extend 5`, or more: Budget in steps"
+    with pytest.raises(BadInput, match=f"^{said}$"):
+        evolve()
     with pytest.raises(BadInput, match=r"^Budget in steps: expected more, From generation: expected 0 to 3$"):
         body()
     with pytest.raises(BadInput, match=r"^Name of the branch one: there is such a run already$"):

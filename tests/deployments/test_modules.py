@@ -5,7 +5,9 @@ import sys
 
 import gymnasium
 import pytest
+from prefect.utilities.callables import parameter_schema
 
+from deployments import entrypoints
 from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError, parse_config
 from flows.cli import BAD_INPUT, _main
@@ -21,6 +23,7 @@ class Wrapper(gymnasium.Wrapper): pass
 gymnasium.register("Canary-v0", Env)
 """
 CONFIG = make_config().model_dump(mode="json")
+FLOWS = ("evolve", "resume", "evaluate", "gc")
 
 
 def strings(value, path=()):
@@ -89,6 +92,23 @@ def test_wrappers_import_nothing_either(mark, wrappers, advice):
     assert not mark.exists() and "canary_mod" not in sys.modules
 
 
+FORMS = {name: (getattr(entrypoints, name), parameter_schema(getattr(entrypoints, name))) for name in FLOWS}
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, (_, schema) in FORMS.items() for field in schema.properties]
+)
+def test_no_parameter_of_a_form_imports_a_module(mark, name, field, monkeypatch, prefect_url):
+    monkeypatch.setenv("EVOLVE_STORE", str(mark.parent / "runs"))
+    monkeypatch.setattr(entrypoints, "guard", lambda: None)  # a guardian would wait for the end of this process
+    flow, schema = FORMS[name]
+    filled = dict.fromkeys(schema.required or (), "some-run")
+    for value in ("canary_mod:Canary-v0", ["canary_mod:Canary-v0"], {"env": {"wrappers": ["canary_mod:Wrapper"]}}):
+        ended = flow(**filled | {field: value}, return_state=True)
+        assert ended.is_failed() and "COMMIT" not in str(ended.message)
+        assert not mark.exists() and "canary_mod" not in sys.modules
+
+
 @pytest.mark.parametrize("argument", ["render_mode", "entry_point", "env_id", "id", "canary_mod:Env", "spec"])
 def test_keyword_arguments_are_values_not_names(mark, argument):
     with pytest.raises(ConfigError):
@@ -100,7 +120,7 @@ def test_keyword_arguments_are_values_not_names(mark, argument):
 def test_environments_that_would_import_another_by_name_are_refused(mark, name):
     config = put(("env", "id"), name)
     config["env"]["kwargs"] = {"env_id": "canary_mod:Canary-v0"}
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="makes environments of old versions by their names"):
         begin(config)
     assert not mark.exists() and "canary_mod" not in sys.modules
 

@@ -11,8 +11,9 @@ from starlette.responses import PlainTextResponse
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from deployments.profile import CLIENT_AUTH, SERVER_AUTH, OwnPagesOnly, find_door, is_loopback
+from deployments.profile import CLIENT_AUTH, SERVER_AUTH, find_door, is_loopback
 from deployments.service import serve
+from flows.door import OwnPagesOnly
 from flows.settings import BadInput, Settings
 from tests.services import free_port, wait_for
 

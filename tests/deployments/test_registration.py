@@ -10,7 +10,7 @@ from deployments.offers import offer
 from deployments.registration import SILENCE_S, register
 from tests.services import free_port
 
-DEPLOYMENTS = {"evolve/evolve", "resume/resume", "evaluate/evaluate", "gc/gc"}
+DEPLOYMENTS = {"evolve/evolve", "evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc"}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def registered(api):
 
 
 def test_everything_is_registered_without_a_path_of_this_machine(registered, api):
-    assert set(registered) == {name.partition("/")[0] for name in DEPLOYMENTS}
+    assert set(registered) == {name.partition("/")[2] for name in DEPLOYMENTS}
     for deployment in registered.values():
         assert deployment["work_pool_name"] == "evolve"
         assert not deployment["path"]
@@ -60,7 +60,7 @@ def test_runs_that_fall_silent_or_never_begin_crash_within_ten_minutes(registere
     assert never_began["trigger"]["within"] < 600
     assert "prefect.tag.evolve" in str(never_began["trigger"]["match_related"])
     flows = automation["trigger"]["match_related"]["prefect.resource.name"]
-    assert {"evolve", "generation"} <= set(flows)  # those of others are not ours to end
+    assert "evolve-generation" in flows and {flow.partition("-")[0] for flow in flows} == {"evolve"}  # nobody else's
     heartbeat = int(registered["evolve"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
     assert heartbeat + automation["trigger"]["within"] < 600
     assert automation["trigger"]["within"] == SILENCE_S > 2 * heartbeat
@@ -94,7 +94,7 @@ def test_told_again_nothing_is_there_twice_and_what_people_changed_stays(registe
     api.patch(f"deployments/{evolve['id']}/schedules/{schedule}", json={"active": True}).raise_for_status()
     own = {"schedule": {"cron": "5 5 * * *"}, "active": False, "parameters": {"seed": 9}}
     api.post(f"deployments/{evolve['id']}/schedules", json=[own]).raise_for_status()
-    register(["third-run"])
+    register(["first-run", "third-run"])
     again = deployments(api)
     assert {name: one["id"] for name, one in again.items()} == {name: one["id"] for name, one in registered.items()}
     found = sorted((one["schedule"]["cron"], one["active"]) for one in again["evolve"]["schedules"])
@@ -115,6 +115,11 @@ def test_the_command_registers_everything_and_the_slots_of_gpus(cli, api):
     assert api.get("v2/concurrency_limits/tag:gpu-of-the-attic").json()["limit"] == 2
     assert api.get("v2/concurrency_limits/tag:gpu").json()["limit"] == 3
     assert "expected at least 1" in cli("deploy", "--gpu-slots", "0", expect=2).stderr
+    cli.json("deploy", "--limit", "2")
+    assert api.get("work_pools/evolve").json()["concurrency_limit"] == 2
+    cli.json("deploy")
+    assert api.get("work_pools/evolve").json()["concurrency_limit"] == 2
+    assert "--limit: expected at least 1" in cli("deploy", "--limit", "0", expect=2).stderr
     for address, advice in {
         f"http://127.0.0.1:{free_port()}/api": "no Prefect server answers there",
         "localhost:4200": "expected an address such as http",

@@ -1,21 +1,35 @@
 """A real worker under a real server: runs that are started, killed, cancelled and taken up again as people do it."""
 
+import logging
 import os
 import signal
 import subprocess
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from deployments.guardian import SECOND_WORD_S
 from tests.deployments.working import FORM, chain, pool_worker, seconds_until, undisturbed
-from tests.flows.conftest import alive, descendants, kill_all
+from tests.flows.conftest import ROOT, alive, descendants, kill_all
 from tests.services import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
 
 ADVANCED = {"algorithm": {"update_epochs": 4}, "evaluation": {"episodes": 2, "confirm_episodes": 4}}
 QUICK = {**FORM, "advanced": ADVANCED}
+
+
+FRAGILE = """
+import pathlib
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+class Fragile(CartPoleEnv):
+    def step(self, action):
+        if pathlib.Path({!r}).exists():
+            raise RuntimeError("the simulator is down")
+        return super().step(action)
+gymnasium.register("Fragile-v0", Fragile, max_episode_steps=500)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +39,11 @@ def oracle():
 
 @pytest.fixture(scope="module")
 def worker(ui, prefect_url, prefect_home, tmp_path_factory):
-    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    with pool_worker(tmp_path_factory.mktemp("worker"), environment) as worker:
+    directory = tmp_path_factory.mktemp("worker")
+    (directory / "fragile.py").write_text(FRAGILE.format(str(directory / "broken")))
+    modules = {"EVOLVE_ENV_PACKAGES": "fragile", "PYTHONPATH": f"{ROOT}:{directory}"}
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home), **modules}
+    with pool_worker(directory, environment) as worker:
         yield worker
 
 
@@ -38,7 +55,7 @@ def dead_machine(ui, prefect_url, prefect_home, tmp_path_factory):
         flow_run, _ = begun(worker, ui, "cut-off")
         guardian = subprocess.run(["pgrep", "-f", f"deployments.guardian {flow_run}"], capture_output=True, text=True)
         kill_all((worker.process.pid, int(guardian.stdout), *descendants(worker.process.pid)))
-    return flow_run, time.monotonic()
+    return flow_run, datetime.now(UTC)
 
 
 def begun(worker, ui, run_id, **form):
@@ -82,13 +99,27 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     assert chain(worker.store, "killed") == oracle
 
 
+def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_mended(ui, worker):
+    broken = worker.store.parent / "broken"
+    broken.touch()
+    form = {**QUICK, "environment": "fragile:Fragile-v0", "run_id": "failed"}
+    flow_run = ui.submit("evolve", form)
+    failed = ui.wait(flow_run)
+    assert failed["type"] == "FAILED"
+    assert failed["message"].startswith("generation 1: 0 of 3 members finished")
+    broken.unlink()
+    ui.retry(flow_run)
+    assert ui.wait(flow_run, "COMPLETED", "CRASHED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    assert len(chain(worker.store, "failed")) == 4
+
+
 def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, worker, oracle):
     flow_run, process = begun(worker, ui, "cancelled")
     family = {process, *descendants(process)}
     ui.set_state(flow_run, "CANCELLING", "Cancelling")
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
     assert ui.wait(flow_run)["type"] == "CANCELLED"
-    form = ui.answer("GET", "deployments/name/resume/resume").json()["parameter_openapi_schema"]
+    form = ui.answer("GET", "deployments/name/evolve-resume/resume").json()["parameter_openapi_schema"]
     listed, _ = form["properties"]["run_id"]["anyOf"]
     assert "cancelled" in listed["enum"]
     resumed = ui.submit("resume", {"run_id": "cancelled"})
@@ -98,7 +129,10 @@ def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, wor
 
 def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
     first, _ = begun(worker, ui, "shared")
+    other = ui.submit("evolve", {**QUICK, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
+    assert "exists in " in (said := ui.wait(other)["message"]) and "seed: 1 in the store, 2 given" in said
+    assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
     ui.wait(second, "RUNNING")
     assert ui.wait(first)["type"] == "COMPLETED"
     assert ui.wait(second)["type"] == "COMPLETED"
@@ -111,6 +145,20 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
     flow_run = ui.submit("evolve", {**QUICK, "batch_size": 4096})
     message = ui.wait(flow_run)["message"]
     assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
+    logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
+    (error,) = ui.answer("POST", "logs/filter", json={"logs": logs}).json()
+    assert error["message"].startswith(f"{message}\n\nTraceback")
+    states = ui.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()
+    began, ended = (
+        next(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == kind)
+        for kind in ("RUNNING", "FAILED")
+    )
+    assert (ended - began).total_seconds() < 3  # one second, and a busy machine
+
+
+def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
+    flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: 2001-99-99}}"})
+    assert ui.wait(flow_run)["message"].startswith("yaml: not YAML: month must be in 1..12")
 
 
 def test_evaluation_and_collection_of_all_runs(ui, worker):
@@ -129,7 +177,8 @@ def test_evaluation_and_collection_of_all_runs(ui, worker):
 
 def test_a_run_whose_machine_died_is_crashed_within_ten_minutes(ui, dead_machine):
     flow_run, died = dead_machine
-    state = ui.wait(flow_run, timeout_s=600 - (time.monotonic() - died))
+    state = ui.wait(flow_run, timeout_s=max(1, 600 - (datetime.now(UTC) - died).total_seconds()))
+    assert datetime.fromisoformat(state["timestamp"]) - died < timedelta(minutes=10)
     assert state["type"] == "CRASHED"
     assert "No sign of life" in state["message"]
     assert "Retry goes on with it" in state["message"]

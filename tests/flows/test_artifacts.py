@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 
 from evo_core.config import RunConfig
+from evo_core.genome import Genome
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Generation
 from flows.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Place, describe_leaderboard, leaderboard, summary
@@ -26,6 +27,7 @@ from tasks.generation import record_view
 from tasks.run_store import RUN_ID
 from tasks.secrecy import concealed
 from tasks.view import Ending
+from tasks.words import written_genes
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
@@ -315,6 +317,11 @@ def test_every_run_id_has_a_key_of_its_own_that_prefect_takes(ids):
     keys = {artifact_key("summary", run_id) for run_id in ids}
     assert len(keys) == len(ids)
     assert all(re.fullmatch(r"[a-z0-9-]+", key) for key in keys)
+
+
+def test_whole_numbers_are_written_whole():
+    genome = Genome.model_construct(hyperparameters={"learn_step": 131_072, "lr": 0.000123456})
+    assert written_genes(genome) == {"learn_step": "131072", "lr": "0.0001235"}
 
 
 def test_keys_of_plain_ids_are_the_ids_themselves():

@@ -12,15 +12,17 @@ from itertools import pairwise
 
 import dask
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler, SpecCluster
 from distributed.comm import connect
+from distributed.deploy.spec import ProcessInterface
 from prefect.client.orchestration import get_client
 
 from evo_core.local import train_on_policy
-from flows.clusters import SlotCluster, open_local, plan
+from flows import keeper as keeper_module
+from flows.clusters import SlotCluster, open_cluster, open_local, plan
 from flows.commands.doctor import examine
 from flows.keeper import Keeper, list_workers
-from flows.settings import Settings
+from flows.settings import BadInput, Failed, Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of
@@ -175,6 +177,41 @@ def test_a_worker_that_dask_has_given_up_is_started_again():
             (second,) = workers_of(os.getpid()) - {first}
             os.kill(second, signal.SIGKILL)
             assert client.submit(os.getpid, pure=False).result(timeout=30) not in (first, second)
+
+
+class NoSuchQueue(ProcessInterface):
+    """A job that its queue refuses, with an error of the queue's own."""
+
+    async def start(self):
+        raise LookupError("sbatch: error: invalid partition specified: cpu")
+
+
+def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
+    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(keeper_module, "PATIENCE_S", 0.0)
+    told: list[str] = []
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "host": "127.0.0.1"}}
+    with SpecCluster(scheduler=scheduler, worker={"cls": NoSuchQueue}) as cluster:
+        plan(cluster, 2)
+        with (
+            Client(cluster, set_as_default=False) as client,
+            pytest.raises(Failed, match="invalid partition"),
+            Keeper(client, cluster, told.append).keeping(),
+        ):
+            pytest.fail("there is no worker")
+    assert any("the last one that failed to start: sbatch: error: invalid partition" in line for line in told)
+
+
+def test_jobs_of_several_workers_are_refused():
+    processes = {"jobqueue.local": {"cores": 2, "processes": 2, "memory": "2GB"}}
+    local = {"jobqueue.local.scheduler-options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+    settings = Settings(engine="dask_jobqueue.local.LocalCluster")
+    with (
+        dask.config.set({**processes, **local}),
+        pytest.raises(BadInput, match="its jobs have 2 workers each"),
+        open_cluster(settings, 2),
+    ):
+        pytest.fail("it was opened")
 
 
 def test_with_dask_cuda_its_cluster_gets_the_devices_and_declares_them(tmp_path, monkeypatch):
