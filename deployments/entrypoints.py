@@ -103,7 +103,10 @@ def evolve(
 def resume(
     run_id: ExistingRun,
     max_steps: Annotated[
-        int | None, labelled("Budget in steps", "New TOTAL of training steps, above the old one. None: as it is.", ge=1)
+        int | None,
+        labelled(
+            "Budget in steps", "New TOTAL of training steps, 1 or more and above the old one. None: as it is.", ge=1
+        ),
     ] = None,
     target: Annotated[float | None, labelled("Target", "New target. None: as it is.")] = None,
     from_generation: Annotated[
@@ -143,7 +146,9 @@ def evaluate(
     episodes: Annotated[int, labelled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=100_000)] = 100,
     seed: Annotated[
         int | None,
-        labelled("Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, lt=SEEDS),
+        labelled(
+            "Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, le=SEEDS - 1
+        ),
     ] = None,
 ) -> dict[str, Score]:
     """Play runs' delivered agents on episodes that chose nobody; each run keeps a table of its evaluations."""

@@ -120,7 +120,9 @@ def _retry_kept(flow_run: UUID, attempt: int) -> bool:
     """
     with get_client(sync_client=True) as client:
         states = client.read_flow_run_states(flow_run)
-        since = states[_starts(states)[attempt - 1] + 1 :]
+        if len(starts := _starts(states)) < attempt:
+            return True  # it was deleted
+        since = states[starts[attempt - 1] + 1 :]
         if since and since[-1].type in (StateType.COMPLETED, StateType.CANCELLED):
             return True
         if len(since) < 3 or since[-2].is_final():

@@ -112,24 +112,31 @@ class EncoderConfig(Section):
         description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP.",
     )
     hidden_size: tuple[Nodes, ...] = Field(
-        default=(64,), min_length=1, description="Nodes of each hidden layer; simba: inner nodes of each block."
+        default=(64,),
+        min_length=1,
+        description="Nodes of each hidden layer; simba: inner nodes of each block. 1 to 65536.",
     )
     activation: Activation = Field(default="ReLU", description="Activation of the whole network; it may mutate.")
-    width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates.")
+    width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates. 1 to 65536.")
     channel_size: tuple[Nodes, ...] = Field(
-        default=(16, 32), min_length=1, description="Images: channels of each convolution."
+        default=(16, 32), min_length=1, description="Images: channels of each convolution. 1 to 65536."
     )
     kernel_size: tuple[Kernel, ...] = Field(
-        default=(3, 3), min_length=1, description="Images: side of each kernel, an odd number."
+        default=(3, 3), min_length=1, description="Images: side of each kernel, an odd number. 1 to 63."
     )
     stride_size: tuple[Stride, ...] = Field(
         default=(2, 2), min_length=1, description="Images: stride of each convolution. 1 to 16."
     )
     cell: Literal["lstm", "gru"] = Field(default="lstm", description="Recurrent policies: kind of the cells.")
-    hidden_state_size: Nodes = Field(default=64, description="Recurrent policies: units of each recurrent layer.")
+    hidden_state_size: Nodes = Field(
+        default=64, description="Recurrent policies: units of each recurrent layer. 1 to 65536."
+    )
     num_layers: int = Field(default=1, ge=1, le=16, description="Recurrent policies: recurrent layers. 1 to 16.")
     max_seq_len: int = Field(
-        default=32, ge=1, le=65_536, description="Recurrent policies: steps of backpropagation through time."
+        default=32,
+        ge=1,
+        le=65_536,
+        description="Recurrent policies: steps of backpropagation through time. 1 to 65536.",
     )
 
     @model_validator(mode="after")
@@ -148,7 +155,9 @@ class HeadConfig(Section):
 
     model_config = ConfigDict(title="Heads")
 
-    hidden_size: tuple[Nodes, ...] = Field(default=(64,), min_length=1, description="Nodes of each hidden layer.")
+    hidden_size: tuple[Nodes, ...] = Field(
+        default=(64,), min_length=1, description="Nodes of each hidden layer. 1 to 65536."
+    )
 
 
 class BoundsConfig(Section):
@@ -156,12 +165,24 @@ class BoundsConfig(Section):
 
     model_config = ConfigDict(title="Bounds")
 
-    layers: tuple[Nodes, Nodes] = Field(default=(1, 3), description="Fewest and most hidden layers of a part.")
-    nodes: tuple[Nodes, Nodes] = Field(default=(16, 512), description="Fewest and most nodes of a hidden layer.")
-    latent_dim: tuple[Nodes, Nodes] = Field(default=(16, 256), description="Smallest and largest latent vector.")
-    channels: tuple[Nodes, Nodes] = Field(default=(8, 128), description="Fewest and most channels of a convolution.")
-    kernels: tuple[Kernel, Kernel] = Field(default=(3, 7), description="Smallest and largest side of a kernel; odd.")
-    units: tuple[Nodes, Nodes] = Field(default=(16, 256), description="Fewest and most units of a recurrent layer.")
+    layers: tuple[Nodes, Nodes] = Field(
+        default=(1, 3), description="Fewest and most hidden layers of a part. 1 to 65536."
+    )
+    nodes: tuple[Nodes, Nodes] = Field(
+        default=(16, 512), description="Fewest and most nodes of a hidden layer. 1 to 65536."
+    )
+    latent_dim: tuple[Nodes, Nodes] = Field(
+        default=(16, 256), description="Smallest and largest latent vector. 1 to 65536."
+    )
+    channels: tuple[Nodes, Nodes] = Field(
+        default=(8, 128), description="Fewest and most channels of a convolution. 1 to 65536."
+    )
+    kernels: tuple[Kernel, Kernel] = Field(
+        default=(3, 7), description="Smallest and largest side of a kernel; odd. 1 to 63."
+    )
+    units: tuple[Nodes, Nodes] = Field(
+        default=(16, 256), description="Fewest and most units of a recurrent layer. 1 to 65536."
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -177,7 +198,9 @@ class NetworkConfig(Section):
 
     model_config = ConfigDict(title="Network")
 
-    latent_dim: Nodes = Field(default=64, description="Length of the latent vector between encoder and heads.")
+    latent_dim: Nodes = Field(
+        default=64, description="Length of the latent vector between encoder and heads. 1 to 65536."
+    )
     share_encoder: bool = Field(default=True, description="One encoder for policy and value, or one each.")
     squash_output: bool = Field(
         default=False, description="Squash continuous actions into their bounds by tanh, instead of clipping them."
@@ -241,11 +264,16 @@ class EvaluationConfig(Section):
 
     episodes: int = Field(default=8, ge=1, le=100_000, description="Episodes per member and generation. 1 to 100000.")
     max_steps: int | None = Field(
-        default=None, ge=1, description="Cut an episode after this many steps; null = the environment's own limit."
+        default=None,
+        ge=1,
+        description="Cut an episode after this many steps; null = the environment's own limit. 1 or more.",
     )
     deterministic: bool = Field(default=True, description="Take the most likely action instead of a drawn one.")
     confirm_episodes: int = Field(
-        default=100, ge=2, le=100_000, description="Fresh episodes that confirm the target and the delivered agent."
+        default=100,
+        ge=2,
+        le=100_000,
+        description="Fresh episodes that confirm the target and the delivered agent. 2 to 100000.",
     )
 
 
@@ -254,10 +282,15 @@ class SelectionConfig(Section):
 
     model_config = ConfigDict(title="Selection")
 
-    tournament_size: int = Field(default=2, ge=1, description="Members drawn per tournament; at most population.size.")
+    tournament_size: int = Field(
+        default=2, ge=1, description="Members drawn per tournament; at most population.size. 1 or more."
+    )
     elitism: bool = Field(default=True, description="The best member passes to the next generation unmutated.")
     fitness_window: int = Field(
-        default=1, ge=1, le=1000, description="Generations of a lineage whose fitness is averaged for selection."
+        default=1,
+        ge=1,
+        le=1000,
+        description="Generations of a lineage whose fitness is averaged for selection. 1 to 1000.",
     )
 
 
@@ -266,14 +299,21 @@ class MutationConfig(Section):
 
     model_config = ConfigDict(title="Mutation")
 
-    no_mutation: Weight = Field(default=0.4, description="Weight of passing unchanged.")
-    architecture: Weight = Field(default=0.2, description="Weight of adding or removing nodes, layers or latent units.")
+    no_mutation: Weight = Field(default=0.4, description="Weight of passing unchanged. 0 to 1e6.")
+    architecture: Weight = Field(
+        default=0.2, description="Weight of adding or removing nodes, layers or latent units. 0 to 1e6."
+    )
     new_layer_prob: Probability = Field(default=0.2, description="P(a layer is changed | architecture). 0 to 1.")
-    parameters: Weight = Field(default=0.2, description="Weight of Gaussian noise on a tenth of the policy's weights.")
-    activation: Weight = Field(default=0.0, description="Weight of another activation function.")
-    rl_hp: Weight = Field(default=0.2, description="Weight of moving one hyperparameter of `search`.")
+    parameters: Weight = Field(
+        default=0.2, description="Weight of Gaussian noise on a tenth of the policy's weights. 0 to 1e6."
+    )
+    activation: Weight = Field(default=0.0, description="Weight of another activation function. 0 to 1e6.")
+    rl_hp: Weight = Field(default=0.2, description="Weight of moving one hyperparameter of `search`. 0 to 1e6.")
     mutation_sd: float = Field(
-        default=0.1, ge=0, le=10, description="Noise of `parameters`, relative to a weight matrix's root mean square."
+        default=0.1,
+        ge=0,
+        le=10,
+        description="Noise of `parameters`, relative to a weight matrix's root mean square. 0 to 10.",
     )
 
     @model_validator(mode="after")

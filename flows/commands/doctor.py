@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import re
 import sys
 import time
@@ -161,8 +160,8 @@ def _shadows() -> Iterator[Check]:
 
 def _device() -> Check:
     import torch
+    from dask.system import CPU_COUNT as cores
 
-    cores = len(os.sched_getaffinity(0))
     if torch.cuda.is_available():
         return Check("device", f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}, {cores} cores")
     return Check("device", f"CPU, {cores} cores, {torch.backends.cpu.get_cpu_capability()}")

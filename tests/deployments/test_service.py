@@ -75,7 +75,7 @@ def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(
         flow_run, process = begun(worker, ui, "ended")
         family = {process, *descendants(process)}
         worker.process.send_signal(signal.SIGTERM)
-        worker.process.wait(60)
+        worker.process.wait(120)
         assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
         wait_for(lambda: not any(alive(pid) for pid in family))
     with pool_worker(tmp_path, environment) as worker:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
-from tests.deployments.working import FORM, chain, serving, undisturbed
+from deployments.form import DEFAULT
+from tests.deployments.working import FORM, chain, run_store, serving, undisturbed
 from tests.flows.conftest import command_of, descendants
 from tests.services import chromium, free_port, wait_for
 
@@ -20,6 +22,7 @@ pytestmark = [
 ]
 
 AUTH = "lab:correct-horse-battery"
+STUDY_PAGE = "http://127.0.0.1:8080/dashboard/studies/{study}"
 LABELS = {
     "population_size": "Members of the population",
     "max_steps": "Budget in steps",
@@ -36,7 +39,7 @@ def service(tmp_path_factory):
     """`evolve serve` with an auth string; its URL and directory."""
     chromium()
     directory, port = tmp_path_factory.mktemp("service"), free_port()
-    environment = {"PREFECT_SERVER_API_AUTH_STRING": AUTH}
+    environment = {"PREFECT_SERVER_API_AUTH_STRING": AUTH, "EVOLVE_STUDY_PAGE": STUDY_PAGE}
     with serving(directory, port, environment) as process:
         assert f"Prefect UI   http://127.0.0.1:{port}\n" in (directory / "serve.log").read_text()
         yield f"http://127.0.0.1:{port}", directory, process
@@ -69,10 +72,15 @@ def page(browser, service):
         page.goto(service[0])
         page.locator("input").fill(AUTH)
         page.get_by_role("button", name="Login").click()
-        page.get_by_role("link", name="Deployments").click()
-        deployment = page.locator('a[href*="/deployments/deployment/"]')  # the flow and the work pool have its name too
-        deployment.filter(has_text=re.compile("^evolve$")).first.click()
+        open_deployment(page, "evolve")
         yield page
+
+
+def open_deployment(page, name):
+    """Open the page of a deployment."""
+    page.get_by_role("link", name="Deployments").first.click()
+    deployment = page.locator('a[href*="/deployments/deployment/"]')  # the flow and the work pool have its name too
+    deployment.filter(has_text=re.compile(f"^{name}$")).first.click()
 
 
 def picture(page, name):
@@ -82,10 +90,15 @@ def picture(page, name):
         page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
-def fill(page, **values):
-    """Open the form and fill it in."""
+def open_form(page):
+    """Open the form of the deployment whose page is open."""
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
+
+
+def fill(page, **values):
+    """Open the form and fill it in."""
+    open_form(page)
     for name, value in {**FORM, **values}.items():
         page.get_by_label({**LABELS, "lr": "Learning rate", "run_id": "Name of the run"}[name]).fill(str(value))
 
@@ -142,11 +155,13 @@ def test_the_service_lets_in_its_own_pages_and_who_knows_the_auth_string(service
 
 def test_a_wrong_value_is_refused_and_a_good_one_runs_to_its_end(page, service, oracle):
     _, directory, _ = service
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
     fill(page, run_id="by-hand", lr=5)
     page.get_by_role("button", name="Submit").click()
     refused = page.get_by_label("Learning rate").evaluate("field => field.validationMessage")
     assert "less than or equal to 1" in refused
-    assert page.get_by_role("button", name="View run").count() == 0
+    assert not any(url.endswith("/create_flow_run") for url in asked)
     page.get_by_label("Learning rate").fill("0.001")
     picture(page, "form")
     submit(page)
@@ -165,7 +180,43 @@ def test_a_wrong_value_is_refused_and_a_good_one_runs_to_its_end(page, service, 
     page.get_by_role("columnheader", name="fitness").wait_for()
     page.get_by_role("cell", name="g0003/m00", exact=True).wait_for()
     picture(page, "leaderboard")
+    page.goto(f"{page.url.partition('/artifacts/')[0]}/artifacts/key/summary-by-hand")
+    versions.first.click()
+    link = page.get_by_role("link", name="study.db")
+    assert link.get_attribute("href") == STUDY_PAGE.format(study=1)
     assert page.wrong == []
+
+
+def test_the_advanced_box_arrives(page, service):
+    _, directory, _ = service
+    fill(page, run_id="advanced", max_steps=24_576)
+    page.get_by_text("Advanced", exact=True).last.click()
+    page.get_by_label("Gamma").fill("0.9")
+    submit(page)
+    state(page, "Completed")
+    config = run_store(directory / "runs", "advanced").config()
+    assert config.algorithm.gamma == 0.9
+    assert config.algorithm.gae_lambda == DEFAULT.algorithm.gae_lambda
+
+
+def test_a_file_is_pasted_and_its_run_resumed_from_the_list(page, service):
+    _, directory, _ = service
+    config = {**DEFAULT.model_dump(mode="json"), "training": {"max_steps": 16_384, "evo_steps": 8_192}}
+    config |= {"population": {"size": 2}, "env": {"id": "CartPole-v1", "num_envs": 4}}
+    open_form(page)
+    page.get_by_label("Name of the run").fill("pasted")
+    page.get_by_label("Configuration as YAML").fill(yaml.safe_dump(config))
+    submit(page)
+    state(page, "Completed")
+    open_deployment(page, "resume")
+    open_form(page)
+    page.get_by_text("Select", exact=True).click()
+    page.get_by_role("option", name="pasted", exact=True).click()
+    page.get_by_text("int", exact=True).first.click()
+    page.get_by_label("Budget in steps").fill("32768")
+    submit(page)
+    state(page, "Completed")
+    assert len(chain(directory / "runs", "pasted")) == 3
 
 
 def test_what_the_fields_say_together_is_checked_at_once_and_read_on_the_page_of_the_run(page):

@@ -44,7 +44,8 @@ class Ui:
 
     def submit(self, deployment: str, parameters: dict[str, Any]) -> str:
         """Fill in a form and submit it; return the flow run's id."""
-        found = self.answer("GET", f"deployments/name/{deployment}/{deployment}").json()
+        flow = deployment if deployment == "evolve" else f"evolve-{deployment}"
+        found = self.answer("GET", f"deployments/name/{flow}/{deployment}").json()
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": secrets.token_hex(8)}
         return str(self.answer("POST", f"deployments/{found['id']}/create_flow_run", json=body).json()["id"])
 
@@ -168,7 +169,12 @@ def undisturbed(advanced: dict[str, Any] | None = None) -> list[str]:
 
 def chain(store: Path, run_id: str) -> list[str]:
     """Read the chain of a run."""
-    return [record_hash(commit) for commit in RunStore(open_store(store.as_uri()), run_id).commits()]
+    return [record_hash(commit) for commit in run_store(store, run_id).commits()]
+
+
+def run_store(store: Path, run_id: str) -> RunStore:
+    """Open a run of a store on this machine."""
+    return RunStore(open_store(store.as_uri()), run_id)
 
 
 def seconds_until(condition: Any, timeout_s: float = 60) -> float:
