@@ -213,7 +213,7 @@ def test_a_file_is_pasted_and_its_run_resumed_from_the_list(page, service):
     page.get_by_text("Select", exact=True).click()
     page.get_by_role("option", name="pasted", exact=True).click()
     page.get_by_text("int", exact=True).first.click()
-    page.get_by_label("Budget in steps").fill("32768")
+    page.locator("input[type=number]").first.fill("32768")  # it has no label of its own
     submit(page)
     state(page, "Completed")
     assert len(chain(directory / "runs", "pasted")) == 3
