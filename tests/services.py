@@ -189,10 +189,12 @@ def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def prefect_server(home: Path, port: int, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def prefect_server(
+    home: Path, port: int, application: str = "prefect.server.api.server:create_app", **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Prefect server of the test's own, which may be killed and started again on its home; it logs to there."""
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **settings}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", application]
     home.mkdir(exist_ok=True)
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(

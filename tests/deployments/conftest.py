@@ -11,6 +11,7 @@ import httpx
 import pytest
 import yaml
 
+from deployments.profile import CLIENT_AUTH, SERVER_AUTH, find_door
 from deployments.registration import register
 from tests.deployments.working import Ui
 from tests.flows.conftest import ROOT, cli
@@ -51,16 +52,34 @@ def server_settings(auth: str, origin: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def hardened(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
-    """A hardened server on a copy of another server's database, which saves creating one."""
-    home, port = tmp_path_factory.mktemp("hardened"), free_port()
-    with (
-        closing(sqlite3.connect(prefect_home / "prefect.db")) as source,
-        closing(sqlite3.connect(home / "prefect.db")) as copy,
-    ):
-        source.backup(copy)
+    """A server as its container has it."""
+    home, port = copied(prefect_home, tmp_path_factory.mktemp("hardened")), free_port()
     origin = f"https://localhost:{free_port()}"
     with prefect_server(home, port, **server_settings(AUTH, origin)):
         yield Hardened(port, origin, home)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
+    """A server as `evolve serve` has it."""
+    home, port = copied(prefect_home, tmp_path_factory.mktemp("served")), free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SERVER_AUTH, AUTH)
+        patch.setenv(CLIENT_AUTH, AUTH)
+        door = find_door("127.0.0.1", port, None)
+        server = prefect_server(home, port, "flows.door:create_app", **door.environment, **{SERVER_AUTH: AUTH})
+    with server:
+        yield Hardened(port, door.origins[0], home)
+
+
+def copied(source: Path, home: Path) -> Path:
+    """Give a server a copy of another server's database, which saves creating one."""
+    with (
+        closing(sqlite3.connect(source / "prefect.db")) as database,
+        closing(sqlite3.connect(home / "prefect.db")) as copy,
+    ):
+        database.backup(copy)
+    return home
 
 
 @pytest.fixture(scope="module")

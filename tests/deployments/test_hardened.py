@@ -1,4 +1,4 @@
-"""A hardened Prefect server, with the settings of its container: who is asked, who is answered."""
+"""A hardened Prefect server, its container's and that of `evolve serve`: who is asked, who is answered."""
 
 import asyncio
 import json
@@ -42,9 +42,14 @@ def filled(path):
     return re.sub(r"\{[^}]*\}", "00000000-0000-4000-8000-000000000000", path)
 
 
+@pytest.fixture(scope="module", params=["hardened", "served"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def api(hardened):
-    with httpx.Client(base_url=hardened.url, timeout=60) as client:
+def api(server):
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -55,12 +60,12 @@ def csrf(api):
     return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": answer.json()["token"]}
 
 
-def test_every_route_refuses_whoever_lacks_the_auth_string(hardened, routes, csrf):
+def test_every_route_refuses_whoever_lacks_the_auth_string(server, routes, csrf):
     asked = sorted(route for route in routes - PROBES if route[0] != "WS")
     wrong = httpx.BasicAuth("operator", "wrong")
 
     async def statuses(**options):
-        async with httpx.AsyncClient(base_url=f"{hardened.url}/api", timeout=60, **options) as client:
+        async with httpx.AsyncClient(base_url=f"{server.url}/api", timeout=60, **options) as client:
             answers = await asyncio.gather(*(client.request(method, filled(path)) for method, path in asked))
         return {route: answer.status_code for route, answer in zip(asked, answers, strict=True)}
 
@@ -100,8 +105,8 @@ def test_the_auth_string_opens_what_is_read(api, routes):
     assert refused == {}
 
 
-def test_websockets_refuse_whoever_lacks_the_auth_string(hardened, routes):
-    sockets = sorted(f"ws://127.0.0.1:{hardened.port}/api{filled(path)}" for verb, path in routes if verb == "WS")
+def test_websockets_refuse_whoever_lacks_the_auth_string(server, routes):
+    sockets = sorted(f"ws://127.0.0.1:{server.port}/api{filled(path)}" for verb, path in routes if verb == "WS")
     assert len(sockets) >= 5
 
     async def answer(address, token):
@@ -145,10 +150,10 @@ def test_a_foreign_origin_gets_no_cors_header(api, origin):
         assert "Access-Control-Allow-Origin" not in answer.headers, answer.request
 
 
-def test_the_uis_own_origin_gets_one(api, hardened):
-    answer = api.get("/api/version", headers={"Origin": hardened.origin}, auth=BASIC)
-    assert answer.headers["Access-Control-Allow-Origin"] == hardened.origin
-    asking = {"Origin": hardened.origin, "Access-Control-Request-Method": "POST"}
+def test_the_uis_own_origin_gets_one(api, server):
+    answer = api.get("/api/version", headers={"Origin": server.origin}, auth=BASIC)
+    assert answer.headers["Access-Control-Allow-Origin"] == server.origin
+    asking = {"Origin": server.origin, "Access-Control-Request-Method": "POST"}
     assert api.options("/api/flows/filter", headers=asking).status_code == 200
 
 
@@ -162,12 +167,12 @@ def test_a_change_needs_a_csrf_token(api, csrf):
     assert change(csrf) == 200
 
 
-def test_prefects_own_client_knows_both(hardened):
+def test_prefects_own_client_knows_both(server):
     async def change():
         async with get_client() as client:
             return (await client.read_flow(await client.create_flow_from_name("hardened"))).name
 
-    url = {PREFECT_API_URL: f"{hardened.url}/api"}
+    url = {PREFECT_API_URL: f"{server.url}/api"}
     with temporary_settings({**url, PREFECT_API_AUTH_STRING: AUTH}):
         assert asyncio.run(change()) == "hardened"
     with temporary_settings({**url, PREFECT_API_AUTH_STRING: "operator:wrong"}), pytest.raises(PrefectHTTPStatusError):
