@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger, runtime
 
-from deployments.evaluation import Request, evaluate_runs
+from deployments.evaluation import Request, Warnings, evaluate_runs
 from deployments.form import (
     DEFAULT,
     DEFAULTS,
@@ -36,7 +36,7 @@ from evo_core.scores import Score
 from flows.engine import open_engine
 from flows.evolve import evolve as evolution
 from flows.observer import also_watched_by
-from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref
+from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref, run_ids
 from flows.server import configured_api
 from flows.settings import BadInput, Settings
 from flows.summary import RunSummary
@@ -155,13 +155,11 @@ def evaluate(
     settings = _begin()
     settings.check_reach(configured_api())
     seed = UUID(runtime.flow_run.id).int % SEEDS if seed is None else seed
-    failed: list[str] = []
-    refs = meant(run_id, failed)
-    if not refs:
-        return each({}, failed)
-    with open_engine(settings, len(refs)) as runner:
-        evaluation = evaluate_runs.with_options(task_runner=runner)
-        return evaluation(refs, Request(member or None, episodes, seed), failed)
+    runs = [open_ref(run_id).run_id] if run_id else run_ids(settings)
+    if not runs:
+        return {}
+    with also_watched_by(Warnings()), open_engine(settings, len(runs)) as runner:
+        return evaluate_runs.with_options(task_runner=runner)(run_id, Request(member or None, episodes, seed))
 
 
 @flow(name="evolve-gc", flow_run_name=_name)

@@ -1,6 +1,6 @@
 """Playing runs' agents on fresh episodes: a task for each run, on the engine, under the limits of a member's phase."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from distributed.scheduler import KilledWorker
@@ -8,19 +8,21 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from deployments.form import in_words_of_the_form
-from deployments.several import each
+from deployments.several import each, meant
 from evo_core.evaluation import play_episodes, report_seeds
 from evo_core.records import FailureReason
 from evo_core.scores import Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
 from flows.engine import hear_endings
 from flows.members import load
-from flows.settings import Failed
+from flows.observer import Observer
+from flows.settings import Failed, Settings
 from tasks.artifacts import add_table, artifact_key
 from tasks.failing import fails_plainly
 from tasks.members import member_task
 from tasks.ref import RunRef
-from tasks.run_log import tell
+from tasks.run_log import run_logger, tell
+from tasks.secrecy import concealed
 from tasks.watchdog import watched
 
 BROKEN = {
@@ -39,10 +41,26 @@ class Request:
     seed: int
 
 
-@flow(name="evolve-evaluation", flow_run_name="evaluation", persist_result=False, validate_parameters=False)
+class Warnings(Observer):
+    """Writes warnings, such as those of the engine, into the log of the flow run that it is made in."""
+
+    def __init__(self) -> None:
+        self._log = run_logger()
+
+    def warned(self, message: str) -> None:
+        """Hear what the user should know, from any thread."""
+        if self._log is not None:
+            self._log.warning("%s", concealed(message))
+
+
+@flow(name="evolve-evaluation", flow_run_name="evaluation", persist_result=False)
 @fails_plainly
-def evaluate_runs(refs: dict[str, RunRef], request: Request, failed: list[str]) -> dict[str, Score]:
-    """Play with a member of every run, side by side; Failed names runs that failed, with those that had before."""
+def evaluate_runs(run_id: str, request: Request) -> dict[str, Score]:
+    """Play with a member of one run, or of every run of the store side by side; Failed names runs that failed."""
+    failed: list[str] = []
+    refs = meant(run_id, failed)
+    limits = Settings().limits(max(1, len(refs)))
+    refs = {name: replace(ref, limits=limits) for name, ref in refs.items()}
     playing = {name: (hear_endings(ref), play.submit(ref, request)) for name, ref in refs.items()}
     return each({name: partial(_score_of, *known) for name, known in playing.items()}, failed)
 

@@ -26,15 +26,18 @@ class Offering(Observer):
     def began(self, run_id: str, head: Generation) -> None:
         """Hear that a run starts, or goes on from a COMMIT."""
         with tolerated(_not_listed), get_client(sync_client=True) as client:
-            offer(client, [run_id])
+            offer(client, [run_id], first=True)
 
 
 def _not_listed(reason: str) -> None:
     observer().warned(f"the run is not listed in the forms, where its name can be typed: {reason}")
 
 
-def offer(client: SyncPrefectClient, run_ids: Iterable[str]) -> None:
-    """Add runs to the lists of all deployments that ask for one; those that are not registered are left out."""
+def offer(client: SyncPrefectClient, run_ids: Iterable[str], *, first: bool) -> None:
+    """Add runs to the lists of all deployments that ask for one, as the first or as the last.
+
+    Deployments that are not registered are left out.
+    """
     new = list(run_ids)
     for name in ASKING:
         for _ in range(TRIES):  # another run may begin just now, and write its own list
@@ -42,22 +45,24 @@ def offer(client: SyncPrefectClient, run_ids: Iterable[str]) -> None:
                 deployment = client.read_deployment_by_name(name)
             except ObjectNotFound:
                 break
-            schema = with_choices(deployment.parameter_openapi_schema, new)
+            schema = with_choices(deployment.parameter_openapi_schema, new, first=first)
             if schema == deployment.parameter_openapi_schema:
                 break
             client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))
 
 
-def with_choices(schema: dict[str, Any], new: list[str]) -> dict[str, Any]:
-    """Add runs in front of those that a form lists; the form itself if they are listed already."""
+def with_choices(schema: dict[str, Any], new: list[str], *, first: bool) -> dict[str, Any]:
+    """Add runs before or behind those that a form lists; the form itself if that changes nothing."""
     known = offered(schema)
-    if not set(new) - set(known):
+    fresh = [name for name in new if name not in known]
+    names = ([*fresh, *known] if first else [*known, *fresh])[:MOST]
+    if names == known:
         return schema
     field = schema["properties"]["run_id"]
     listed = {
         "title": "from the list",
         "type": "string",
-        "enum": [*(name for name in new if name not in known), *known][:MOST],
+        "enum": names,
     }
     choices = {**field, "anyOf": [listed, field["anyOf"][-1]]}
     return {**schema, "properties": {**schema["properties"], "run_id": choices}}

@@ -45,7 +45,7 @@ def register(runs: Iterable[str], limit: int | None = None) -> list[str]:
     with get_client(sync_client=True) as client:
         _make_pool(client, specs[0]["work_pool"]["name"], limit)
         names = [_deploy(client, spec) for spec in specs]
-        offer(client, runs)
+        offer(client, runs, first=False)
         _watch_for_crashes()
         _listen_for(client)
     return names
@@ -79,7 +79,7 @@ def _deploy(client: SyncPrefectClient, spec: dict[str, Any]) -> str:
     try:
         existing = client.read_deployment_by_name(name)
         known = offered(existing.parameter_openapi_schema)
-        settings["parameter_openapi_schema"] = with_choices(settings["parameter_openapi_schema"], known)
+        settings["parameter_openapi_schema"] = with_choices(settings["parameter_openapi_schema"], known, first=True)
         client.update_deployment(existing.id, DeploymentUpdate(**settings))
     except ObjectNotFound:
         schedules = [_schedule(**schedule) for schedule in spec.get("schedules", [])]

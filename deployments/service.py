@@ -59,7 +59,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
             from flows.runs import run_ids
 
             names = register(run_ids(settings), limit)
-            with _nothing_left_running():
+            with _nothing_left_running(unless=last_words):
                 console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
                 console.print(f"deployments  {', '.join(names)}", highlight=False)
                 console.print(f"runs         {settings.store_url}", highlight=False)
@@ -88,8 +88,11 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _nothing_left_running() -> Iterator[None]:
-    """Mark as crashed what this service is said to run before its worker starts, and after it has ended."""
+def _nothing_left_running(unless: list[str]) -> Iterator[None]:
+    """Mark as crashed what this service is said to run before its worker starts, and after it has ended.
+
+    Not in the end if the server is gone, which `unless` says.
+    """
     from prefect.client.orchestration import get_client
 
     from deployments.guardian import crash_leftovers
@@ -99,7 +102,8 @@ def _nothing_left_running() -> Iterator[None]:
         try:
             yield
         finally:
-            crash_leftovers(client, POOL, "The service that ran it was stopped.")
+            if not unless:
+                crash_leftovers(client, POOL, "The service that ran it was stopped.")
 
 
 def _work(console: Console) -> int:

@@ -10,12 +10,12 @@ from typing import Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from evo_core.genes import Gene, SearchSpace
+from evo_core.network_sections import NetworkConfig
 from evo_core.sections import (
     AlgorithmConfig,
     EnvConfig,
     EvaluationConfig,
     MutationConfig,
-    NetworkConfig,
     PopulationConfig,
     Section,
     SelectionConfig,

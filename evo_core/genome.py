@@ -8,10 +8,11 @@ from pydantic import BeforeValidator, SerializeAsAny
 from evo_core.architecture import Layers, Record, dense_layers, layer_sizes
 from evo_core.config import RunConfig
 from evo_core.genes import Number
+from evo_core.network_sections import Activation
 from evo_core.networks.encoders import architecture_by_kind, initial_encoder
 from evo_core.networks.encoders.base import EncoderArchitecture
 from evo_core.observations import Layout
-from evo_core.sections import Activation, AlgorithmConfig
+from evo_core.sections import AlgorithmConfig
 
 
 class Architecture(Record):

@@ -20,8 +20,8 @@ def numerics(device: torch.device | str) -> dict[str, str]:
 
 
 def _device(device: torch.device) -> dict[str, str]:
-    """Name a device's kind; of a GPU also its model and CUDA's version, on which its random streams may depend."""
-    if device.type != "cuda":
+    """Name a device's kind; of a GPU that is here also its model and CUDA's version: its bits may depend on both."""
+    if device.type != "cuda" or not torch.cuda.is_available():
         return {"device": device.type}
     return {"device": f"cuda: {torch.cuda.get_device_name(device)}", "cuda": str(torch.version.cuda)}
 

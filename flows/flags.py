@@ -58,11 +58,12 @@ class _OnceEach(yaml.SafeLoader):
     """Refuses a key that is given twice, of which the first would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[object] = []
-        for key, _ in node.value:
-            if (name := self.construct_object(key, deep=True)) in seen:
-                raise yaml.MarkedYAMLError(problem=f"{name!r} is given twice", problem_mark=key.start_mark)
-            seen.append(name)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode):  # no other key is one of ours
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -74,7 +75,7 @@ def load_yaml(text: str, wrong: str) -> object:
         raise ConfigError([f"{wrong}: {_where(error)}"]) from None
     except RecursionError:
         raise ConfigError([f"{wrong}: nested too deep"]) from None
-    except ValueError as error:  # a date that does not exist, a number with thousands of digits
+    except (ValueError, TypeError) as error:  # a date that does not exist, thousands of digits, a tag that does not fit
         raise ConfigError([f"{wrong}: {error}"]) from None
     return content
 

@@ -60,7 +60,12 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
     Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
     """
     reasons, watcher = hear_endings(ref), observer()
-    hear(progress_topic(ref.session), lambda said: watcher.progressed(said["uid"], said["steps"]))
+
+    def progressed(said: dict[str, Any]) -> None:
+        if said["session"] == ref.session:  # a run of this id in another store may share the scheduler
+            watcher.progressed(said["uid"], said["steps"])
+
+    hear(progress_topic(ref.run_id), progressed)
     results = _attempt(ref, population)
     for offspring in population:
         # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself

@@ -83,7 +83,7 @@ class Keeper:
     def _look(self) -> None:
         workers = list_workers(self.client).values()
         if any(self.resource is None or self.resource in worker["resources"] for worker in workers):
-            self._seen, self._warned, self.failures = time.monotonic(), False, 0
+            self._seen, self._warned, self.failures, self.last_error = time.monotonic(), False, 0, None
             self._ready.set()
         elif not self._warned and time.monotonic() - self._seen > PATIENCE_S:
             self._warned = True
@@ -95,7 +95,7 @@ class Keeper:
         kind = f"worker with the resource {self.resource}" if self.resource else "worker"
         advice = "" if self.cluster is not None else f"; start some: dask worker {address} --nthreads 1{flag}"
         if self.last_error is not None:
-            advice = f"; the last one that failed to start: {self.last_error}"
+            advice = f"; the last one that failed to start: {str(self.last_error) or type(self.last_error).__name__}"
         return f"no {kind} at {address}, the run waits for one{advice}"
 
 
@@ -120,7 +120,9 @@ async def _restore(cluster: SpecCluster) -> None:
         if name in cluster.worker_spec and worker.status in (Status.created, Status.failed, Status.closed)
     }
     if dead:
-        await cluster.scale_down(list(dead))
-        cluster.worker_spec.update(dead)
+        try:
+            await cluster.scale_down(list(dead))
+        finally:  # what was never there may refuse to be closed
+            cluster.worker_spec.update(dead)
     if set(cluster.worker_spec) - set(cluster.workers):
         await cluster

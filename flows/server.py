@@ -66,14 +66,17 @@ def prefect_api() -> Iterator[str]:
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
     door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
-    with serving("127.0.0.1", port, door) as url:
+    with serving("127.0.0.1", port, door, _say_that_it_is_gone) as url:
         yield url
 
 
+def _say_that_it_is_gone(words: str) -> None:
+    said = "the embedded Prefect server ended again and again, and is given up. Its last words:"
+    print(said, words, sep="\n", file=sys.stderr)
+
+
 @contextmanager
-def serving(
-    host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None] = lambda words: None
-) -> Iterator[str]:
+def serving(host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None]) -> Iterator[str]:
     """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
 
     `environment` holds its settings, ORIGINS and HOSTS among them. Yields the API's URL. `give_up` hears a server's

@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -84,7 +85,8 @@ def written_down(error: Exception) -> str:
     said = sentence(error)
     if (logger := run_logger()) is not None:
         logger.error("%s\n\n%s", said, concealed("".join(traceback.format_exception(error))))
-        setattr(error, WRITTEN, True)
+        with suppress(AttributeError, TypeError):  # some exceptions are frozen
+            setattr(error, WRITTEN, True)
     return said
 
 

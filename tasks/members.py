@@ -27,9 +27,9 @@ from tasks.watchdog import watched
 from tasks.words import describe_evaluation, describe_returns, describe_training
 
 
-def progress_topic(session: str) -> str:
-    """Name the Dask event topic on which the workers of one attempt at a generation say how far members are."""
-    return f"evolve-progress-{session}"
+def progress_topic(run_id: str) -> str:
+    """Name the Dask event topic on which workers say how far a run's members are, with the session that it is for."""
+    return f"evolve-progress-{run_id}"
 
 
 ADOPTED = "done before: its record is in the store"
@@ -149,14 +149,14 @@ def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:
         worker = get_worker()
     except ValueError:
         return lambda update: None
-    made, topic = 0, progress_topic(run.session)
+    made, topic = 0, progress_topic(run.run_id)
 
     def say(update: Update) -> None:
         nonlocal made
         made += update.steps
-        worker.log_event(topic, {"uid": offspring.uid, "steps": made})
+        worker.log_event(topic, {"session": run.session, "uid": offspring.uid, "steps": made})
 
-    worker.log_event(topic, {"uid": offspring.uid, "steps": made})
+    worker.log_event(topic, {"session": run.session, "uid": offspring.uid, "steps": made})
     return say
 
 

@@ -26,9 +26,9 @@ from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.evaluation import evaluation_seeds
 from evo_core.genes import Gene
 from evo_core.genome import Genome, sizes
+from evo_core.network_sections import BoundsConfig
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Generation, Member, record_hash, uid
-from evo_core.sections import BoundsConfig
 from tasks.records import Timings
 from tasks.run_store import RunStore
 from tasks.view import View

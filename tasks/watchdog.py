@@ -32,6 +32,9 @@ UNWANTED = 8
 FAREWELL_S = 1.0
 """Time for the reason to leave the process before it ends."""
 
+LOGS_S = 3.0
+"""Time for the last lines of a log to leave the process: Prefect sends them every two seconds."""
+
 GRACE_S = 10.0
 """How much later than the deadline a process ends whose interpreter is held by foreign code."""
 
@@ -74,7 +77,7 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
         logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
-        time.sleep(FAREWELL_S)
+        time.sleep(LOGS_S)
         os._exit(1)
     finally:
         faulthandler.cancel_dump_traceback_later()

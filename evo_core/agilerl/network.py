@@ -3,8 +3,8 @@
 from evo_core.agilerl.manifest import Given, Manifest
 from evo_core.agilerl.notes import Notes
 from evo_core.loading import ConfigError
+from evo_core.network_sections import BoundsConfig, EncoderConfig, HeadConfig, NetworkConfig
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.sections import BoundsConfig, EncoderConfig, HeadConfig, NetworkConfig
 
 ENCODER, HEAD = "network.encoder_config", "network.head_config"
 PARTS = (ENCODER, f"{ENCODER}.mlp_config", f"{ENCODER}.cnn_config", HEAD)

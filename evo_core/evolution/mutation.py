@@ -11,9 +11,9 @@ import numpy as np
 from evo_core.architecture import Change, layer_changes, sizes_within
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genome import Architecture, Genome
+from evo_core.network_sections import BoundsConfig
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records import Mutation
-from evo_core.sections import BoundsConfig
 
 Mutated = tuple[Genome, Mutation]
 NONE = Mutation(kind="none")

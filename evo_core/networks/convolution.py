@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from evo_core.architecture import Convolution
+from evo_core.network_sections import Activation
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable
-from evo_core.sections import Activation
 
 
 class Conv(nn.Conv2d):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evo_core.architecture import Layer, Layers
-from evo_core.sections import Activation
+from evo_core.network_sections import Activation
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "ReLU": torch.relu,

@@ -25,7 +25,7 @@ from flows.settings import Settings
 from tests.conftest import make_config
 from tests.deployments.conftest import CONTAINERS, server_settings
 from tests.deployments.test_modules import MARK, MODULE
-from tests.flows.conftest import EVOLVE, ROOT, descendants
+from tests.flows.conftest import EVOLVE, ROOT, command_of, descendants
 from tests.services import BUCKET, free_port, postgres_server, prefect_server, s3_server, wait_for
 
 CANARY = "c4narysecret"
@@ -143,6 +143,7 @@ def worker(team: Team):
         process = subprocess.Popen(command, cwd=team.directory, env=team.environment, stdout=log, stderr=log)
         try:
             yield
+            wait_for(lambda: not [pid for pid in descendants(process.pid) if "prefect.engine" in command_of(pid)])
         finally:
             below = descendants(process.pid)
             process.terminate()
@@ -249,8 +250,8 @@ def test_secrets_stay_secret_and_modules_stay_asleep(tmp_path):
             leaked = finish(api, environment="leaky:Leaky-v0")
             assert leaked["state_type"] == "FAILED"
             assert "login failed: ***" in leaked["state"]["message"], leaked["state"]
-            service.said["process list"] = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
-            assert b"worker" in service.said["process list"]
+            service.said["process list"] = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True).stdout
+            assert b"prefect worker start" in service.said["process list"]
         assert not (tmp_path / "mark").exists()
 
         file = tmp_path / "config.json"

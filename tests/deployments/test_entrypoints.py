@@ -40,7 +40,7 @@ def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(cli, tmp_path)
     collected, evaluated, unknown, endless = json.loads(ran.stdout.splitlines()[-1])
     for state, message in (collected, evaluated):
         assert state == "FAILED"
-        assert message.startswith("1 of 3 runs failed: m: Sealed[RunFile]: Invalid JSON")
+        assert message.startswith("1 of 3 runs failed: m: m/run.json: not a record of this program")
     assert "Traceback" in ran.stderr
     assert "z: 0 checkpoints would be released" in ran.stderr
     assert "z: g000" in ran.stderr and "mean return" in ran.stderr

@@ -11,7 +11,7 @@ from deployments.entrypoints import evaluate, evolve, gc, resume
 from deployments.form import DEFAULT, DEFAULTS, SHOWN, Advanced, Hyperparameter, config_of, in_words_of_the_form
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.loading import ConfigError, parse_config
-from flows.flags import read_yaml
+from flows.flags import load_yaml, read_yaml
 from flows.settings import BadInput
 
 CONFIGS = sorted(Path("deployments/configs").glob("*.yaml"))
@@ -116,6 +116,14 @@ def test_the_form_knows_every_hyperparameter_that_has_an_initial_value():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_ready_configuration_may_be_pasted(path):
     assert config_of({**FORM, "yaml": path.read_text()}) == parse_config(read_yaml(path))
+
+
+def test_keys_are_given_once_and_merged_ones_may_be_replaced():
+    merged = "base: &base {a: 1, b: 2}\nmine: {<<: *base, b: 3}"
+    assert load_yaml(merged, "") == {"base": {"a": 1, "b": 2}, "mine": {"a": 1, "b": 3}}
+    for text, said in {"{a: {b: 1, b: 2}}": "'b' is given twice", "x: !!set [a]": "", "!!map [a]": ""}.items():
+        with pytest.raises(ConfigError, match=f"^not YAML: .*{said}"):
+            load_yaml(text, "not YAML")
 
 
 def test_what_does_not_fit_together_is_said_in_one_line():

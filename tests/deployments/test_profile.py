@@ -1,8 +1,10 @@
 """Who may reach `evolve serve`, and what it says to those who ask for what is not safe."""
 
+import signal
 import socket
 import threading
-from contextlib import nullcontext
+import time
+from contextlib import contextmanager, nullcontext
 
 import httpx
 import pytest
@@ -11,10 +13,12 @@ from starlette.responses import PlainTextResponse
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from deployments import service
 from deployments.profile import CLIENT_AUTH, SERVER_AUTH, find_door, is_loopback
 from deployments.service import serve
 from flows.door import OwnPagesOnly
 from flows.settings import BadInput, Settings
+from tests.flows.conftest import here
 from tests.services import free_port, wait_for
 
 
@@ -169,3 +173,26 @@ def test_workers_elsewhere_cannot_reach_a_server_on_loopback(monkeypatch):
         serve(settings, "127.0.0.1", free_port(), None, 1)
     with pytest.raises(BadInput, match="--limit: expected at least 1"):
         serve(Settings(), "127.0.0.1", free_port(), None, 0)
+
+
+__all__ = ["here"]
+
+
+def test_a_server_that_is_given_up_ends_the_service_with_its_last_words(here, monkeypatch, capsys):
+    @contextmanager
+    def dying(host, port, environment, give_up):
+        threading.Timer(0.5, give_up, ["database disk image is malformed"]).start()
+        yield
+
+    monkeypatch.setattr(service, "serving", dying)
+    monkeypatch.setattr(service, "_work", lambda console: time.sleep(30))
+    monkeypatch.setattr("deployments.registration.register", lambda runs, limit: [])
+    monkeypatch.setattr(service, "_nothing_left_running", lambda unless: nullcontext())  # the server is not there
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert serve(Settings(), "127.0.0.1", free_port(), None, 1) == 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert "database disk image is malformed" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 
-from deployments.offers import offer
+from deployments.offers import MOST, offer, offered, with_choices
 from deployments.registration import SILENCE_S, register
 from tests.services import free_port
 
@@ -68,11 +68,22 @@ def test_runs_that_fall_silent_or_never_begin_crash_within_ten_minutes(registere
 
 def test_runs_are_offered_by_name_and_any_other_may_be_typed(registered, api):
     with get_client(sync_client=True) as client:
-        offer(client, ["second_run"])
-        offer(client, ["second_run"])
+        offer(client, ["second_run"], first=True)
+        offer(client, ["second_run"], first=True)
     listed, typed = deployments(api)["resume"]["parameter_openapi_schema"]["properties"]["run_id"]["anyOf"]
     assert listed["enum"] == ["second_run", "first-run"]
     assert typed["pattern"] == "^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+def test_a_list_that_is_full_keeps_the_newest_and_settles():
+    form = {"properties": {"run_id": {"anyOf": [{"type": "string"}]}}}
+    store = [f"run-{number}" for number in range(MOST + 100)]
+    full = with_choices(form, store, first=False)
+    assert offered(full) == store[:MOST]
+    assert with_choices(full, store, first=False) is full
+    newer = with_choices(full, ["begun-now"], first=True)
+    assert offered(newer) == ["begun-now", *store[: MOST - 1]]
+    assert with_choices(newer, store, first=False) is newer
 
 
 def test_a_wrong_value_is_refused_on_submit(registered, api):
@@ -100,8 +111,8 @@ def test_told_again_nothing_is_there_twice_and_what_people_changed_stays(registe
     found = sorted((one["schedule"]["cron"], one["active"]) for one in again["evolve"]["schedules"])
     assert found == [("0 20 * * 5", True), ("5 5 * * *", False)]
     assert len(automations(api)[0]) == automations(api)[1] == 2
-    offered = again["resume"]["parameter_openapi_schema"]["properties"]["run_id"]["anyOf"][0]["enum"]
-    assert offered == ["third-run", "second_run", "first-run"]
+    listed = again["resume"]["parameter_openapi_schema"]["properties"]["run_id"]["anyOf"][0]["enum"]
+    assert listed == ["second_run", "first-run", "third-run"]
     assert json.dumps(again).count("/tmp") == 0
 
 

@@ -153,7 +153,7 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
         next(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == kind)
         for kind in ("RUNNING", "FAILED")
     )
-    assert (ended - began).total_seconds() < 3  # one second, and a busy machine
+    assert (ended - began).total_seconds() < 10  # at once, on a busy machine
 
 
 def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):

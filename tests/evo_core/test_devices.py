@@ -8,6 +8,7 @@ from scipy import stats
 from evo_core import devices
 from evo_core.agent import Agent
 from evo_core.local import train_on_policy
+from evo_core.numerics import numerics
 from tests.conftest import make_config
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -71,3 +72,11 @@ def test_an_agent_on_the_cpu_draws_with_numpy():
     assert torch.equal(here, torch.from_numpy(distribution.noise(np.random.default_rng(3), 5, 4)))
     rng = np.random.default_rng(3)
     assert agent.shuffler(rng) is rng
+
+
+def test_numerics_name_a_gpu_that_is_here_and_the_kind_of_one_that_is_elsewhere(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert numerics("cuda")["device"] == "cuda"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    assert numerics("cuda:0")["device"] == "cuda: Tesla T4"

@@ -1,6 +1,7 @@
 """Slots: which workers a machine gets, what each of them sees, and how runs share a machine's GPUs."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -179,11 +180,19 @@ def test_a_worker_that_dask_has_given_up_is_started_again():
             assert client.submit(os.getpid, pure=False).result(timeout=30) not in (first, second)
 
 
+CLOSES = itertools.count()
+
+
 class NoSuchQueue(ProcessInterface):
     """A job that its queue refuses, with an error of the queue's own."""
 
     async def start(self):
         raise LookupError("sbatch: error: invalid partition specified: cpu")
+
+    async def close(self):
+        await super().close()
+        if next(CLOSES) == 0:
+            raise LookupError("scancel: error: there is no such job")
 
 
 def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
@@ -199,7 +208,8 @@ def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
             Keeper(client, cluster, told.append).keeping(),
         ):
             pytest.fail("there is no worker")
-    assert any("the last one that failed to start: sbatch: error: invalid partition" in line for line in told)
+    assert told[-1].startswith("workers fail to start: sbatch: error: invalid partition"), told
+    assert "the run waits for one; the last one that failed to start: s" in told[0]
 
 
 def test_jobs_of_several_workers_are_refused():

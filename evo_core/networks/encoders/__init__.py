@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from evo_core.architecture import dense_layers
+from evo_core.network_sections import NetworkConfig, require_within
 from evo_core.networks.encoders.base import EncoderArchitecture
 from evo_core.networks.encoders.cnn import CnnArchitecture
 from evo_core.networks.encoders.mlp import MlpArchitecture
@@ -11,7 +12,6 @@ from evo_core.networks.encoders.multi_input import MultiInputArchitecture
 from evo_core.networks.encoders.recurrent import RecurrentArchitecture
 from evo_core.networks.encoders.simba import SimbaArchitecture
 from evo_core.observations import Layout, Leaf
-from evo_core.sections import NetworkConfig, require_within
 
 
 class LeafArchitecture(Protocol):

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from evo_core.architecture import Change, Record
+from evo_core.network_sections import Activation, BoundsConfig
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis
 from evo_core.observations import Leaf, Tensors
-from evo_core.sections import Activation, BoundsConfig
 
 Leaves = tuple[Leaf, ...]
 
