@@ -95,6 +95,7 @@ def test_wrappers_import_nothing_either(mark, wrappers, advice):
 FORMS = {name: (getattr(entrypoints, name), parameter_schema(getattr(entrypoints, name))) for name in FLOWS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "field"), [(name, field) for name, (_, schema) in FORMS.items() for field in schema.properties]
 )
