@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -146,7 +147,9 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
     message = ui.wait(flow_run)["message"]
     assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
     logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
-    (error,) = ui.answer("POST", "logs/filter", json={"logs": logs}).json()
+    errors = partial(ui.answer, "POST", "logs/filter", json={"logs": logs})
+    wait_for(lambda: errors().json() and not worker.flow_processes())  # a second one would come as it ends
+    (error,) = errors().json()
     assert error["message"].startswith(f"{message}\n\nTraceback")
     states = ui.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()
     began, ended = (
