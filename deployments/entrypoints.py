@@ -32,6 +32,7 @@ from deployments.offers import Offering
 from deployments.several import each, meant
 from deployments.sharing import alone_on
 from evo_core.envs.inspection import inspect_environment
+from evo_core.loading import ConfigError
 from evo_core.scores import Score
 from flows.engine import open_engine
 from flows.evolve import evolve as evolution
@@ -57,7 +58,7 @@ def _name() -> str:
         return f"{name.removeprefix('evolve-')} {parameters.get('run_id') or 'all runs'}"
     try:
         config = config_of(parameters)
-    except Exception:  # whatever it is, the run itself will say what is wrong
+    except (ConfigError, KeyError):  # the run itself will say what is wrong
         return "evolve"
     return config.run_name
 

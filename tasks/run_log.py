@@ -34,6 +34,11 @@ async def flush_logs() -> None:
     await APILogHandler.aflush()
 
 
+def send_log() -> None:
+    """Send what this process has not told the Prefect API yet, and wait for it for at most five seconds."""
+    APILogHandler().flush()
+
+
 def same_run(one: Logger, other: Logger) -> bool:
     """Tell whether two logs belong to the same flow run and task run."""
     return _ids(one) == _ids(other)

@@ -20,6 +20,7 @@ from dask.typing import Key
 from distributed import Worker, get_worker
 
 from tasks.dask_profiler import stop_profiler
+from tasks.run_log import send_log
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,6 @@ UNWANTED = 8
 
 FAREWELL_S = 1.0
 """Time for the reason to leave the process before it ends."""
-
-LOGS_S = 3.0
-"""Time for the last lines of a log to leave the process: Prefect sends them every two seconds."""
 
 GRACE_S = 10.0
 """How much later than the deadline a process ends whose interpreter is held by foreign code."""
@@ -77,7 +75,7 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
         logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
-        time.sleep(LOGS_S)
+        send_log()
         os._exit(1)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -3,7 +3,6 @@
 import signal
 import socket
 import threading
-import time
 from contextlib import contextmanager, nullcontext
 
 import httpx
@@ -185,7 +184,7 @@ def test_a_server_that_is_given_up_ends_the_service_with_its_last_words(here, mo
         yield
 
     monkeypatch.setattr(service, "serving", dying)
-    monkeypatch.setattr(service, "_work", lambda console: time.sleep(30))
+    monkeypatch.setattr(service, "_work", lambda console: threading.Event().wait(30))  # until it is interrupted
     monkeypatch.setattr("deployments.registration.register", lambda runs, limit: [])
     monkeypatch.setattr(service, "_nothing_left_running", lambda unless: nullcontext())  # the server is not there
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
