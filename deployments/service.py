@@ -73,7 +73,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     except KeyboardInterrupt:
         if last_words:
             console.print(f"the Prefect server ended again and again; giving up. Its last words:\n{last_words[0]}")
-        return len(last_words)
+        return 1 if last_words else 0
 
 
 def _check_port(host: str, port: int) -> None:

@@ -28,7 +28,7 @@ def alone_on(run_id: str) -> Iterator[None]:
     """
     name = f"evolve-run-{run_id}"
     with ExitStack() as stack, get_client(sync_client=True) as client:
-        _mark(client, name, works=False)  # a Retry was marked when it was killed
+        _mark(client, name, works=False)  # a Retry was marked as working when it was killed
         if _limit(client, name).active_slots:
             get_run_logger().warning(
                 f"another flow run works on {run_id}, or was killed less than {LEASE_S} s ago; waiting for it to end"
@@ -41,24 +41,30 @@ def alone_on(run_id: str) -> Iterator[None]:
                 stack.enter_context(turn)
                 break
             except TimeoutError:
-                if not _others(client, name):  # a server that was killed has forgotten the lease, and never ends it
+                # a server that was killed has forgotten the lease and never ends it; one alone of those who wait takes it
+                if not _running(client, name) and _running(client, _waiting(name))[:1] == [runtime.flow_run.id]:
                     get_run_logger().warning(f"nobody works on {run_id} any more; taking the turn that was left over")
                     client.release_concurrency_slots([name], slots=1, occupancy_seconds=LEASE_S)
         _mark(client, name, works=True)
         yield
 
 
+def _waiting(tag: str) -> str:
+    """Name the tag of flow runs that wait for a turn."""
+    return f"{tag}-waits"
+
+
 def _mark(client: SyncPrefectClient, tag: str, *, works: bool) -> None:
     """Show on this flow run what it works on, or that it only waits for it."""
     run = client.read_flow_run(runtime.flow_run.id)
-    client.update_flow_run(run.id, tags={*run.tags, tag} if works else {*run.tags} - {tag})
+    now = tag if works else _waiting(tag)
+    client.update_flow_run(run.id, tags={*run.tags, now} - ({tag, _waiting(tag)} - {now}))
 
 
-def _others(client: SyncPrefectClient, tag: str) -> bool:
-    """Tell whether another flow run is said to work on the same."""
-    working = {"tags": {"all_": [tag]}, "state": {"type": {"any_": [StateType.RUNNING]}}}
-    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(working))
-    return any(str(run.id) != str(runtime.flow_run.id) for run in runs)
+def _running(client: SyncPrefectClient, tag: str) -> list[str]:
+    """List the flow runs that are said to run under a tag, in an order that is the same for all who ask."""
+    tagged = {"tags": {"all_": [tag]}, "state": {"type": {"any_": [StateType.RUNNING]}}}
+    return sorted(str(run.id) for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(tagged)))
 
 
 def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitResponse:

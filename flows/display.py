@@ -175,13 +175,13 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
         table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
     rows = sorted(state.rows.values(), key=_rank)[:SHOWN_MEMBERS]
     for row in rows:
-        values = [written_genes(row.offspring.genome)[gene] for gene in genes]
+        written = written_genes(row.offspring.genome)
         table.add_row(
             row.offspring.uid.split("/")[1],  # the title names the generation
             (row.offspring.parent or "–").split("/")[-1],
             describe_mutation(row.offspring.mutation),
             describe_fitness(row.result),
-            *values,
+            *(written[gene] for gene in genes),
             f"{row.steps:,}",
             row.phase,
         )

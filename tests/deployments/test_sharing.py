@@ -59,7 +59,7 @@ def left_over(prefect_url):
 
 @pytest.mark.slow
 def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, monkeypatch):
-    monkeypatch.setattr(sharing, "WAIT_S", 12)
+    monkeypatch.setattr(sharing, "WAIT_S", 6)
     inside = Inside()
 
     def tried_again(number: int) -> None:
@@ -69,8 +69,7 @@ def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, m
     assert left_over() == 1
     threads = [threading.Thread(target=tried_again, args=(number,)) for number in range(2)]
     for thread in threads:
-        thread.start()
-        time.sleep(6)  # the first one that looks has taken its turn before the second one looks
+        thread.start()  # both find it at once
     for thread in threads:
         thread.join(90)
     assert sorted(inside.entered) == [0, 1]

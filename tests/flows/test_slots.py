@@ -13,9 +13,11 @@ from itertools import pairwise
 
 import dask
 import pytest
+import torch
 from distributed import Client, Scheduler, SpecCluster
 from distributed.comm import connect
 from distributed.deploy.spec import ProcessInterface
+from distributed.scheduler import KilledWorker
 from prefect.client.orchestration import get_client
 
 from evo_core.local import train_on_policy
@@ -25,6 +27,7 @@ from flows.commands.doctor import examine
 from flows.keeper import Keeper, list_workers
 from flows.settings import BadInput, Failed, Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
+from tasks.watchdog import Limits, ended_topic, watched
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of
 from tests.services import wait_for
@@ -222,6 +225,28 @@ def test_jobs_of_several_workers_are_refused():
         open_cluster(settings, 2),
     ):
         pytest.fail("it was opened")
+
+
+def break_the_gpu(error):
+    """What a member does whose GPU fails it; in place of a GPU, the error alone."""
+    with watched(Limits(), "session", "g0001/m00"):
+        raise error("CUDA error: out of memory")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member(error):
+    ended: list[object] = []
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        kept_cluster(place(1, 1, 2, ())) as (client, keeper),
+        keeper.keeping(),
+    ):
+        client.subscribe_topic(ended_topic("session"), ended.append)
+        first = client.submit(os.getpid, pure=False).result(timeout=60)
+        with pytest.raises(KilledWorker):
+            client.submit(break_the_gpu, error).result(timeout=60)
+        assert client.submit(os.getpid, pure=False).result(timeout=60) != first
+    assert ended == []
 
 
 def test_with_dask_cuda_its_cluster_gets_the_devices_and_declares_them(tmp_path, monkeypatch):
