@@ -20,7 +20,6 @@ from dask.typing import Key
 from distributed import Worker, get_worker
 
 from tasks.dask_profiler import stop_profiler
-from tasks.run_log import send_log
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +72,8 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     except MemoryError:
         _end(worker, session, uid, "memory")
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        from tasks.run_log import send_log  # imports Prefect, which settings (Limits) must not do for seconds
+
         # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
         logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
         send_log()
