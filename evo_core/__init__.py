@@ -88,3 +88,7 @@ def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(import_module(f"evo_core.{_HOME[name]}"), name)
     raise AttributeError(f"evo_core has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,7 +19,7 @@ from evo_core.training import evaluate_member, train
 Blobs = dict[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunResult:
     """What a run found. `commits` is the chain from COMMIT 0 on; `checkpoint` holds the delivered agent's bytes."""
 
@@ -33,6 +33,15 @@ class RunResult:
     def agent(self, device: torch.device | str = "cpu") -> Agent:
         """Load the delivered agent."""
         return load_agent(self.checkpoint, self.spaces, device)
+
+    def __repr__(self) -> str:
+        """Return the result in one line: the chain and the checkpoint would fill hundreds of pages."""
+        generations = self.commits[-1].generation
+        confirmed = f", confirmed {self.confirmed.mean:g}" if self.confirmed else ""
+        return (
+            f"RunResult({self.status}: {self.elite.uid}, fitness {self.elite.fitness:g}{confirmed}; "
+            f"{generations} generations, {self.commits[-1].train_steps:,} training steps)"
+        )
 
     @property
     def head(self) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ FAILED, BAD_INPUT = 1, 2
 app = App(
     name="evolve",
     help="Evolve a population of PPO agents and their hyperparameters in one run.",
+    version=lambda: version("evolve-rl"),
     version_flags=["--version"],
     help_format="plaintext",
     result_action="return_value",

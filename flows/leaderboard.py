@@ -7,6 +7,7 @@ from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Generation, Member
 from flows.display import describe_delivery
+from flows.next_steps import evolve_command
 from flows.report.sentences import describe_gain, explain
 from tasks.view import Ending
 from tasks.words import (
@@ -72,7 +73,7 @@ def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Plac
     `store`: the value of `--store`, without credentials.
     """
     uid = ending.elite.uid
-    commands = [f"evolve {command} {run_id} --store {store}" for command in ("report", "watch", "export")]
+    commands = [evolve_command(command, run_id, store=store) for command in ("report", "watch", "export")]
     return "\n".join(
         [
             f"# {run_id}: {ending.status.replace('_', ' ')}",

@@ -14,6 +14,7 @@ from evo_core.numerics import one_thread
 from evo_core.records import Member
 from evo_core.records import uid as member_uid
 from flows.commands.run import read_settings
+from flows.next_steps import evolve_command, store_flag
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed
 from flows.summary import delivery
@@ -69,7 +70,7 @@ def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
     if blob is None or member.failure is not None:
         reason = member.failure.reason if member.failure else "not trained"
         raise BadInput(
-            f"--member {uid}: failed ({reason}) and left no agent; `evolve status {run_id}` lists the others"
+            f"--member {uid}: failed ({reason}) and left no agent; `{evolve_command('status', run_id, **store_flag())}` lists the others"
         )
     if run.missing_blobs([blob]):
         print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)

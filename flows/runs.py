@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, did_you_mean, differences
+from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
 from flows.summary import finished
 from tasks import layout
@@ -57,7 +58,7 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
         raise ConfigError(
             [
                 f"run {run_id} exists in {settings.store_url} with another configuration; use another --run-id, or "
-                f"`evolve resume {run_id}` to go on with its own:",
+                f"`{evolve_command('resume', run_id, **store_flag())}` to go on with its own:",
                 *differences(current, config),
                 *_how_to_extend(run_id, current, config),
             ]
@@ -105,7 +106,7 @@ def extend_run(
     if extension.max_steps < config.training.max_steps:
         raise BadInput(
             f"--extend: expected the new TOTAL of training steps, more than {config.training.max_steps:,}, got "
-            f"{extension.max_steps:,}; `evolve status {run_id}` shows how many are spent"
+            f"{extension.max_steps:,}; `{evolve_command('status', run_id, **store_flag())}` shows how many are spent"
         )
     longer = open_run(settings, extended(config, extension), run_id)
     if finished(longer) is not None:
@@ -171,9 +172,9 @@ def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[s
     wanted = Extension(max_steps=config.training.max_steps, target=config.training.target)
     if extended(current, wanted) != config or wanted.max_steps < current.training.max_steps:
         return []
-    target = f" --target {wanted.target:g}" if wanted.target not in (None, current.training.target) else ""
-    command = f"`evolve resume {run_id} --extend {wanted.max_steps}{target}`"
-    return [f"a higher budget is all that differs: {command}, or the deployment resume with that budget"]
+    target = f"{wanted.target:g}" if wanted.target not in (None, current.training.target) else None
+    command = evolve_command("resume", run_id, extend=wanted.max_steps, target=target, **store_flag())
+    return [f"a higher budget is all that differs: `{command}`, or the deployment resume with that budget"]
 
 
 def _open(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:

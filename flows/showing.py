@@ -1,5 +1,6 @@
 """Showing a run's figures and videos where its other numbers are shown: in optuna-dashboard and in trackers."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from flows.commands.ending import without_password
+from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
 from flows.summary import finished
 from tasks.ref import RunRef
@@ -24,15 +26,17 @@ def open_study(settings: Settings, run_id: str) -> optuna.Study:
         return optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
     except KeyError:
         url = without_password(settings.study_url)
+        command = evolve_command("lineage", "rebuild", run_id, **store_flag())
         raise BadInput(
-            f"--dashboard: {url} has no study {run_id}; make it: evolve lineage rebuild {run_id}, or name the "
+            f"--dashboard: {url} has no study {run_id}; make it: {command}, or name the "
             "database by --study"
         ) from None
 
 
 def dashboard_command(settings: Settings) -> str:
     """Write the command that shows what was put into a study."""
-    return f"optuna-dashboard {without_password(settings.study_url)} --artifact-dir {settings.artifact_directory}"
+    words = ("optuna-dashboard", without_password(settings.study_url), "--artifact-dir", settings.artifact_directory)
+    return shlex.join(map(str, words))
 
 
 def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from evo_core.config import RunConfig
 from evo_core.confirmation import Confirm, deliver, reaches_target
 from evo_core.records import Confirmation, EliteRef, Generation, record_hash
+from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput
 from tasks.ref import RunRef
 from tasks.view import Ending
@@ -98,7 +99,8 @@ def delivery(run: RunRef) -> Delivery:
         return Delivery(done[0].elite, done[0].confirmed, done[0].status.replace("_", " "))
     head = run.open().head()
     if head is None or head.elite is None:
-        raise BadInput(f"run {run.run_id} has finished no generation yet; `evolve resume {run.run_id}` goes on with it")
+        command = evolve_command("resume", run.run_id, **store_flag())
+        raise BadInput(f"run {run.run_id} has finished no generation yet; `{command}` goes on with it")
     return Delivery(head.elite, None, "unfinished")
 
 

@@ -10,6 +10,7 @@ from evo_core.config import RunConfig
 from evo_core.evolution.population import GenerationFailed
 from flows.arguments import Operational
 from flows.display import describe_delivery
+from flows.next_steps import changed_settings, evolve_command
 from flows.settings import Settings
 from tasks.store import StoreError, open_store
 
@@ -85,7 +86,9 @@ class Report:
             f"lineage     {without_password(self.settings.study_url)}",
             *([f"tracking    {self.settings.tracking_directory}"] if self.settings.trackers else []),
             f"chain head  {s.head}",
-            f"next        {self._command('status', 'store')}",
+            f"next        {self._command('report', 'store')}    what happened, as one page",
+            f"            {self._command('watch', 'store')}    the agent at play",
+            f"            {self._command('export', 'store')}    its policy as one file",
         ]
         if s.behind:
             lines.append(f"warning     {s.behind}; {self._command('resume')} brings it up to date")
@@ -112,15 +115,11 @@ class Report:
             return True
 
     def _command(self, command: str, *names: str) -> str:
-        """Write a command for this run with the settings that are not the default."""
-        defaults = Settings.model_fields
-        values = {name: getattr(self.settings, name) for name in names or Operational.__dataclass_fields__}
-        if "://" in (values.get("study") or ""):
-            values["study"] = without_password(values["study"])
-        flags = [
-            f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != defaults[name].default
-        ]
-        return " ".join(["evolve", command, self.run_id, *flags])
+        """Return a command for this run with the settings that are not the default."""
+        flags = changed_settings(self.settings, *(names or Operational.__dataclass_fields__))
+        if "://" in str(flags.get("study")):
+            flags["study"] = without_password(str(flags["study"]))
+        return evolve_command(command, self.run_id, **flags)
 
 
 def describe_failure(failure: BaseException | None) -> str:

@@ -15,6 +15,7 @@ from evo_core.envs.making import require_known
 from evo_core.loading import ConfigError, parse_config
 from flows.commands.run import read_settings
 from flows.flags import read_yaml
+from flows.next_steps import evolve_command
 from flows.output import emit
 from flows.settings import BadInput
 
@@ -46,7 +47,7 @@ def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
         config = {"config": converted.sections, **asdict(converted.notes)}
         emit(to_jsonable_python(config))
     elif output is not None:
-        print(f"{output}: try it with evolve run --config {output} --dry-run")
+        print(f"{output}: try it with {evolve_command('run', '--dry-run', config=output)}")
     return 0
 
 

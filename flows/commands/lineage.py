@@ -15,6 +15,7 @@ from evo_core.lineage.tree import Lineage
 from evo_core.records import Member
 from flows.commands.run import read_settings
 from flows.members import require_directory
+from flows.next_steps import evolve_command, store_flag
 from flows.output import emit
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.report.view import RunView, view_run
@@ -46,11 +47,15 @@ def show_lineage(
         return _tell(view, uid, json=json)
     if json:
         form = "json"
+    if form == "html" and output is None and sys.stdout.isatty():
+        file = f"{run_id}-lineage.html"
+        command = evolve_command("lineage", run_id, format=form, output=file, **store_flag())
+        raise BadInput(f"--format html: a page of megabytes, not for a terminal; write it to a file: {command}")
     if form is None:
         _console().print(_tree(view, everyone=everyone))
         return 0
     if form == "json" and output is None:
-        emit(as_json(view))
+        emit(as_json(view, everyone))
         return 0
     text = {"html": _html, "mermaid": _mermaid, "graphml": _graphml, "json": _json}[form](view, everyone)
     if output is None:
@@ -80,12 +85,13 @@ def show_difference(run_id: str, one: str, other: str, store: str | None, *, jso
     return 0
 
 
-def as_json(view: RunView) -> dict[str, object]:
-    """Describe every member, and who won."""
+def as_json(view: RunView, everyone: bool) -> dict[str, object]:
+    """Describe the members of the living lines, or of all, and who won."""
+    shown = _shown(view, everyone)
     return {
         "run_id": view.run_id,
         "winner": view.winner,
-        "members": [_member(view.lineage, member) for member in view.lineage.members.values()],
+        "members": [_member(view.lineage, view.lineage[uid]) for uid in view.lineage.members if uid in shown],
     }
 
 
@@ -198,7 +204,7 @@ def _graphml(view: RunView, everyone: bool) -> str:
 
 
 def _json(view: RunView, everyone: bool) -> str:
-    return jsonlib.dumps(as_json(view), indent=1) + "\n"
+    return jsonlib.dumps(as_json(view, everyone), indent=1) + "\n"
 
 
 def _html(view: RunView, everyone: bool) -> str:

@@ -6,6 +6,7 @@ from rich.table import Table
 from evo_core.records import Generation, Member, record_hash
 from flows.commands.run import read_settings
 from flows.display import describe_confirmation, describe_generation
+from flows.next_steps import evolve_command, store_flag
 from flows.output import emit
 from flows.runs import open_ref, run_ids
 from tasks.ref import RunRef
@@ -68,7 +69,9 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
     if outcome == "unfinished":
         members = _running(run, head)
         done = sum(member is not None for member in members)
-        console.print(f"next generation: {done} of {len(members)} members finished; go on: evolve resume {ref.run_id}")
+        command = evolve_command("resume", ref.run_id, **store_flag())
+        said = f"next generation: {done} of {len(members)} members finished; go on: {command}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _outcome(ref: RunRef, run: RunStore, head: Generation | None) -> str:

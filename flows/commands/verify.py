@@ -8,6 +8,7 @@ from evo_core.loading import ConfigError
 from evo_core.networks.actor_critic import Spaces
 from flows.commands.run import read_settings
 from flows.members import find_member
+from flows.next_steps import evolve_command, store_flag
 from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -115,4 +116,5 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
         soft_wrap=True,
     )
     if result.findings and not repaired:
-        console.print(f"put back what can be computed again: evolve verify {run_id} --repair", highlight=False)
+        command = evolve_command("verify", run_id, "--repair", **store_flag())
+        console.print(f"put back what can be computed again: {command}", highlight=False, markup=False, soft_wrap=True)

@@ -19,3 +19,7 @@ def test_public_names_their_homes_and_their_types_agree():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(AttributeError, match="train_on_policy"):
         evo_core.nothing  # noqa: B018
+
+
+def test_a_notebook_completes_public_names():
+    assert set(evo_core.__all__) <= set(dir(evo_core))

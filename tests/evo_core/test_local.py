@@ -39,6 +39,7 @@ def test_a_run_chains_its_generations_and_counts_every_step():
 
 def test_the_delivered_agent_plays():
     result = train_on_policy(make_config())
+    assert repr(result) == str(result) and result.elite.uid in repr(result) and len(repr(result)) < 200
     agent = result.agent()
     actions, memory = agent.act(np.zeros((1, 4), np.float32))
     assert actions in ([0], [1])

@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import time
+from importlib.metadata import version
 
 import pytest
 
+from flows import cli
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, ROOT, Cli
 
@@ -78,6 +80,11 @@ def test_a_store_that_is_away_is_one_line_with_advice(bare):
     failed = bare("status", "one", "--store", "s3://bucket/runs", expect=1)
     assert "check AWS_ENDPOINT_URL_S3" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_the_version_is_the_one_that_is_installed(capsys):
+    assert cli._main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("evolve-rl") != "0.0.0"
 
 
 def test_help_answers_at_once_and_names_every_command():

@@ -97,7 +97,7 @@ def test_a_real_run_is_reported_as_its_records_say(told, tmp_path, monkeypatch, 
     make_run(tmp_path, "real", make_config(env, **light))
     told("report", "real", "--store", str(tmp_path), "--output", str(tmp_path / "out"))
     page = (tmp_path / "out" / "report.html").read_text()
-    found = json.loads(told("lineage", "real", "--store", str(tmp_path), "--format", "json"))
+    found = json.loads(told("lineage", "real", "--store", str(tmp_path), "--format", "json", "--all"))
     commits = list(RunStore(open_store(tmp_path.as_uri()), "real").commits())
     members = {m["uid"]: m for m in found["members"]}
     assert len(members) == 9 and found["winner"] in page and env in page
@@ -147,7 +147,7 @@ def test_a_member_is_explained(told):
 def test_every_format_names_every_edge(told):
     members = [member for commit in told.commits for member in commit.members]
     edges = {(m.offspring.parent, m.uid) for m in members if m.offspring.parent}
-    found = json.loads(told("lineage", "whole", "--format", "json"))
+    found = json.loads(told("lineage", "whole", "--format", "json", "--all"))
     assert {(m["parent"], m["uid"]) for m in found["members"] if m["parent"]} == edges
     assert {m["uid"]: m["fitness"] for m in found["members"]} == {m.uid: m.fitness for m in members}
     graph = ET.fromstring(told("lineage", "whole", "--format", "graphml", "--all"))
@@ -158,6 +158,20 @@ def test_every_format_names_every_edge(told):
     assert {tuple(name.replace("_", "/") for name in arrow) for arrow in arrows} == edges
     told("lineage", "whole", "--format", "html", "--output", "tree.html")
     assert 'id="family_tree"' in (told.directory / "tree.html").read_text()
+
+
+def test_json_leaves_extinct_lines_out_unless_all_are_asked_for(told):
+    shown = json.loads(told("lineage", "whole", "--json"))["members"]
+    assert shown == json.loads(told("lineage", "whole", "--format", "json"))["members"]
+    everyone = json.loads(told("lineage", "whole", "--json", "--all"))["members"]
+    assert told.winner in {member["uid"] for member in shown} and len(shown) < len(everyone)
+    assert [member for member in shown if not member["alive"]] == []
+
+
+def test_a_terminal_is_not_filled_with_a_page(told, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    refused = told("lineage", "whole", "--format", "html", "--store", "runs", expect=2)
+    assert "evolve lineage whole --format html --output whole-lineage.html" in refused and len(refused) < 500
 
 
 def test_two_members_are_compared(told):
