@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from evo_core.agent import Agent, AgentState
+from evo_core.bounds import SAFE_INTEGER
 from evo_core.canonical import canonical_json
 from evo_core.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
@@ -23,8 +24,22 @@ from evo_core.spaces import describe_space, read_space
 
 METADATA = "evolve"
 FORMAT = 1
+MOST_HEADER = 2**24
+"""Bytes of a header at most. Those that are written have some thousands."""
+
 _PARTS = ("weights", "exp_avg", "exp_avg_sq")
 _STATISTICS = "statistics"
+_WRONG = (
+    SafetensorError,
+    ValidationError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,  # torch, of negative sizes and of sizes that overflow
+)
+"""What the libraries raise that read a header, or bytes that are none."""
 
 
 class CheckpointError(ValueError):
@@ -48,32 +63,36 @@ def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyTy
 
 
 def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
-    """Parse checkpoint bytes of an agent for these spaces; CheckpointError says what is wrong with them."""
+    """Parse checkpoint bytes of an agent for these spaces; CheckpointError says what is wrong with them.
+
+    Nothing is allocated for what a header asks for: only for what the bytes hold.
+    """
     try:
-        tensors = load(content)
         header = _header(content)
+        tensors = load(content)
         genome = Genome.model_validate(header["genome"])
         steps = header["optimizer_steps"]
         if header["format"] != FORMAT:
             raise CheckpointError(f"expected checkpoint format {FORMAT}, got {header['format']!r}")
-        if type(steps) is not int or steps < 0:
+        if type(steps) is not int or not 0 <= steps <= SAFE_INTEGER:
             raise CheckpointError(f"expected a number of optimizer steps, got {steps!r}")
-    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"not a checkpoint of this program: {error}") from error
+        with torch.device("meta"):  # shapes alone
+            network = ActorCritic(genome, spaces)
+    except CheckpointError:
+        raise
+    except _WRONG as error:
+        raise CheckpointError(f"not a checkpoint of this program: {error!s:.500}") from error
     parts, statistics = {part: _named(tensors, part) for part in _PARTS}, _named(tensors, _STATISTICS)
     if len(tensors) != sum(map(len, parts.values())) + len(statistics):
         raise CheckpointError("expected weights and two moments, got other tensors beside them")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise CheckpointError("expected finite weights and moments, got NaN or infinity")
-    network = ActorCritic(genome, spaces)
     expected = {name: (parameter.shape, parameter.dtype) for name, parameter in network.named_parameters()}
     for part, named in parts.items():
         if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != expected:
             raise CheckpointError(f"expected {part} with names, shapes and types of the genome's network, got others")
     if not sound_statistics(statistics, network.layout):
         raise CheckpointError(f"expected statistics of this environment's observations, got {sorted(statistics)}")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise CheckpointError("expected finite weights and moments, got NaN or infinity")
     return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics)
 
 
@@ -93,9 +112,12 @@ def load_agent(content: bytes, spaces: Spaces | None = None, device: torch.devic
         try:
             described = _header(content)["spaces"]
             spaces = Spaces(read_space(described["observation"]), read_space(described["action"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except CheckpointError:
+            raise
+        except (*_WRONG, AssertionError, AttributeError, IndexError) as error:  # Gymnasium asserts
             raise CheckpointError(
-                f"expected a file of `evolve export --format safetensors`, which brings its spaces along ({error!r}); "
+                "expected a file of `evolve export --format safetensors`, which brings its spaces along "
+                f"({error!r:.500}); "
                 "load a run's checkpoint with inspect_environment(config).spaces"
             ) from error
     return Agent(from_bytes(content, spaces), spaces, device)
@@ -108,5 +130,7 @@ def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 def _header(content: bytes) -> dict[str, Any]:
     """Read our metadata of a safetensors file: an eight-byte length, then a JSON header."""
     size = int.from_bytes(content[:8], "little")
+    if size > min(MOST_HEADER, len(content)):
+        raise CheckpointError(f"expected a header of at most {min(MOST_HEADER, len(content))} bytes, got {size}")
     header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][METADATA])
     return header

@@ -1,10 +1,14 @@
 """Spaces as JSON, so that a file can say what its agent observes and does without naming code."""
 
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import Space, spaces
 from pydantic import JsonValue
+
+MOST_NUMBERS = 2**26
+"""Numbers of one Box or MultiBinary space at most: a stack of ten full-HD pictures."""
 
 
 def describe_space(space: Space[Any]) -> dict[str, JsonValue]:
@@ -36,7 +40,7 @@ def read_space(described: Any) -> Space[Any]:
         case "Tuple":
             return spaces.Tuple([read_space(inner) for inner in described["spaces"]])
         case "Box":
-            shape, dtype = tuple(described["shape"]), np.dtype(described["dtype"])
+            shape, dtype = _checked(described["shape"]), np.dtype(described["dtype"])
             low, high = (
                 _extend(described["low"], -np.inf, shape, dtype),
                 _extend(described["high"], np.inf, shape, dtype),
@@ -47,8 +51,16 @@ def read_space(described: Any) -> Space[Any]:
         case "MultiDiscrete":
             return spaces.MultiDiscrete(described["nvec"], np.dtype(described["dtype"]).type, start=described["start"])
         case "MultiBinary":
-            return spaces.MultiBinary(described["n"])
+            n = described["n"]
+            return spaces.MultiBinary(_checked(n) if isinstance(n, list) else _checked([n])[0])
     raise ValueError(f"no space: {described!r:.100}")
+
+
+def _checked(shape: list[int]) -> tuple[int, ...]:
+    """Refuse a shape that nothing can have, before anything of it is made."""
+    if not all(type(side) is int and side >= 0 for side in shape) or math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"expected a shape of at most {MOST_NUMBERS} numbers, got {shape!r:.100}")
+    return tuple(shape)
 
 
 def _shorten(bounds: np.ndarray) -> JsonValue:

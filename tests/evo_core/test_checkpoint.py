@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from evo_core.checkpoint import CheckpointError, from_bytes, to_bytes
+from evo_core.checkpoint import CheckpointError, from_bytes, load_agent, to_bytes
 from tests.evo_core.test_mutation import founder
 
 
@@ -60,6 +61,58 @@ def damaged():
     yield "extra tensor", save({**tensors, "other/x": torch.zeros(1)}, metadata)
     yield "infinite", save(infinite, metadata)
     yield "missing tensors", save(missing, metadata)
+
+
+def absurd():
+    """Checkpoints and exported files whose header asks for more than the file holds."""
+    content = to_bytes(founder()[2])
+    tensors = load(content)
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["evolve"]
+    header = json.loads(metadata)
+    layer = {"kind": "dense", "nodes": 2**16}
+
+    def changed(**architecture):
+        genome = {**header["genome"], "architecture": {**header["genome"]["architecture"], **architecture}}
+        return save(tensors, {"evolve": json.dumps({**header, "genome": genome})})
+
+    def observing(space):
+        described = {"observation": space, "action": {"kind": "Discrete", "n": 2, "start": 0}}
+        return save(tensors, {"evolve": json.dumps({**header, "spaces": described})})
+
+    box = {"kind": "Box", "dtype": "float32", "low": None, "high": None}
+    yield "wide layers", changed(actor_head=[layer] * 8)
+    yield "wider than memory", changed(actor_head=[{"kind": "dense", "nodes": 2**60}])
+    yield "a size beyond 64 bits", changed(latent_dim=10**30)
+    yield "negative", changed(latent_dim=-1)
+    yield "a hundred thousand layers", changed(critic_head=[layer] * 100_000)
+    yield "a nested encoder", changed(encoder={"kind": "multi_input", "parts": {"a": {"kind": ["mlp"]}}})
+    yield "deep", save(tensors, {"evolve": "[" * 100_000})
+    yield "steps", save(tensors, {"evolve": json.dumps({**header, "optimizer_steps": 10**400})})
+    yield "a long header", save(tensors, {"evolve": " " * 2**24 + metadata})
+    yield "a long header of nothing", (2**23).to_bytes(8, "little") + b"{}"
+    yield "a large box", observing({**box, "shape": [2**20, 2**20]})
+    yield "a box of 64 bits", observing({**box, "shape": [2**63, 2**63]})
+    yield "a box of nothing", observing({**box, "shape": [-1]})
+    yield "a box of objects", observing({**box, "shape": [2], "dtype": "O"})
+    yield "bits", observing({"kind": "MultiBinary", "n": [2**30, 2**30]})
+    yield "one number of bits", observing({"kind": "MultiBinary", "n": 10**30})
+    yield "a large number", observing({"kind": "Discrete", "n": 10**30, "start": 0})
+    yield "many", observing({"kind": "MultiDiscrete", "nvec": [2**62] * 3, "start": [0] * 3, "dtype": "int64"})
+    yield "no space", observing({"kind": "Tuple", "spaces": 3})
+    yield (
+        "eight bits",
+        save(
+            {**tensors, "weights/critic.output.bias": torch.zeros(1, dtype=torch.float8_e4m3fn)}, {"evolve": metadata}
+        ),
+    )
+
+
+@pytest.mark.parametrize(("what", "content"), list(absurd()), ids=[what for what, _ in absurd()])
+def test_a_header_that_asks_for_absurd_sizes_is_refused_before_anything_is_allocated(what, content):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError):
+        load_agent(content, None if b'"spaces' in content or b'\\"spaces' in content else founder()[1])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB"
 
 
 @pytest.mark.parametrize(("what", "content"), list(damaged()), ids=[what for what, _ in damaged()])
