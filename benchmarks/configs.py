@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-import yaml
+
+from flows.flags import read_yaml
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "deployments" / "configs"
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def section(name: str, seeds: int) -> str:
-    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    config = read_yaml(CONFIGS / f"{name}.yaml")
     rows = [row(name, seed) for seed in range(1, seeds + 1)]
     steps = [r["train_steps"] if r["status"] == "target_reached" else math.inf for r in rows]
     lines = [

@@ -26,13 +26,13 @@ from urllib.parse import urlsplit
 import httpx
 import optuna
 import psutil
-import yaml
 from sqlalchemy import create_engine, text
 
 from evo_core.config import RunConfig
 from evo_core.loading import parse_config
 from evo_core.records import uid
 from flows.server import prefect_api
+from tasks.yaml_text import dump_yaml
 from tests.services import BUCKET, postgres_server, s3_server
 from tests.tap import tapped
 
@@ -111,7 +111,7 @@ def measure(
     """Run a configuration on an S3 server of its own and a Prefect server that is there; look at all it left."""
     measured = Measured(config.population.size, config.max_generations)
     (directory / "weed").mkdir()
-    (directory / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (directory / "config.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
     upstream = urlsplit(api_url).port
     assert upstream is not None
     with s3_server(directory / "weed") as s3, tapped(s3.port) as store, tapped(upstream) as api:

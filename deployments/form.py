@@ -5,12 +5,10 @@ Names, defaults and bounds are those of the configuration (evo_core/sections.py)
 
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from copy import copy
 from functools import wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-import yaml
 from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -19,9 +17,9 @@ from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import SearchSpace
 from evo_core.loading import ConfigError, parse_config
 from evo_core.sections import AlgorithmConfig, Section
-from flows.flags import load_yaml
 from flows.settings import BadInput
 from tasks.run_store import RUN_ID
+from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,9 +107,9 @@ Yaml = Annotated[
     str,
     labelled(
         "Configuration as YAML",
-        "A whole configuration file, pasted; at most 100000 characters. It replaces every other field but the name of "
-        "the run; those must then keep their defaults.",
-        max_length=100_000,
+        f"A whole configuration file, pasted; at most {MOST_CHARACTERS} characters. It replaces every other field but "
+        "the name of the run; those must then keep their defaults.",
+        max_length=MOST_CHARACTERS,
     ),
 ]
 
@@ -244,9 +242,6 @@ def _pasted(form: Mapping[str, Any]) -> RunConfig:
             ]
         )
     text = str(form["yaml"])
-    with suppress(yaml.YAMLError):  # what is wrong with it is said below
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ConfigError(["yaml: has aliases (*name), which are not read here; write their values out"])
     content = load_yaml(text, "yaml: not YAML")
     if not isinstance(content, dict):
         raise ConfigError([f"yaml: expected sections such as env: and training:, got {str(content)[:80]!r}"])

@@ -59,11 +59,14 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
 
 
 def numbers(value: object) -> object:
-    """Read 1e6 as the number that it is: YAML 1.1 takes it for a word. What goes to the environment stays as it is."""
+    """Read 1e6 as the number that it is, where a reader of YAML 1.1 took it for a word.
+
+    Arguments of the environment and of its wrappers stay as they are.
+    """
     if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
         return float(value)
     if isinstance(value, Mapping):
-        return {key: item if key == "kwargs" else numbers(item) for key, item in value.items()}
+        return {key: item if key in ("kwargs", "wrappers") else numbers(item) for key, item in value.items()}
     return [numbers(item) for item in value] if isinstance(value, list | tuple) else value
 
 

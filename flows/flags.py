@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, parse_config
+from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
 Sections = dict[str, object]
 """A parsed file."""
@@ -51,53 +51,31 @@ def _is_config_flag(name: str) -> bool:
 
 
 def _parse(name: str, text: str) -> object:
-    return load_yaml(text, f"{name}: expected a YAML value, got {text!r}")
-
-
-class _OnceEach(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which the first would be lost without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode):  # no other key is one of ours
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def load_yaml(text: str, wrong: str) -> object:
-    """Read YAML; ConfigError begins with `wrong` and says where."""
-    try:
-        content: object = yaml.load(text, _OnceEach)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{wrong}: {_where(error)}"]) from None
-    except RecursionError:
-        raise ConfigError([f"{wrong}: nested too deep"]) from None
-    except (ValueError, TypeError) as error:  # a date that does not exist, thousands of digits, a tag that does not fit
-        raise ConfigError([f"{wrong}: {error}"]) from None
-    return content
+    return load_yaml(text, f"{name}: expected a YAML value, got {text[:80]!r}")
 
 
 def read_yaml(
     path: Path, given_as: str = "", expected: str = "sections such as env: and training:"
 ) -> dict[str, object]:
     """Read a file of sections; ConfigError says where it is wrong. `given_as` names the flag that names it."""
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"), f"{given_as}{path}: not YAML")
-    except FileNotFoundError:
-        raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
+    content = load_yaml(read_text(path, given_as), f"{given_as}{path}: not YAML")
     if not isinstance(content, dict):
-        raise ConfigError([f"{given_as}{path}: expected {expected}, got {content!r}"])
+        raise ConfigError([f"{given_as}{path}: expected {expected}, got {str(content)[:80]}"])
     return content
 
 
-def _where(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
+def read_text(path: Path, given_as: str = "") -> str:
+    """Read a file that is not too long; ConfigError says why it cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError([f"{given_as}{path}: expected at most {MOST_CHARACTERS} characters, got more"])
+    return text
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:

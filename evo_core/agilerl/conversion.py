@@ -177,7 +177,9 @@ def _algorithm(manifest: Manifest, notes: Notes, learn_step: int, evo_steps: int
         f"a minibatch is at most a rollout of {rollout} steps",
     )
     if spread := manifest.take("algorithm.action_std_init"):
-        section["action_std_init"] = round(math.exp(real(spread)), 6)
+        section["action_std_init"] = round(
+            math.exp(min(real(spread), 100.0)), 6
+        )  # which is refused below, as too large
         notes.explain(
             spread,
             "algorithm.action_std_init",

@@ -3,10 +3,10 @@
 Both say the same under different names. Here every value gets the manifest's name, and keeps the place where it stood.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from evo_core.bounds import SAFE_INTEGER
 from evo_core.loading import ConfigError
 
 Fields = Mapping[str, object]
@@ -101,9 +101,12 @@ class Manifest:
 
 def real(given: Given) -> float:
     """Read a number; ConfigError when it is something else."""
-    if isinstance(given.value, bool) or not isinstance(given.value, int | float) or not math.isfinite(given.value):
-        raise ConfigError([f"{given.path}: expected a number, got {given.value!r}"])
-    return given.value
+    value = given.value
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ConfigError([f"{given.path}: expected a number, got {value!r}"])
+    if abs(value) > SAFE_INTEGER:
+        raise ConfigError([f"{given.path}: expected a number from -{SAFE_INTEGER} to {SAFE_INTEGER}, got more"])
+    return value
 
 
 def read_manifest(content: Mapping[str, object]) -> Manifest:

@@ -31,6 +31,7 @@ class Notes:
 
     dropped: list[Dropped] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     def drop(self, given: Given, why: str) -> None:
         """Note that a field is left out."""
@@ -54,6 +55,7 @@ class Notes:
         return [
             *(f"dropped {note.field}: {note.value!r} ({note.why})" for note in self.dropped),
             *(f"changed {_source(note)}{note.becomes}: {note.to!r} ({note.why})" for note in self.changed),
+            *(f"unchecked {reason}" for reason in self.unchecked),
         ]
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import gymnasium as gym
-import yaml
 from pydantic_core import to_jsonable_python
 
 from evo_core.agilerl.conversion import Conversion, convert
@@ -14,10 +13,11 @@ from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.making import require_known
 from evo_core.loading import ConfigError, parse_config
 from flows.commands.run import read_settings
-from flows.flags import read_yaml
+from flows.flags import read_text, read_yaml
 from flows.next_steps import evolve_command
 from flows.output import emit
 from flows.settings import BadInput
+from tasks.yaml_text import dump_yaml
 
 DICTIONARIES = ("init_hp", "mut_p", "mutation_params", "mut_params", "net_config", "hp_config")
 """What is read of a Python file, by its name in small letters."""
@@ -27,14 +27,11 @@ LONGEST_EPISODE = 1000
 
 
 def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
-    """Convert a file, check that it would run here, and write or print it; ConfigError says why it cannot be."""
+    """Convert a file, check what can be checked here, and write or print it; ConfigError says why it cannot be."""
     if output is not None and output.exists():
         raise BadInput(f"--output {output}: there is such a file already; name another one, or delete it")
     converted = convert(_read(path))
-    packages = read_settings({}).packages
-    require_known(converted.config.env, packages)
-    _limit_episodes(converted)
-    inspect_environment(parse_config(converted.sections), packages)
+    _check_environment(converted)
     notes = converted.notes.lines()
     text = _write(path, converted, notes)
     if output is not None:
@@ -51,6 +48,30 @@ def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
     return 0
 
 
+def _check_environment(converted: Conversion) -> None:
+    """Check that the configuration fits its environment; note why not, if the environment is not installed here."""
+    packages = read_settings({}).packages
+    try:
+        require_known(converted.config.env, packages)
+    except ConfigError as error:
+        _note_unchecked(converted, error)
+        return
+    _limit_episodes(converted)
+    try:
+        inspect_environment(parse_config(converted.sections), packages)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, gym.error.DependencyNotInstalled | ImportError):
+            raise
+        _note_unchecked(converted, error)
+
+
+def _note_unchecked(converted: Conversion, error: ConfigError) -> None:
+    reasons = (problem.partition("; known: ")[0] for problem in error.problems)
+    converted.notes.unchecked.extend(
+        f"{reason}; try it with `evolve doctor` where it is installed" for reason in reasons
+    )
+
+
 def _limit_episodes(converted: Conversion) -> None:
     """AgileRL plays until every environment ends; here somebody must say when, if nothing else does."""
     evaluation = converted.sections["evaluation"]
@@ -65,23 +86,28 @@ def _write(path: Path, converted: Conversion, notes: list[str]) -> str:
     head = [f"Converted from {path.name} by `evolve import-agilerl`.", *notes]
     comments = "".join(f"# {' '.join(line.split())}\n" for line in head)
     plain = to_jsonable_python(converted.sections)
-    return f"{comments}\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)}"
+    return f"{comments}\n{dump_yaml(plain)}"
 
 
 def _read(path: Path) -> dict[str, object]:
     if path.suffix != ".py":
         return read_yaml(path, expected="sections such as algorithm: or INIT_HP:")
+    text = read_text(path)
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError, ValueError) as error:
+        tree = ast.parse(text)
+        return {
+            target.id: _literal(path, node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id.lower() in DICTIONARIES
+        }
+    except ConfigError:
+        raise
+    except (SyntaxError, ValueError, TypeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from None
-    assignments = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-    return {
-        target.id: _literal(path, node.value)
-        for node in assignments
-        for target in node.targets
-        if isinstance(target, ast.Name) and target.id.lower() in DICTIONARIES
-    }
+    except (RecursionError, MemoryError):
+        raise ConfigError([f"{path}: cannot be read: nested too deep"]) from None
 
 
 def _literal(path: Path, node: ast.expr) -> object:

@@ -89,9 +89,9 @@ def dry_run(config: RunConfig, *, json: bool) -> int:
     if json:
         emit(preview)
         return 0
-    import yaml
+    from tasks.yaml_text import dump_yaml
 
-    print(yaml.safe_dump(preview, sort_keys=False, allow_unicode=True), end="")
+    print(dump_yaml(preview), end="")
     for notice in notices(config, environment):
         print(f"warning: {notice}", file=sys.stderr)
     return 0

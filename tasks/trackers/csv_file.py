@@ -6,11 +6,10 @@ import os
 from itertools import groupby
 from pathlib import Path
 
-import yaml
-
 from evo_core.records import Generation, Member
 from tasks.trackers import base
 from tasks.trackers.measures import lineage_row, member_columns
+from tasks.yaml_text import dump_yaml
 
 
 class Tracker(base.Tracker):
@@ -19,7 +18,7 @@ class Tracker(base.Tracker):
     def begin(self, run: base.TrackedRun) -> int:
         """Keep the rows of whole generations, and only these."""
         self._path = run.directory / "members.csv"
-        plain = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        plain = dump_yaml(run.config.model_dump(mode="json"))
         (run.directory / "config.yaml").write_text(plain, encoding="utf-8")
         kept, generations = _whole_generations(self._path, run.config.population.size)
         if self._path.exists():

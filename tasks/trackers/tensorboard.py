@@ -6,7 +6,6 @@ environment steps. TensorBoard keeps 32 bits of every number.
 
 from pathlib import Path
 
-import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -22,6 +21,7 @@ from tasks.trackers.measures import (
     member_steps,
 )
 from tasks.view import Ending
+from tasks.yaml_text import dump_yaml
 
 POPULATION = "population"
 
@@ -40,7 +40,7 @@ class Tracker(base.Tracker):
             purge = held[name][last] + 1 if last else 0
             self._writers[name] = SummaryWriter(str(run.directory / name), purge_step=purge)
         if not last:
-            plain = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            plain = dump_yaml(run.config.model_dump(mode="json"))
             self._writers[POPULATION].add_text("config", _indented(plain), 0)
         return last
 

@@ -160,8 +160,8 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
 
 
 def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
-    flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: 2001-99-99}}"})
-    assert ui.wait(flow_run)["message"].startswith("yaml: not YAML: month must be in 1..12")
+    flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: !!int late}}"})
+    assert ui.wait(flow_run)["message"].startswith("yaml: not YAML: expected what !!int stands for")
 
 
 def test_evaluation_and_collection_of_all_runs(ui, worker):

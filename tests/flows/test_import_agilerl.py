@@ -1,5 +1,6 @@
 """evolve import-agilerl: files in, a configuration that runs out, and nothing written that would not."""
 
+import gymnasium as gym
 import pytest
 import yaml
 
@@ -41,7 +42,8 @@ def test_a_manifest_becomes_a_file_that_says_what_changed_and_can_be_run(bare):
 def test_json_holds_configuration_and_notes(bare):
     (bare.directory / "ppo.yaml").write_text(UPPER)
     result = bare.json("import-agilerl", "ppo.yaml")
-    assert set(result) == {"config", "dropped", "changed"}
+    assert set(result) == {"config", "dropped", "changed", "unchecked"}
+    assert result["unchecked"] == []
     assert result["config"]["training"]["max_steps"] == 8_000_000
     assert {
         "field": "INIT_HP.WANDB",
@@ -65,8 +67,7 @@ def test_dictionaries_of_a_python_file_are_read_and_never_run(tmp_path, capsys):
     ("text", "message"),
     [
         (UPPER.replace("ALGO: PPO", "ALGO: TD3"), "TD3 is off-policy"),
-        (UPPER.replace("LunarLanderContinuous-v3", "LunarLanderContinous-v3"), "did you mean LunarLander"),
-        (UPPER.replace("LunarLanderContinuous-v3", "os:system"), "package os is not allowed here"),
+        (RECURRENT.replace("name: CartPole-v1", "name: CartPole-v1, config: {colour: red}"), "colour"),
         ("INIT_HP: [", "bad.yaml: not YAML"),
         ("- 1", "expected sections such as algorithm: or INIT_HP:, got [1]"),
     ],
@@ -78,6 +79,53 @@ def test_what_cannot_run_here_is_refused_before_anything_is_written(tmp_path, ca
     assert message in said.err
     assert said.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("LunarLanderContinous-v3", "not registered; did you mean LunarLander"),
+        ("Nowhere/Pong-v5", "unchecked env.id 'Nowhere/Pong-v5': not registered; try it with `evolve doctor` where"),
+        ("os:system", "package os is not allowed here"),
+    ],
+)
+def test_an_environment_that_is_not_installed_here_is_unchecked(tmp_path, capsys, env_id, message):
+    (tmp_path / "ppo.yaml").write_text(UPPER.replace("LunarLanderContinuous-v3", env_id))
+    assert _main(["import-agilerl", str(tmp_path / "ppo.yaml")]) == 0
+    said = capsys.readouterr()
+    assert message in said.err
+    assert message in said.out, "the file says it too"
+    assert yaml.safe_load(said.out)["env"]["id"] == env_id
+
+
+def test_an_environment_whose_package_is_missing_is_unchecked(tmp_path, capsys, monkeypatch):
+    def missing(**kwargs):
+        raise gym.error.DependencyNotInstalled("its simulator is not installed")
+
+    monkeypatch.setitem(gym.registry, "Simulated-v0", gym.envs.registration.EnvSpec("Simulated-v0", missing))
+    (tmp_path / "ppo.yaml").write_text(UPPER.replace("LunarLanderContinuous-v3", "Simulated-v0"))
+    assert _main(["import-agilerl", str(tmp_path / "ppo.yaml")]) == 0
+    assert "DependencyNotInstalled: its simulator is not installed; try it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INIT_HP = " + "[" * 5000,
+        "INIT_HP = " + "-" * 90_000 + "1",
+        "INIT_HP = {[1]: 2}",
+        "INIT_HP = {'LR': " + "9" * 5000 + "}",
+        "INIT_HP = {'ENV_NAME': 'CartPole-v1', 'MAX_STEPS': " + "9" * 400 + "}",
+        "INIT_HP = {'ENV_NAME': 'CartPole-v1', 'POP_SIZE': 1e300}",
+        "INIT_HP = {'ENV_NAME': 'CartPole-v1', 'ACTION_STD_INIT': 1e4}",
+        "#" * 200_000,
+    ],
+    ids=["deep", "signs", "a list as a key", "digits", "a large number", "a large float", "an exponent", "long"],
+)
+def test_a_hostile_python_file_is_refused(tmp_path, capsys, text):
+    (tmp_path / "train.py").write_text(text)
+    assert _main(["import-agilerl", str(tmp_path / "train.py")]) == 2
+    assert len(capsys.readouterr().err) < 600
 
 
 def test_no_file_is_overwritten(tmp_path, capsys):
