@@ -21,6 +21,7 @@ from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.fake import confirm_elite, evolve
+from tests.preloaded import Forked, can_fork
 
 ROOT = Path(__file__).parents[2]
 EVOLVE = Path(sys.executable).parent / "evolve"
@@ -28,18 +29,25 @@ EVOLVE = Path(sys.executable).parent / "evolve"
 
 @dataclass
 class Cli:
-    """Calls `evolve` in a directory of its own."""
+    """Calls `evolve` in a directory of its own, in forks of a process that has imported everything (preloaded.py).
+
+    With `fresh`, each in a new Python, as users do.
+    """
 
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str] | Forked:
         """Start a command in the background. Which Prefect it uses is said by `environment` alone."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment = {**inherited, **self.environment}
+        if not self.fresh and can_fork(environment):
+            return Forked(list(arguments), str(self.directory), environment)
         return subprocess.Popen(
             [str(EVOLVE), *arguments],
             cwd=self.directory,
-            env={**inherited, **self.environment},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
