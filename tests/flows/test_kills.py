@@ -8,17 +8,18 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 
 import optuna
 import pytest
 
-from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
 from tests.flows.conftest import Cli, alive, command_of, descendants, kill_all
 from tests.services import BUCKET, S3Server, s3_server, start_s3, wait_for
+from tests.spreading import undisturbed
 
 CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
 VICTIMS = ("worker", "flow", "prefect", "s3")
@@ -27,20 +28,14 @@ KILLS = 3
 
 @pytest.fixture(scope="module")
 def oracle():
-    return train_on_policy(CONFIG)
-
-
-def seeds():
-    """6 seeds in `make test-slow`, 54 more in `make test-all`."""
-    for seed in range(60):
-        yield pytest.param(seed, marks=pytest.mark.slow if seed < 6 else pytest.mark.campaign)
+    return undisturbed(CONFIG)
 
 
 class Campaign:
     """One run, killed again and again, and what it leaves alive."""
 
-    def __init__(self, cli: Cli, server: S3Server, seed: int) -> None:
-        self.cli, self.server, self.rng = cli, server, random.Random(seed)
+    def __init__(self, cli: Cli, server: S3Server) -> None:
+        self.cli, self.server, self.rng = cli, server, random.Random(0)
         self.everyone: set[int] = set()
         self.struck: list[str] = []
         self.process: subprocess.Popen[str] | None = None
@@ -50,17 +45,28 @@ class Campaign:
         arguments = ("run", "--config", "config.yaml", "--run-id", "killed", "--workers", "2", "--json")
         self.process = self.cli.start(*arguments)
 
-    def wait(self, seconds: float) -> None:
-        """Let it run, and remember every process that it starts."""
+    def proceed(self) -> None:
+        """Start it if it does not run."""
+        if self.process is not None and not alive(self.process.pid):
+            self.end()
+            self.process = None
+        if self.process is None:
+            self.start()
+
+    def wait(self, seconds: float, until: Callable[[], object] = lambda: False) -> bool:
+        """Let it run, and remember every process that it starts; return True once something holds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             self.everyone |= descendants(self.process.pid)
+            if until():
+                return True
             time.sleep(0.1)
+        return False
 
     def kill(self, victim: str) -> None:
         """Kill one process of a kind."""
         pid = {"flow": lambda: self.process.pid, "s3": lambda: self.server.process.pid}.get(
-            victim, lambda: self._child("uvicorn" if victim == "prefect" else "spawn_main")
+            victim, lambda: self.child("uvicorn" if victim == "prefect" else "spawn_main")
         )()
         if pid is None or not alive(pid):  # not there yet, or no more
             victim, pid = "flow", self.process.pid
@@ -72,7 +78,8 @@ class Campaign:
             time.sleep(self.rng.uniform(0, 3))
             start_s3(self.server)
 
-    def _child(self, word: str) -> int | None:
+    def child(self, word: str) -> int | None:
+        """Find a process below it by a word of its command."""
         found = sorted(pid for pid in descendants(self.process.pid) if word in command_of(pid))
         return self.rng.choice(found) if found else None
 
@@ -85,38 +92,71 @@ class Campaign:
         return self.process.returncode, out + err
 
 
-@pytest.mark.parametrize("seed", list(seeds()))
-def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one(
-    cli, oracle, tmp_path_factory, monkeypatch, seed
-):
+@pytest.fixture
+def campaign(cli, tmp_path_factory, monkeypatch):
+    """A run on servers of its own."""
     with s3_server(tmp_path_factory.mktemp("weed")) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         del cli.environment["PREFECT_API_URL"]  # every start brings its own server
         cli.environment["EVOLVE_STORE"] = f"s3://{BUCKET}/runs"
         cli.config(CONFIG)
-        campaign = Campaign(cli, server, seed)
-        for _ in range(KILLS):
-            if campaign.process is None or campaign.process.poll() is not None:
-                campaign.start()
-            victim = campaign.rng.choice(VICTIMS)
-            campaign.wait(campaign.rng.uniform(6, 24))
-            campaign.kill(victim)
-            if not alive(campaign.process.pid):
-                campaign.end()
+        yield Campaign(cli, server)
+
+
+def finish(campaign, oracle):
+    """Let a run end, started again where it failed; it has the chain and the trials of an undisturbed one."""
+    code, said = campaign.end()
+    for _ in range(3):
+        if code == 0:
+            break
+        campaign.start()
         code, said = campaign.end()
-        for _ in range(3):
-            if code == 0:
-                break
-            campaign.start()
-            code, said = campaign.end()
-        assert code == 0, (campaign.struck, said)
-        assert campaign.struck
-        chain = [record_hash(commit) for commit in RunStore(open_store(f"s3://{BUCKET}/runs"), "killed").commits()]
-        assert chain == [record_hash(commit) for commit in oracle.commits], campaign.struck
-    trials = optuna.load_study(study_name="killed", storage=f"sqlite:///{cli.directory}/runs/study.db").trials
+    assert code == 0, (campaign.struck, said)
+    assert campaign.struck
+    chain = [record_hash(commit) for commit in RunStore(open_store(f"s3://{BUCKET}/runs"), "killed").commits()]
+    assert chain == [record_hash(commit) for commit in oracle.commits], campaign.struck
+    trials = optuna.load_study(study_name="killed", storage=f"sqlite:///{campaign.cli.directory}/runs/study.db").trials
     members = [member.uid for commit in oracle.commits for member in commit.members]
     assert sorted(trial.user_attrs["uid"] for trial in trials) == members
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_run_whose_parts_are_killed_in_every_phase_ends_with_the_chain_of_an_undisturbed_one(
+    campaign, oracle, victim
+):
+    store = open_store(f"s3://{BUCKET}/runs")
+
+    def trained(generation: int) -> bool:
+        return any(store.exists(f"killed/gen/{generation:06d}/m/{m:04d}.train.json") for m in range(3))
+
+    phases = {
+        "starting": lambda: campaign.child("uvicorn" if victim in ("prefect", "s3") else "spawn_main"),
+        "training": lambda: trained(1),
+        "going on": lambda: trained(2) and store.exists("killed/gen/000001/COMMIT.json"),
+    }
+    for phase, reached in phases.items():
+        for _ in range(3):  # a store that is away for long ends a run, which is started again
+            campaign.proceed()
+            if campaign.wait(180, reached):
+                break
+        assert reached(), (phase, campaign.struck)
+        campaign.kill(victim)
+    assert campaign.struck == [victim] * len(phases)
+    finish(campaign, oracle)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(60))
+def test_a_run_that_is_killed_anywhere_ends_with_the_chain_of_an_undisturbed_one(campaign, oracle, seed):
+    campaign.rng.seed(seed)
+    for _ in range(KILLS):
+        campaign.proceed()
+        victim = campaign.rng.choice(VICTIMS)
+        campaign.wait(campaign.rng.uniform(6, 24))
+        campaign.kill(victim)
+    finish(campaign, oracle)
 
 
 KINDS = {
@@ -141,4 +181,4 @@ def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_
     assert process.wait() == -signal.SIGKILL
     assert len(list(cli.run_store(kind).commits())) < 4
     result = cli.json("resume", kind, "--workers", "2")
-    assert result["head"] == train_on_policy(config, packages=("minigrid",)).head
+    assert result["head"] == undisturbed(config, packages=("minigrid",)).head
