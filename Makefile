@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install extras test test-slow test-all audit lint clean
+.PHONY: demo install extras test test-slow check test-all audit lint clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -34,13 +34,20 @@ $(VENV)/extras: $(VENV)/installed requirements-extras.lock
 	$(PIP) install --quiet --no-deps -r requirements-extras.lock
 	touch $@
 
+# a third of the tests' time is waiting: one process more than the two cores that CI has (see tests/spreading.py)
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
 test: extras
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not campaign"
+	$(TESTS) -m "not slow and not campaign"
 
 test-slow: extras
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(TESTS) -m slow
 
-test-all: test test-slow
+# test and test-slow in one session, which shares servers and runs
+check: extras
+	$(TESTS) -m "not campaign" --durations=20
+
+test-all: check
 	$(BIN)/python -m pytest -m campaign
 	$(MAKE) audit
 

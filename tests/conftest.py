@@ -1,6 +1,7 @@
 """Configurations and environments that many tests share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,20 @@ from evo_core.loading import parse_config
 from flows.server import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
-from tests.services import S3Server, s3_server
+from tests.services import S3Server, migrated_database, s3_server
+from tests.spreading import share, spread
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest tests first."""
+    spread(items, grouped=bool(getattr(config.option, "loadgroup", False)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all processes of this test session share."""
+    return share(tmp_path_factory)
 
 
 def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
@@ -68,9 +82,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new_prefect(shared: Path) -> Path:
+    """The database of a Prefect server that nobody has used yet, for servers that need one of their own to copy."""
+    return migrated_database(shared)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Path:
     """A Prefect home of the tests' own, so that the user's is not touched."""
-    return tmp_path_factory.mktemp("prefect")
+    home = tmp_path_factory.mktemp("prefect")
+    shutil.copy(new_prefect, home)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock
 
 ACCESS_KEY, SECRET_KEY, BUCKET = "evolve-tests", "evolve-tests-secret", "evolve"
 
@@ -186,6 +187,18 @@ def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
         process.wait(timeout=30)
+
+
+def migrated_database(shared: Path) -> Path:
+    """Create the database of a Prefect server, once for all test processes: every server would take half a minute."""
+    home, command = shared / "new-prefect", [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    with FileLock(shared / "new-prefect.lock"):
+        if not home.exists():
+            (new := shared / "new-prefect.new").mkdir()
+            clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+            subprocess.run(command, env={**clean, "PREFECT_HOME": str(new)}, check=True, capture_output=True)
+            new.rename(home)
+    return home / "prefect.db"
 
 
 @contextmanager

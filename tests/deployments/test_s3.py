@@ -11,9 +11,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from deployments.s3.identities import identities
-from evo_core.local import train_on_policy
 from tests.conftest import make_config
 from tests.services import ACCESS_KEY, BUCKET, SECRET_KEY, s3_server
+from tests.spreading import undisturbed
 
 KEYS = {
     "admin": (ACCESS_KEY, SECRET_KEY),
@@ -102,7 +102,7 @@ def test_a_whole_run_needs_no_right_to_delete(server, cli):
     cli.environment |= {**server.environment, **credentials("worker"), "EVOLVE_STORE": STORE}
     run = ("run", "--config", cli.config(config), "--run-id", "least", "--workers", "2", "--json")
     done = cli(*run, "--keep-generations", "1")
-    assert json.loads(done.stdout)["head"] == train_on_policy(config).head
+    assert json.loads(done.stdout)["head"] == undisturbed(config).head
     assert "old checkpoints were not released" in done.stderr and "access denied" in done.stderr
     denied = cli("gc", "least", "--keep-generations", "1", expect=2)
     assert "access denied" in denied.stderr and "check the policy" in denied.stderr

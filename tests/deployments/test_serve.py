@@ -1,5 +1,6 @@
 """evolve serve as a laptop has it: told to end in the middle of a run, and started again."""
 
+import shutil
 import signal
 
 import pytest
@@ -8,7 +9,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry
 
-from tests.deployments.working import FORM, chain, serving, undisturbed
+from tests.deployments.working import FORM, chain, serving, undisturbed_form
 from tests.flows.conftest import command_of, descendants, kill_all
 from tests.services import free_port, wait_for
 
@@ -27,8 +28,10 @@ def replace_worker(service, log):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_same_chain(tmp_path, end):
+def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_same_chain(tmp_path, new_prefect, end):
     port, store = free_port(), tmp_path / "runs"
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(new_prefect, tmp_path / "prefect")
     with (
         temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
         get_client(sync_client=True) as client,
@@ -47,4 +50,4 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
             client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
             wait_for(lambda: states(client, flow_run)[-1] in (StateType.COMPLETED, StateType.FAILED), timeout_s=300)
             assert states(client, flow_run)[-1] == StateType.COMPLETED, (tmp_path / "serve.log").read_text()[-3000:]
-    assert chain(store, "served") == undisturbed()
+    assert chain(store, "served") == undisturbed_form()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deployments.form import DEFAULT
-from tests.deployments.working import FORM, chain, run_store, serving, undisturbed
+from tests.deployments.working import FORM, chain, run_store, serving, undisturbed_form
 from tests.flows.conftest import command_of, descendants
 from tests.services import chromium, free_port, wait_for
 
@@ -48,7 +48,7 @@ def service(tmp_path_factory):
 @pytest.fixture(scope="module")
 def oracle():
     """The same run in one process."""
-    return undisturbed()
+    return undisturbed_form()
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import httpx
 
 from deployments.form import DEFAULTS, Advanced, config_of
 from deployments.guardian import ABSENCE_S
-from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.flows.conftest import EVOLVE, alive, command_of, descendants, kill_all
 from tests.services import wait_for
+from tests.spreading import undisturbed
 
 FORM = {
     "population_size": 3,
@@ -32,6 +32,10 @@ FORM = {
     "learn_step": 512,
 }
 """A run of three generations, of some seconds each."""
+
+ADVANCED = {"algorithm": {"update_epochs": 4}, "evaluation": {"episodes": 2, "confirm_episodes": 4}}
+QUICK = {**FORM, "advanced": ADVANCED}
+"""The same, with short evaluations."""
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -161,10 +165,19 @@ def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator
         wait_for(lambda: not any(map(alive, family)), timeout_s=ABSENCE_S + 30)  # guardians miss the server
 
 
-def undisturbed(advanced: dict[str, Any] | None = None) -> list[str]:
+def begun(worker: Worker, ui: Ui, run_id: str, **form: Any) -> tuple[str, int]:
+    """Submit a run and wait until its first member is trained; return the flow run and its process."""
+    before = set(worker.flow_processes())
+    flow_run = ui.submit("evolve", {**QUICK, "run_id": run_id, **form})
+    wait_for(lambda: list((worker.store / run_id).glob("gen/000001/m/*.train.json")), timeout_s=180)
+    (process,) = set(worker.flow_processes()) - before
+    return flow_run, process
+
+
+def undisturbed_form(advanced: dict[str, Any] | None = None) -> list[str]:
     """Compute the chain of the form's run in one process."""
     form = {**DEFAULTS, **FORM, "yaml": "", "advanced": None if advanced is None else Advanced(**advanced)}
-    return [record_hash(commit) for commit in train_on_policy(config_of(form)).commits]
+    return [record_hash(commit) for commit in undisturbed(config_of(form)).commits]
 
 
 def chain(store: Path, run_id: str) -> list[str]:

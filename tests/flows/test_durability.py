@@ -7,10 +7,10 @@ import time
 import optuna
 import pytest
 
-from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
+from tests.spreading import undisturbed
 
 CONFIG = make_config()
 EXTENDED = make_config(**{"training.max_steps": 3072})
@@ -44,7 +44,7 @@ def test_a_fork_with_a_higher_budget_has_the_chain_of_a_run_that_had_it_from_the
     before = chain(origin, "one")
     arguments = ("--from-generation", "1", "--run-id", "two", "--extend", "3072", "--workers", "2")
     result = origin.json("resume", "one", *arguments)
-    oracle = train_on_policy(EXTENDED)
+    oracle = undisturbed(EXTENDED)
     assert (result["run_id"], result["head"], result["train_steps"]) == ("two", oracle.head, 3072)
     assert chain(origin, "two") == [record_hash(commit) for commit in oracle.commits]
     assert chain(origin, "one") == before

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from distributed import Client
 
-from evo_core.local import train_on_policy
 from flows.keeper import list_workers
 from tasks.watchdog import Limits, watched
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, Cli, alive, descendants, workers_of
 from tests.services import free_port, wait_for
+from tests.spreading import undisturbed
 
 CONFIG = make_config()
 SLOWER = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
@@ -33,7 +33,7 @@ SLOWER = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864
 
 @pytest.fixture(scope="module")
 def oracle():
-    return train_on_policy(CONFIG)
+    return undisturbed(CONFIG)
 
 
 class Dask:
@@ -138,7 +138,7 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_chain(cli):
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         assert not alive(victim)
-    assert train_on_policy(SLOWER).head in out
+    assert undisturbed(SLOWER).head in out
 
 
 @pytest.mark.slow

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from evo_core.local import train_on_policy
 from tests.conftest import make_config
 from tests.flows.conftest import alive, descendants
 from tests.proxy import at_random, fault_proxy
 from tests.services import BUCKET, wait_for
+from tests.spreading import undisturbed
 
 CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
 FAULTS = ("500", "503", "507", "404", "hang", "truncate", "flip", "lost reply")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def oracle():
-    return train_on_policy(CONFIG)
+    return undisturbed(CONFIG)
 
 
 @pytest.fixture

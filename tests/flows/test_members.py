@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, descendants, workers_of
 from tests.services import wait_for
+from tests.spreading import undisturbed
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def faulty(what, **overrides):
 @pytest.fixture(scope="module")
 def broken():
     """Who that is: the same environment raising instead tells."""
-    members = train_on_policy(faulty("raise")).commits[1].members
+    members = undisturbed(faulty("raise")).commits[1].members
     broken = {member.uid for member in members if member.failure}
     assert len(broken) == 1
     return broken
@@ -96,4 +96,4 @@ def test_a_kill_of_every_worker_while_the_same_member_runs_is_not_held_against_i
         wait_for(lambda first=first: not (first & workers_of(process.pid)))
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert record_hash(cli.run_store("hit").head()) == train_on_policy(config).head
+    assert record_hash(cli.run_store("hit").head()) == undisturbed(config).head

@@ -1,6 +1,7 @@
 """Prefect as a view that may vanish: Retry in the UI goes on from the store, and an API that is away is waited for."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from evo_core.local import train_on_policy
 from evo_core.records import record_hash
 from tests.conftest import make_config
 from tests.deployments.working import Ui
 from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all, workers_of
 from tests.services import free_port, prefect_server, wait_for
+from tests.spreading import undisturbed
 
 CONFIG = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
 SERVE = "from flows.evolve import evolve; evolve.serve('retry', limit=1, print_starting_message=False)"
@@ -23,7 +24,7 @@ SERVE = "from flows.evolve import evolve; evolve.serve('retry', limit=1, print_s
 
 @pytest.fixture(scope="module")
 def oracle():
-    return train_on_policy(CONFIG)
+    return undisturbed(CONFIG)
 
 
 @contextmanager
@@ -80,8 +81,10 @@ def test_retry_in_the_ui_continues_a_crashed_run_from_the_store(cli, prefect_url
 
 @pytest.mark.slow
 @pytest.mark.parametrize("away_s", [20, 60])
-def test_a_run_survives_a_prefect_api_that_is_away(cli, oracle, away_s):
+def test_a_run_survives_a_prefect_api_that_is_away(cli, oracle, new_prefect, away_s):
     port, home = free_port(), cli.directory / "prefect"
+    home.mkdir()
+    shutil.copy(new_prefect, home)
     cli.environment |= {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(home)}
     with prefect_server(home, port):
         process = cli.start("run", "--config", cli.config(CONFIG), "--run-id", "patient", "--workers", "2", "--json")

@@ -20,7 +20,6 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.scheduler import KilledWorker
 from prefect.client.orchestration import get_client
 
-from evo_core.local import train_on_policy
 from flows import keeper as keeper_module
 from flows.clusters import SlotCluster, open_cluster, open_local, plan
 from flows.commands.doctor import examine
@@ -31,6 +30,7 @@ from tasks.watchdog import Limits, ended_topic, watched
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of
 from tests.services import wait_for
+from tests.spreading import undisturbed
 
 MIG = "MIG-11111111-2222-3333-4444-555555555555", "MIG-66666666-7777-8888-9999-000000000000"
 
@@ -298,7 +298,7 @@ def test_with_a_limit_of_one_no_two_members_learn_at_the_same_time(cli, one_slot
     cli.environment["EVOLVE_SLOTS_TAG"] = one_slot
     config = make_config(**{"training.max_steps": 768})
     head = cli.json("run", "--config", cli.config(config), "--run-id", "shared", "--workers", "2")["head"]
-    assert head == train_on_policy(config).head
+    assert head == undisturbed(config).head
     timings = cli.run_store("shared").timings(1)
     spans = sorted((timing.start, timing.end) for timing in [*timings.train.values(), *timings.evaluate.values()])
     assert len(spans) == 6

@@ -1,0 +1,93 @@
+"""Runs of the pool that share: a run that two flow runs want, a worker that ends, forms that are wrong, all runs."""
+
+import logging
+import signal
+from datetime import datetime
+from functools import partial
+
+import pytest
+
+from tests.deployments.working import ADVANCED, QUICK, begun, chain, pool_worker, seconds_until, undisturbed_form
+from tests.flows.conftest import alive, descendants
+from tests.services import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return undisturbed_form(ADVANCED)
+
+
+@pytest.fixture(scope="module")
+def worker(ui, prefect_url, prefect_home, tmp_path_factory):
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    with pool_worker(tmp_path_factory.mktemp("worker"), environment) as worker:
+        yield worker
+
+
+def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(
+    ui, prefect_url, prefect_home, tmp_path, oracle
+):
+    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
+    with pool_worker(tmp_path, environment) as worker:
+        flow_run, process = begun(worker, ui, "ended")
+        family = {process, *descendants(process)}
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.wait(120)
+        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
+        wait_for(lambda: not any(alive(pid) for pid in family))
+    with pool_worker(tmp_path, environment) as worker:
+        ui.retry(flow_run)
+        assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+        assert chain(worker.store, "ended") == oracle
+
+
+def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
+    first, _ = begun(worker, ui, "shared")
+    other = ui.submit("evolve", {**QUICK, "run_id": "shared", "seed": 2})
+    second = ui.submit("resume", {"run_id": "shared"})
+    assert "exists in " in (said := ui.wait(other)["message"]) and "seed: 1 in the store, 2 given" in said
+    assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
+    ui.wait(second, "RUNNING")
+    assert ui.wait(first)["type"] == "COMPLETED"
+    assert ui.wait(second)["type"] == "COMPLETED"
+    logs = ui.answer("POST", "logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
+    assert any("another flow run works on shared" in line["message"] for line in logs)
+    assert chain(worker.store, "shared") == oracle
+
+
+def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
+    flow_run = ui.submit("evolve", {**QUICK, "batch_size": 4096})
+    message = ui.wait(flow_run)["message"]
+    assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
+    logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
+    errors = partial(ui.answer, "POST", "logs/filter", json={"logs": logs})
+    wait_for(lambda: errors().json() and not worker.flow_processes())  # a second one would come as it ends
+    (error,) = errors().json()
+    assert error["message"].startswith(f"{message}\n\nTraceback")
+    states = ui.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()
+    began, ended = (
+        next(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == kind)
+        for kind in ("RUNNING", "FAILED")
+    )
+    assert (ended - began).total_seconds() < 10  # at once, on a busy machine
+
+
+def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
+    flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: !!int late}}"})
+    assert ui.wait(flow_run)["message"].startswith("yaml: not YAML: expected what !!int stands for")
+
+
+def test_evaluation_and_collection_of_all_runs(ui, worker):
+    done = ui.submit("evolve", {**QUICK, "run_id": "judged", "max_steps": 24_576})
+    assert ui.wait(done)["type"] == "COMPLETED"
+    evaluated, collected = (
+        ui.submit("evaluate", {"episodes": 3, "run_id": "judged"}),
+        ui.submit("gc", {"keep_generations": 1}),
+    )
+    assert ui.wait(evaluated)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    assert ui.wait(collected)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+    which = {"key": {"any_": ["evaluation-judged"]}}
+    (table,) = ui.answer("POST", "artifacts/filter", json={"artifacts": which}).json()
+    assert '"episodes": "3"' in table["data"]
