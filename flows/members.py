@@ -69,9 +69,8 @@ def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
     blob = member.training.blob
     if blob is None or member.failure is not None:
         reason = member.failure.reason if member.failure else "not trained"
-        raise BadInput(
-            f"--member {uid}: failed ({reason}) and left no agent; `{evolve_command('status', run_id, **store_flag())}` lists the others"
-        )
+        others = evolve_command("status", run_id, **store_flag())
+        raise BadInput(f"--member {uid}: failed ({reason}) and left no agent; `{others}` lists the others")
     if run.missing_blobs([blob]):
         print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
     agent = load_agent(recomputer.weights(uid, blob), spaces, device or ref.resolve_device())

@@ -28,8 +28,7 @@ def open_study(settings: Settings, run_id: str) -> optuna.Study:
         url = without_password(settings.study_url)
         command = evolve_command("lineage", "rebuild", run_id, **store_flag())
         raise BadInput(
-            f"--dashboard: {url} has no study {run_id}; make it: {command}, or name the "
-            "database by --study"
+            f"--dashboard: {url} has no study {run_id}; make it: {command}, or name the database by --study"
         ) from None
 
 

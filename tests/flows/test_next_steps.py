@@ -31,5 +31,5 @@ def test_the_dashboards_command_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("EVOLVE_STORE", settings.store)
     (tmp_path / "my runs").mkdir()
     assert len(shlex.split(dashboard_command(settings))) == 4
-    with pytest.raises(BadInput, match="evolve lineage rebuild one --store '.*my runs'"):
+    with pytest.raises(BadInput, match=r"evolve lineage rebuild one --store '.*my runs'"):
         open_study(settings, "one")
