@@ -18,6 +18,7 @@ from evo_core.networks.actor_critic import ActorCritic, Spaces
 from evo_core.networks.recurrence import sequences
 from evo_core.networks.stack import Axis, AxisTable, axis_table, output_dimension
 from evo_core.observations import Tensors
+from evo_core.roots import sqrt
 
 NEW = -1
 PIECE = 16
@@ -67,7 +68,7 @@ def perturb(state: AgentState, mutation_sd: float, rng: np.random.Generator) -> 
             continue
         touched = rng.random(weight.shape) < NOISY_FRACTION
         noise = torch.from_numpy(np.where(touched, rng.standard_normal(weight.shape), 0.0).astype(np.float32))
-        weights[name] = weight + mutation_sd * weight.square().mean().sqrt() * noise
+        weights[name] = weight + mutation_sd * sqrt(weight.square().mean()) * noise
     return replace(state, weights=weights)
 
 
@@ -113,7 +114,7 @@ def _importance(axis: Axis, weights: Mapping[str, Tensor], axes: AxisTable) -> T
             if other == axis:
                 squares = weights[name].movedim(dimension, 0).reshape(axis.size, -1).square().sum(1)
                 (into if dimension == output_dimension(dimensions) else out).add_(squares)
-    return into.sqrt() * out.sqrt()
+    return sqrt(into) * sqrt(out)
 
 
 def _units(kept: Mapping[str, Tensor], old: Axis, new: Axis) -> Tensor:

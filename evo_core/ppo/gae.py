@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from evo_core.roots import sqrt
+
 
 def generalized_advantages(
     rewards: Tensor,
@@ -33,4 +35,4 @@ def generalized_advantages(
 def normalize(advantages: Tensor) -> Tensor:
     """Shift and scale to mean 0 and standard deviation 1; a single or constant value becomes 0, never NaN."""
     centred = advantages - advantages.mean()
-    return centred / (centred.square().mean().sqrt() + 1e-8)
+    return centred / (sqrt(centred.square().mean()) + 1e-8)
