@@ -1,22 +1,69 @@
 """What the bits of a result depend on beside configuration and seed, and one thread for all that is computed."""
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 
 import gymnasium
 import numpy
 import torch
 
+from evo_core.envs.packages import package_versions
+from evo_core.fingerprint import differing_groups, fingerprint
+from evo_core.portable import is_portable
+from evo_core.sections import EnvConfig
 
-def numerics(device: torch.device | str) -> dict[str, str]:
-    """Name library versions, CPU capability and device kind: the same bits are promised under the same of these."""
-    return {
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "gymnasium": gymnasium.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        **_device(torch.device(device)),
-    }
+DEVICE = ("device", "cuda")
+"""What a process knows of the device it computes on itself; a flow may have another one than its workers."""
+
+
+def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[str, str]:
+    """Return everything known to change bits: the same ones are promised where all of this is the same.
+
+    Versions of Python, its C library, torch, NumPy, Gymnasium and the environment's packages; CPU capability, mode
+    (portable or native) and fingerprint of this process; and the device's kind.
+    """
+    packages = package_versions(env) if env is not None else ""
+    return {**_process(), **({"environment": packages} if packages else {}), **_device(torch.device(device))}
+
+
+def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """List in what this process differs from recorded numerics; what was not recorded, or is not known, is equal."""
+    if recorded.get("mode", here.get("mode")) != here.get("mode"):
+        # capability and fingerprint differ for this reason alone, as far as anybody can tell
+        mode = recorded["mode"]
+        said = [f"{mode} numerics, here they are {here.get('mode')}: `--numerics {mode}` makes them the same"]
+        ignored = {"mode", "cpu", "fingerprint"}
+    else:
+        said, ignored = [], {"fingerprint"}
+        groups = differing_groups(recorded.get("fingerprint", ""), here.get("fingerprint", ""))
+        if groups:
+            said = [f"other results of the same functions ({', '.join(groups)}), as processors of other makers give"]
+    return [
+        *(
+            f"{name} {value}, here is {here.get(name)}"
+            for name, value in recorded.items()
+            if value != here.get(name) and name not in ignored
+        ),
+        *said,
+    ]
+
+
+@lru_cache(maxsize=1)
+def _process() -> Mapping[str, str]:
+    """Describe this process, once."""
+    with one_thread():
+        return {
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "gymnasium": gymnasium.__version__,
+            "python": platform.python_version(),
+            "libc": " ".join(platform.libc_ver()).strip() or platform.system(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "mode": "portable" if is_portable() else "native",
+            "fingerprint": fingerprint(),
+        }
 
 
 def _device(device: torch.device) -> dict[str, str]:

@@ -1,0 +1,103 @@
+"""Portable numerics: the same instructions on processors of all makers, for bits that do not depend on them.
+
+Libraries choose their code by the processor, when a process starts. These variables make all of them choose what every
+x86-64 processor has. `python -m evo_core.portable COMMAND…` runs a command so, and all that it starts, such as
+`python -m evo_core.portable prefect worker start --pool evolve`.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+FIXED = {
+    "MKL_CBWR": "COMPATIBLE",  # MKL, inside torch, asks for the maker; its AVX2 still differs between them
+    "ATEN_CPU_CAPABILITY": "default",  # torch's own vector code
+    "ONEDNN_MAX_CPU_ISA": "SSE41",  # convolutions
+    "OPENBLAS_CORETYPE": "Nehalem",  # NumPy's matrix products
+}
+NUMPY = "NPY_DISABLE_CPU_FEATURES"
+GLIBC = "GLIBC_TUNABLES"
+HWCAPS = "glibc.cpu.hwcaps="
+NO_FMA = "-FMA,-FMA4"
+"""glibc's exp, pow, sin, … have variants with fused multiply-add, whose last bits differ; physics calls them."""
+
+
+def portable_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that a process must start with, beside those of `environment`."""
+    disabled = environment.get(NUMPY, "").split()
+    variables = {**FIXED, NUMPY: " ".join(dict.fromkeys([*disabled, *_numpy_features()]))}
+    if _is_glibc():
+        variables[GLIBC] = _without_fma(environment.get(GLIBC, ""))
+    return {name: value for name, value in variables.items() if value}
+
+
+def is_portable(environment: Mapping[str, str] | None = None) -> bool:
+    """Return True if a process of this environment computes portably; None: the one that this process started with."""
+    started = _started_with() if environment is None else environment
+    return (
+        all(started.get(name, "").lower() == value.lower() for name, value in FIXED.items())
+        and not _numpy_features()
+        and (not _is_glibc() or NO_FMA in started.get(GLIBC, ""))
+    )
+
+
+def restart_portably() -> None:
+    """Start this process again with portable numerics, unless it has them; does not return then.
+
+    Call it before anything heavy is imported, from the program itself: its command line is run again.
+    """
+    if not is_portable():
+        environment = {**os.environ, **portable_environment()}
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def main(command: Sequence[str]) -> int:
+    """Run a command in place of this process; return an exit code when it cannot be run."""
+    if not command:
+        print("expected a command: python -m evo_core.portable COMMAND…", file=sys.stderr)
+        return 2
+    own = str(Path(sys.executable).parent)  # the environment's programs, active or not
+    program = shutil.which(command[0], path=os.pathsep.join([own, os.environ.get("PATH", os.defpath)]))
+    if program is None:
+        print(f"there is no program {command[0]!r}; expected its path, or a name on PATH", file=sys.stderr)
+        return 127
+    os.execve(program, [program, *command[1:]], {**os.environ, **portable_environment(), "EVOLVE_NUMERICS": "portable"})
+
+
+def _numpy_features() -> list[str]:
+    """List the instructions that NumPy chooses by the processor here; it warns of names that it does not know."""
+    core = import_module("numpy._core._multiarray_umath")  # a tenth of a second, without torch
+    return [name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name)]
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
+
+
+def _without_fma(tunables: str) -> str:
+    """Add to glibc's tunables that its functions use no fused multiply-add."""
+    if NO_FMA in tunables:
+        return tunables
+    parts = [part for part in tunables.split(":") if part]
+    capabilities = [part.removeprefix(HWCAPS) for part in parts if part.startswith(HWCAPS)]
+    others = [part for part in parts if not part.startswith(HWCAPS)]
+    return ":".join([*others, HWCAPS + ",".join([*capabilities, NO_FMA])])
+
+
+def _started_with() -> Mapping[str, str]:
+    """Return the environment as it was when this process started: what was set later has no effect."""
+    try:
+        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:  # not on Linux
+        return os.environ
+    pairs = (entry.decode(errors="replace").partition("=") for entry in entries)
+    return {name: value for name, _, value in pairs}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
