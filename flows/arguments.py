@@ -29,6 +29,10 @@ class Operational:
         str | None, Parameter(help="Worker processes: 4, or 1..4 as members need them [one per GPU, else per core].")
     ] = None
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
+    numerics: Annotated[
+        Literal["native", "portable"] | None,
+        Parameter(help="portable: the same bits on processors of all makers; slower for large networks [native]."),
+    ] = None
     member_deadline: Annotated[
         float | None, Parameter(help="Seconds that training or evaluating one member may take [3600].")
     ] = None

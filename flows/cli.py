@@ -1,8 +1,11 @@
 """The command line. Nothing heavy is imported before a command runs: `evolve --help` answers at once."""
 
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -153,7 +156,18 @@ def import_agilerl(
 
 def main() -> None:
     """Run the command line; exit codes: 0 fine, 1 the run failed, 2 bad input, 3 trained, but a view is behind."""
+    if wants_portable(sys.argv[1:], os.environ):
+        from evo_core.portable import restart_portably
+
+        restart_portably()
     sys.exit(_main(sys.argv[1:]))
+
+
+def wants_portable(tokens: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Return True if portable numerics are asked for, by --numerics, else by EVOLVE_NUMERICS."""
+    values = [value for flag, value in pairwise([*tokens, ""]) if flag == "--numerics"]
+    values += [token.partition("=")[2] for token in tokens if token.startswith("--numerics=")]
+    return (values or [environment.get("EVOLVE_NUMERICS", "")])[-1] == "portable"
 
 
 def _main(tokens: list[str]) -> int:

@@ -5,6 +5,7 @@ from prefect import flow
 
 from evo_core.confirmation import chunk_count, confirmation
 from evo_core.records import Confirmation, EliteRef
+from flows.numerics import compare_numerics
 from flows.observer import observer
 from flows.runs import begun_ref
 from tasks.failing import fails_plainly
@@ -21,7 +22,10 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     if record is None:
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
         try:
-            record = confirmation(elite, [chunk.result() for chunk in chunks])
+            played = [chunk.result() for chunk in chunks]
+            for part in played:
+                compare_numerics(ref, elite.uid, part.timing, part.numerics)
+            record = confirmation(elite, [part.chunk for part in played])
         except KilledWorker as error:
             observer().warned(f"{elite.uid}: its confirmation ended its worker again and again: {error}")
         if record is None:

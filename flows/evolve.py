@@ -11,6 +11,7 @@ from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation, tidy
 from flows.kept_settings import kept_settings
+from flows.numerics import begin_comparing
 from flows.observer import also_watched_by
 from flows.outages import survives_outages
 from flows.page import RunPage
@@ -61,6 +62,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
             return record
 
         head = store.head() or found_population(run, environment.spaces)
+        begin_comparing(run, settings)
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)

@@ -11,6 +11,7 @@ from evo_core.evolution.population import require_survivors
 from evo_core.records import Generation, Offspring
 from evo_core.training import lost_member
 from flows.engine import hear, hear_endings
+from flows.numerics import compare_numerics
 from flows.observer import observer
 from flows.runs import begun_ref
 from flows.settings import Settings
@@ -101,9 +102,11 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
             uid = result.member.uid
             # a training whose worker died before the evaluation is asked for again, and found in the store then
             results[uid] = replace(result, trained=result.trained or clocks.get(uid))
+            compare_numerics(ref, uid, result.evaluated, result.numerics)
             observer().evaluated(result.member)
         else:
             clocks[result.record.uid] = result.timing
+            compare_numerics(ref, result.record.uid, result.timing, result.numerics)
             observer().trained(result.record)
     return results
 

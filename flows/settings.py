@@ -57,6 +57,10 @@ class Settings(BaseSettings):
         description="Worker processes: 4, or as many as members need, 1..4; default: one per GPU, else one per core.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that members learn on.")
+    numerics: Literal["native", "portable"] = Field(
+        default="native",
+        description="native, or portable: the same bits on processors of all makers, slower for large networks.",
+    )
     member_deadline: float = Field(default=3600, gt=0, description="Seconds that one phase of a member may take.")
     member_memory: ByteSize | None = Field(
         default=None,

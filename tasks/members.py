@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,7 +16,7 @@ from evo_core.networks.actor_critic import Spaces
 from evo_core.records import BlobRef, EliteRef, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
-from tasks import recent
+from tasks import layout, recent
 from tasks.failing import fails_plainly
 from tasks.recomputation import Recomputer
 from tasks.records import Timing
@@ -44,12 +44,14 @@ class Trained:
     """What the training of a member came to.
 
     `timing` is None when it was found in the store. `adopted`: its checkpoint, if it has one, was there already, so a
-    collector may take it; one that was just created is spared (tasks/retention.py).
+    collector may take it; one that was just created is spared (tasks/retention.py). `numerics`: what it was computed
+    under, by this process or the one that stored it.
     """
 
     record: Training
     timing: Timing | None = None
     adopted: bool = True
+    numerics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class Evaluated:
     trained: Timing | None = None
     evaluated: Timing | None = None
     adopted: bool = True
+    numerics: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One chunk of a confirmation, and when, where and under which numerics it was played; see Trained."""
+
+    chunk: Chunk | None
+    timing: Timing
+    numerics: Mapping[str, str]
 
 
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
@@ -73,7 +85,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     done = store.training(*address)
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         tell(ADOPTED)
-        return Trained(done)
+        return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
     start, created = datetime.now(UTC), False
     with watched(run.limits, run.session, offspring.uid):
         spaces = run.environment().spaces
@@ -87,7 +99,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
         store.put_training(*address, record)
         recent.just_trained(run.session, offspring.uid)
         tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
-    return Trained(record, timing, adopted=not created)
+    return Trained(record, timing, not created, store.numerics)
 
 
 @member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
@@ -99,7 +111,8 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
     done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
     if done is not None:
         tell(ADOPTED)
-        return Evaluated(done, trained.timing, adopted=trained.adopted)
+        found = store.numerics_of(layout.member(*address), Member)
+        return Evaluated(done, trained.timing, None, trained.adopted, found)
     start = datetime.now(UTC)
     with watched(run.limits, run.session, offspring.uid):
         blob = _checkpoint(store, training.blob) if training.blob else None
@@ -109,22 +122,23 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
     if member.evaluation is not None:
         store.put_member(*address, member)
         tell(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
-    return Evaluated(member, trained.timing, timing, trained.adopted)
+    return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics)
 
 
 @member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
 @fails_plainly
-def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Chunk | None:
+def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
     """Play one chunk of an elite's confirmation on fresh seeds."""
-    start = datetime.now(UTC)
+    start, store = datetime.now(UTC), run.open()
     with watched(run.limits, run.session, elite.uid):
         spaces = run.environment().spaces
-        blob = _weights(run, run.open(), spaces, elite.uid, elite.blob)
+        blob = _weights(run, store, spaces, elite.uid, elite.blob)
         assert blob is not None
         played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+    timing = _until_now(start)
     if played is not None:
-        tell(f"{describe_returns(played[0])}; {_effort(_until_now(start))}")
-    return played
+        tell(f"{describe_returns(played[0])}; {_effort(timing)}")
+    return Played(played, timing, store.numerics)
 
 
 def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, reference: BlobRef | None) -> bytes | None:

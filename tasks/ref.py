@@ -46,4 +46,4 @@ class RunRef:
 
     def open(self) -> RunStore:
         """Open the run in its store, from this process."""
-        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device()))
+        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device(), self.config.env))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from evo_core.architecture import Record
 from evo_core.canonical import sha256
 from evo_core.config import RunConfig
+from evo_core.numerics import differences
 from evo_core.records import (
     BlobRef,
     Confirmation,
@@ -173,12 +174,15 @@ class RunStore:
 
     def other_numerics(self, head: Generation) -> list[str]:
         """Name what a COMMIT was computed under and this process is not: versions, CPU instructions, device."""
-        recorded = self.sealed(layout.commit(head.generation), Generation).numerics
+        recorded = self.numerics_of(layout.commit(head.generation), Generation)
         return [
-            f"COMMIT {head.generation} was made with {name} {value}, here is {self.numerics.get(name)}"
-            for name, value in recorded.items()
-            if self.numerics.get(name) != value
+            f"COMMIT {head.generation} was made with {difference}"
+            for difference in differences(recorded, self.numerics)
         ]
+
+    def numerics_of(self, name: str, kind: type[Record]) -> dict[str, str]:
+        """Read what a record was computed under."""
+        return self.sealed(name, kind).numerics
 
     def put_confirmation(self, generation: int, record: Confirmation) -> None:
         """Write the confirmation of a generation's elite."""

@@ -96,7 +96,7 @@ def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
     store = run.open()
     record = store.confirmation(elite.generation)
     if record is None:
-        chunks = [confirm_chunk.fn(run, elite, chunk) for chunk in range(chunk_count(run.config))]
+        chunks = [confirm_chunk.fn(run, elite, chunk).chunk for chunk in range(chunk_count(run.config))]
         record = confirmation(elite, chunks)
         store.put_confirmation(elite.generation, record)
     return record
