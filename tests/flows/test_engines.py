@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import json
 import os
 import signal
 import subprocess
@@ -45,17 +46,17 @@ class Dask:
         self.address = f"{protocol}://127.0.0.1:{free_port()}"
         self.start("scheduler", "--host", self.address)
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start one of them."""
         command = [Path(EVOLVE).parent / "dask", *arguments, "--dashboard-address", "127.0.0.1:0"]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env={**self.environment, **environment}, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
-    def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker with its nanny."""
-        return self.start("worker", self.address, "--nthreads", "1", *arguments)
+        return self.start("worker", self.address, "--nthreads", "1", *arguments, **environment)
 
     def end(self) -> None:
         """End all, and see that they lived until now."""
@@ -98,12 +99,15 @@ def test_the_first_member_on_a_worker_ends_its_profiler(cli):
 def test_members_run_on_workers_that_declare_a_gpu_alone_and_carry_its_tag(cli, oracle, prefect_url):
     with dask_cluster(cli) as cluster, Client(cluster.address, set_as_default=False) as client:
         cluster.worker()
-        cluster.worker("--resources", "GPU=1")
+        cluster.worker("--resources", "GPU=1", OPENBLAS_CORETYPE="Nehalem")  # other bits of NumPy, and the same chain
         client.wait_for_workers(2, timeout=60)
         (gpu,) = (address for address, worker in list_workers(client).items() if worker["resources"] == {"GPU": 1})
         process = client.run(os.getpid)[gpu]
         run = ("run", "--config", cli.config(CONFIG), "--engine", cluster.address, "--run-id")
-        assert cli.json(*run, "placed")["head"] == oracle.head
+        placed = cli(*run, "placed", "--json")
+        assert json.loads(placed.stdout)["head"] == oracle.head
+        (warning,) = (line for line in placed.stderr.splitlines() if "compute with" in line)
+        assert "other results of the same functions (numpy)" in warning
         assert processes_of(cli.run_store("placed")) == {process}
         assert cli.json(*run, "anywhere", "--device", "cpu")["head"] == oracle.head
         assert len(processes_of(cli.run_store("anywhere"))) == 2
