@@ -37,7 +37,8 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
         get_client(sync_client=True) as client,
     ):
         with serving(tmp_path, port, {}) as service:
-            replace_worker(service, tmp_path / "serve.log")
+            if end == signal.SIGKILL:
+                replace_worker(service, tmp_path / "serve.log")
             deployment = client.read_deployment_by_name("evolve/evolve")
             parameters = {**FORM, "run_id": "served"}
             flow_run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id

@@ -8,7 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.guardian import SECOND_WORD_S
-from tests.deployments.working import ADVANCED, QUICK, begun, chain, pool_worker, seconds_until, undisturbed_form
+from tests.deployments.working import (
+    ADVANCED,
+    QUICK,
+    begun,
+    chain,
+    made_up,
+    pool_worker,
+    seconds_until,
+    undisturbed_form,
+)
 from tests.flows.conftest import ROOT, alive, descendants, kill_all
 from tests.services import wait_for
 
@@ -54,7 +63,8 @@ def dead_machine(ui, prefect_url, prefect_home, tmp_path_factory):
 
 
 def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_same_chain(ui, worker, oracle):
-    flow_run, process = begun(worker, ui, "killed")
+    flow_run, process = begun(worker, ui, None)  # Retry finds the run again by a name that nobody gave it
+    run, others = worker.store / made_up(flow_run), set(worker.store.iterdir())
     family = descendants(process)
     ui.pause_pool(True)  # nobody takes up the Retry before the worker has said its second word
     os.kill(process, signal.SIGKILL)
@@ -62,10 +72,13 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     ui.retry(flow_run)
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
     wait_for(lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run), timeout_s=SECOND_WORD_S)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
     ui.pause_pool(False)
     assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
     assert ui.running_below(flow_run) == []
-    assert chain(worker.store, "killed") == oracle
+    assert chain(worker.store, run.name) == oracle
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert set(worker.store.iterdir()) - others <= {worker.store / "study.db"}
 
 
 def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_mended(ui, worker):

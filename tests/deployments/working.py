@@ -165,13 +165,19 @@ def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator
         wait_for(lambda: not any(map(alive, family)), timeout_s=ABSENCE_S + 30)  # guardians miss the server
 
 
-def begun(worker: Worker, ui: Ui, run_id: str, **form: Any) -> tuple[str, int]:
+def begun(worker: Worker, ui: Ui, run_id: str | None, **form: Any) -> tuple[str, int]:
     """Submit a run and wait until its first member is trained; return the flow run and its process."""
     before = set(worker.flow_processes())
-    flow_run = ui.submit("evolve", {**QUICK, "run_id": run_id, **form})
-    wait_for(lambda: list((worker.store / run_id).glob("gen/000001/m/*.train.json")), timeout_s=180)
+    flow_run = ui.submit("evolve", {**QUICK, **({"run_id": run_id} if run_id else {}), **form})
+    directory = worker.store / (run_id or made_up(flow_run))
+    wait_for(lambda: list(directory.glob("gen/000001/m/*.train.json")), timeout_s=180)
     (process,) = set(worker.flow_processes()) - before
     return flow_run, process
+
+
+def made_up(flow_run: str) -> str:
+    """Name the run of a flow run that was given no name for it."""
+    return f"cartpole-v1-{flow_run[-8:]}"
 
 
 def undisturbed_form(advanced: dict[str, Any] | None = None) -> list[str]:

@@ -1,5 +1,7 @@
 """How runs fail in the Prefect UI: one clear sentence as the state's message, the traceback below it in the log."""
 
+import json
+
 import httpx
 import pytest
 from distributed.scheduler import KilledWorker
@@ -58,7 +60,15 @@ def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     faulty = {"env.kwargs": {"what": "nan_reward", "after": 30, "odds": 1.0}, "seed": 77}
     config = make_config("Probe/Faulty-v0", **faulty)
-    result = cli.json("run", "--config", cli.config(config), "--run-id", "broken", expect=1)
+    said = cli("run", "--config", cli.config(config), "--run-id", "broken", "--json", expect=1)
+    assert '"status": "failed"' in said.stdout
+    assert "g0001/m00: nan_reward at step" in said.stderr
+    assert "lower population.min_survivors" in said.stderr
+    assert "mend the environment" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert cli.run_store("broken").training(1, 0) is None  # so that a mended environment is tried
+    assert cli.run_store("broken").head().generation == 0
+    result = json.loads(said.stdout)
     assert result["error"].startswith("GenerationFailed: generation 1: 0 of 3 members finished")
     run = last_run(api, "probe/faulty-v0 · pop 3 · seed 77")
     said = result["error"].removeprefix("GenerationFailed: ")

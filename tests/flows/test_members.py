@@ -56,14 +56,20 @@ def test_a_member_that_breaks_its_worker_every_time_is_written_off_alone(cli, br
 @pytest.mark.slow
 def test_an_episode_that_never_ends_costs_its_member(cli):
     config = make_config(
-        "Probe/NoLimit-v0", **{"evaluation.max_steps": 10**9, "training.max_steps": 768, "population.min_survivors": 1}
+        "Probe/NoLimit-v0",
+        **{
+            "evaluation.max_steps": 10**9,
+            "training.max_steps": 512,
+            "population.size": 2,
+            "population.min_survivors": 1,
+        },
     )
     process = cli.start(
         "run", "--config", cli.config(config), "--run-id", "endless", "--member-deadline", "5", "--json"
     )
     out, err = process.communicate(timeout=300)
     assert process.returncode == 1, err  # all of them, so nothing is written off
-    assert "g0001/m02: deadline at step 256" in out
+    assert "g0001/m01: deadline at step 256" in out
     assert "nothing was written down" in err
     assert "--member-deadline" in err
     assert cli.run_store("endless").head().generation == 0
