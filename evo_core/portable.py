@@ -1,15 +1,11 @@
 """Portable numerics: the same instructions on processors of all makers, for bits that do not depend on them.
 
-Libraries choose their code by the processor, when a process starts. These variables make all of them choose what every
-x86-64 processor has. `python -m evo_core.portable COMMAND…` runs a command so, and all that it starts, such as
-`python -m evo_core.portable prefect worker start --pool evolve`.
+Libraries choose their code by the processor, when a process starts. These environment variables make all of them choose
+what every x86-64 processor has.
 """
 
-import os
 import platform
-import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -26,7 +22,7 @@ NO_FMA = "-FMA,-FMA4"
 """glibc's exp, pow, sin, … have variants with fused multiply-add, whose last bits differ; physics calls them."""
 
 
-def portable_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def portable_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that a process must start with, beside those of `environment`."""
     disabled = environment.get(NUMPY, "").split()
     variables = {**FIXED, NUMPY: " ".join(dict.fromkeys([*disabled, *_numpy_features()]))}
@@ -43,30 +39,6 @@ def is_portable(environment: Mapping[str, str] | None = None) -> bool:
         and not _numpy_features()
         and (not _is_glibc() or NO_FMA in started.get(GLIBC, ""))
     )
-
-
-def restart_portably() -> None:
-    """Start this process again with portable numerics, unless it has them; does not return then.
-
-    Call it before anything heavy is imported, from the program itself: its command line is run again.
-    """
-    if not is_portable():
-        environment = {**os.environ, **portable_environment()}
-        sys.stdout.flush()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
-def main(command: Sequence[str]) -> int:
-    """Run a command in place of this process; return an exit code when it cannot be run."""
-    if not command:
-        print("expected a command: python -m evo_core.portable COMMAND…", file=sys.stderr)
-        return 2
-    own = str(Path(sys.executable).parent)  # the environment's programs, active or not
-    program = shutil.which(command[0], path=os.pathsep.join([own, os.environ.get("PATH", os.defpath)]))
-    if program is None:
-        print(f"there is no program {command[0]!r}; expected its path, or a name on PATH", file=sys.stderr)
-        return 127
-    os.execve(program, [program, *command[1:]], {**os.environ, **portable_environment(), "EVOLVE_NUMERICS": "portable"})
 
 
 def _numpy_features() -> list[str]:
@@ -90,14 +62,10 @@ def _without_fma(tunables: str) -> str:
 
 
 def _started_with() -> Mapping[str, str]:
-    """Return the environment as it was when this process started: what was set later has no effect."""
+    """Return the environment as it was when this process started: what was set later has no effect. Empty off Linux."""
     try:
         entries = Path("/proc/self/environ").read_bytes().split(b"\0")
-    except OSError:  # not on Linux
-        return os.environ
+    except OSError:
+        return {}
     pairs = (entry.decode(errors="replace").partition("=") for entry in entries)
     return {name: value for name, _, value in pairs}
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

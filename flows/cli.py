@@ -2,10 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -154,20 +152,21 @@ def import_agilerl(
     return import_manifest(manifest, output, json=json)
 
 
+@app.command
+def portable(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Run any command, such as one that starts a worker, with portable numerics, and all that it starts."""
+    from flows.portable import run_portably
+
+    return run_portably(command)
+
+
 def main() -> None:
     """Run the command line; exit codes: 0 fine, 1 the run failed, 2 bad input, 3 trained, but a view is behind."""
-    if wants_portable(sys.argv[1:], os.environ):
-        from evo_core.portable import restart_portably
+    from flows.portable import restart_portably, wants_portable
 
+    if wants_portable(sys.argv[1:], os.environ):
         restart_portably()
     sys.exit(_main(sys.argv[1:]))
-
-
-def wants_portable(tokens: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Return True if portable numerics are asked for, by --numerics, else by EVOLVE_NUMERICS."""
-    values = [value for flag, value in pairwise([*tokens, ""]) if flag == "--numerics"]
-    values += [token.partition("=")[2] for token in tokens if token.startswith("--numerics=")]
-    return (values or [environment.get("EVOLVE_NUMERICS", "")])[-1] == "portable"
 
 
 def _main(tokens: list[str]) -> int:

@@ -19,7 +19,7 @@ def begin_comparing(run: RunRef, settings: Settings) -> None:
     if settings.numerics == "portable" != mode:
         observer().warned(
             "EVOLVE_NUMERICS is portable, but this process was started without the variables that make it so, and "
-            "computes natively; start a Prefect worker by `python -m evo_core.portable prefect worker start …`"
+            "computes natively; start a Prefect worker by `evolve portable prefect worker start …`"
         )
 
 

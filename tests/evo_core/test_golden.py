@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from evo_core.local import train_on_policy
+from evo_core.portable import portable_environment
 from tests.conftest import make_config
 
 VERSIONS = {
@@ -67,9 +68,8 @@ def test_the_numbers_of_a_tiny_run_are_the_pinned_ones():
 
 
 def test_the_chain_of_a_tiny_run_is_the_pinned_one_under_portable_numerics():
-    command = [sys.executable, "-m", "evo_core.portable", sys.executable, "-c", CODE]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    environment = {**os.environ, **portable_environment(os.environ), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
     numerics, hashes = json.loads(done.stdout)
     versions = {name: numerics[name] for name in VERSIONS}
     if versions != VERSIONS and not os.environ.get("CI"):

@@ -29,8 +29,9 @@ print(json.dumps([found, wrong]))
 @pytest.fixture(scope="module")
 def portable() -> tuple[dict[str, str], int]:
     """What a process with portable numerics says of itself, and how many of its square roots are off."""
-    command = [sys.executable, "-W", "error", "-m", "evo_core.portable", sys.executable, "-W", "error", "-c", CODE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, **portable_environment(os.environ)}
+    command = [sys.executable, "-W", "error", "-c", CODE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found, wrong = json.loads(done.stdout)
     return found, wrong
 

@@ -7,9 +7,9 @@ import pytest
 
 from evo_core.numerics import numerics
 from evo_core.records import Training
-from flows.cli import wants_portable
 from flows.numerics import begin_comparing, compare_numerics
 from flows.observer import Observer, watched_by
+from flows.portable import run_portably, wants_portable
 from flows.settings import Settings
 from tasks import layout
 from tasks.members import evaluate_member, train_member
@@ -18,6 +18,7 @@ from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tests.conftest import make_config
 from tests.fake import fake_trainer
+from tests.flows.conftest import EVOLVE
 
 
 class Warnings(Observer):
@@ -81,7 +82,7 @@ def test_a_process_that_should_be_portable_and_is_not_says_so(run):
     watcher = Warnings()
     with watched_by(watcher):
         begin_comparing(run, Settings(numerics="portable"))
-    assert "python -m evo_core.portable prefect worker start" in watcher.heard[0]
+    assert "evolve portable prefect worker start" in watcher.heard[0]
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,11 @@ def test_the_command_starts_again_with_portable_numerics_before_it_imports_anyth
     command = [sys.executable, "-c", code, "run", "--numerics", "portable"]
     said = subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout
     assert {"MKL_CBWR=COMPATIBLE", "ATEN_CPU_CAPABILITY=default"} <= set(said.splitlines())
+
+
+def test_any_command_runs_with_portable_numerics(capfd):
+    command = [EVOLVE, "portable", "python", "-c", "from evo_core.numerics import numerics; print(numerics('cpu'))"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "'mode': 'portable'" in said
+    assert run_portably(["no-such-program"]) == run_portably([]) == 2
+    assert "got 'no-such-program', which is not found" in capfd.readouterr().err
