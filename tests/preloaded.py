@@ -17,7 +17,10 @@ from contextlib import suppress
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import IO, Any
 
-READ_AT_START = ("DASK_", "PYTHONHASHSEED", "PYTHONWARNINGS", "OMP_", "MKL_")
+READ_AT_START = (
+    *("DASK_", "PYTHONHASHSEED", "PYTHONWARNINGS", "EVOLVE_NUMERICS"),
+    *("OMP_", "MKL_", "ATEN_", "ONEDNN_", "OPENBLAS_", "NPY_", "GLIBC_"),
+)
 """Prefixes of variables that a process reads as it starts or imports: a fork is too late for them."""
 
 
@@ -93,11 +96,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def can_fork(environment: dict[str, str]) -> bool:
-    """Return True if a fork reads everything in an environment that a fresh process would read."""
-    return sys.platform == "linux" and all(
-        os.environ.get(name) == value for name, value in environment.items() if name.startswith(READ_AT_START)
-    )
+def can_fork(arguments: tuple[str, ...], environment: dict[str, str]) -> bool:
+    """Return True if a fork does with its arguments and environment what a fresh process would do."""
+    if sys.platform != "linux" or any(argument.startswith("--numerics") for argument in arguments):
+        return False
+    return all(os.environ.get(name) == value for name, value in environment.items() if name.startswith(READ_AT_START))
 
 
 _server: tuple[int, Popen[bytes], str] | None = None

@@ -42,7 +42,7 @@ class Cli:
         """Start a command in the background. Which Prefect it uses is said by `environment` alone."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment = {**inherited, **self.environment}
-        if not self.fresh and can_fork(environment):
+        if not self.fresh and can_fork(arguments, environment):
             return Forked(list(arguments), str(self.directory), environment)
         return subprocess.Popen(
             [str(EVOLVE), *arguments],
