@@ -493,6 +493,151 @@ class Wrong(Probe):
         return 0.0, False
 
 
+class Returns(Probe):
+    """Returns from step what a test sets: `values` by part of the tuple; `all` is how many parts it has."""
+
+    values: ClassVar[dict[str, Any]] = {}
+
+    def step(self, action):
+        parts = {"observation": self._observe(), "reward": 1.0, "terminated": False, "truncated": False, "info": {}}
+        return tuple((parts | self.values).values())[: self.values.get("all")]
+
+
+class ReturnsVector(gym.vector.VectorEnv[Any, Any, Any]):
+    """The same as a vector version."""
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+    values: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = Probe.observation_space, Probe.action_space
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((self.num_envs, 1), np.float32), {}
+
+    def step(self, actions):
+        no = np.zeros(self.num_envs, np.bool_)
+        parts = {"reward": no.astype(np.float64), "terminated": no, "truncated": no, "info": {}}
+        return (self.reset()[0], *(parts | self.values).values())
+
+
+class RaggedInfo(Probe):
+    """Its infos hold arrays that grow, and things that cannot be merged."""
+
+    def step(self, action):
+        made = super().step(action)
+        return (*made[:4], {"contacts": np.zeros(self.time), "names": ["a"] * self.time, "none": None})
+
+    def outcome(self, action):
+        return 1.0, False
+
+
+class Only(Probe):
+    """Only `most` of them may be open at a time in a process."""
+
+    alive: ClassVar[int] = 0
+    peak: ClassVar[int] = 0
+    most: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        if Only.alive >= Only.most:
+            raise RuntimeError(f"{Only.most} are open already")
+        Only.alive += 1
+        Only.peak = max(Only.peak, Only.alive)
+
+    def outcome(self, action):
+        return float(action), self.np_random.random() < 0.3
+
+    def close(self):
+        Only.alive -= 1
+
+
+class Taught(Probe):
+    """Two actions, of which the second is right."""
+
+    action_space = spaces.Discrete(2, dtype=np.int32)
+
+    def outcome(self, action):
+        return float(action), True
+
+
+class Habit(Probe):
+    """Rewards what it has counted since it was made, whatever the seed."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def outcome(self, action):
+        self.total += 1
+        return float(self.total), False
+
+
+class Contains(gym.Wrapper[Any, Any, Any, Any]):
+    """A wrapper that has Gymnasium's in it."""
+
+    def __init__(self, env):
+        super().__init__(gym.wrappers.NormalizeReward(env))
+
+
+class RewardByHabit(gym.Wrapper[Any, Any, Any, Any]):
+    """Divides rewards by how many there have been."""
+
+    count = 0
+
+    def step(self, action):
+        observation, reward, *rest = self.env.step(action)
+        self.count += 1
+        return (observation, reward / self.count, *rest)
+
+
+class ShiftByHabit(gym.ObservationWrapper[Any, Any, Any]):
+    """Subtracts what was observed first."""
+
+    origin = None
+
+    def observation(self, observation):
+        shifted = observation - (0 if self.origin is None else self.origin)
+        self.origin = np.array(observation)
+        return shifted
+
+
+class ActByHabit(gym.ActionWrapper[Any, Any, Any]):
+    """Takes the left the first time that it is asked, and the right ever after."""
+
+    count = 0
+
+    def action(self, action):
+        self.count += 1
+        return np.int64(self.count > 1)
+
+
+class Noise(gym.RewardWrapper[Any, Any]):
+    """Adds noise that nobody seeds."""
+
+    def reward(self, reward):
+        return float(reward) + float(np.random.default_rng().normal())
+
+
+class Far(Probe):
+    """Three steps; actions are far from zero, and the best is in the middle of their range."""
+
+    action_space = spaces.Box(10.0, 20.0, (1,), np.float32)
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        return -abs(float(action[0]) - 15.0), self.time == 3
+
+
+class Zeros(Probe):
+    """Three steps; rewards nothing."""
+
+    choices = (-1.0, 1.0)
+
+    def outcome(self, action):
+        return 0.0, self.time == 3
+
+
 class LastMove(Probe):
     """Three moves, each of which allows one fewer; at the end nothing is allowed."""
 
@@ -618,6 +763,13 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "Random": (Random, 7),
     "GarbageReset": (GarbageReset, 10),
     "LastMove": (LastMove, 10),
+    "Returns": (Returns, None),
+    "Far": (Far, 10),
+    "Zeros": (Zeros, 10),
+    "Habit": (Habit, 10),
+    "RaggedInfo": (RaggedInfo, 10),
+    "Only": (Only, 10),
+    "Taught": (Taught, 10),
     "MaskedChoices": (MaskedChoices, 10),
     "Stuck": (Stuck, 10),
     "TextSpace": (TextSpace, 10),
@@ -633,6 +785,12 @@ def register() -> None:
     for n in (4, 6):
         gym.register(f"Probe/Grid{n}-v0", entry_point=Grid, kwargs={"n": n}, max_episode_steps=4 * (n - 1))
     gym.register("Probe/NeverReset-v0", entry_point=Policy, vector_entry_point=NeverReset)
+    gym.register(
+        "Probe/Normalized-v0",
+        entry_point=lambda: gym.wrappers.NormalizeReward(Policy()),
+        max_episode_steps=10,
+    )
+    gym.register("Probe/ReturnsVector-v0", entry_point=Policy, vector_entry_point=ReturnsVector)
 
 
 def make_registered(env):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from evo_core.envs.returned import ReturnedError
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
@@ -88,6 +89,8 @@ class VectorEnvs(ABC):
         if isinstance(error, UnsoundError):
             reason = "environment_error" if error.finite else "nan_observation"
             return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}")  # type: ignore[arg-type]
+        if isinstance(error, ReturnedError):
+            return MemberFailure("environment_error", self.steps, f"{self.name}: {error}")
         return MemberFailure("environment_error", self.steps, f"{self.name}: {type(error).__name__}: {error}")
 
     def require_sound(self) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
@@ -20,8 +20,10 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from evo_core.envs.base import MASK, Transition, VectorEnvs
 from evo_core.envs.making import close_env, make_env
+from evo_core.envs.returned import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
+from evo_core.networks.distributions import make_distribution
 from evo_core.observations import Arrays, Layout
 from evo_core.sections import EnvConfig
 
@@ -46,6 +48,7 @@ class GymVectorEnvs(VectorEnvs):
         self._ended = np.zeros(self.count, np.bool_)
         try:
             observations, info = self._reset(seed)
+            require_info("reset", info)
             self._show(observations, info)
             self.require_sound()
         except (Exception, SystemExit) as error:
@@ -64,14 +67,16 @@ class GymVectorEnvs(VectorEnvs):
     def _advance(self, actions: Iterable[Any]) -> Transition:
         batch = actions if isinstance(actions, np.ndarray) else np.asarray(actions)
         observations, rewards, terminated, truncated, info = self._step(batch)
-        valid = ~self._ended
-        terminated, truncated = terminated & valid, truncated & valid
+        require_info("step", info)
+        rewards, valid = read_rewards(rewards, self.count), ~self._ended
+        terminated = read_flags("terminated", terminated, self.count) & valid
+        truncated = read_flags("truncated", truncated, self.count) & valid
         ended = terminated | truncated
         self._show(observations, info, over=None if self._same_step else ended)
         finals = {int(b): self._final(int(b), info) for b in np.flatnonzero(ended)}
         if not self._same_step:
             self._ended = ended
-        return Transition(np.where(valid, rewards, 0.0).astype(np.float64), terminated, truncated, valid, finals)
+        return Transition(np.where(valid, rewards, 0.0), terminated, truncated, valid, finals)
 
     def _final(self, index: int, info: dict[str, Any]) -> Arrays:
         if self._same_step:
@@ -171,9 +176,11 @@ class EnvpoolEnvs(GymVectorEnvs):
         import envpool
 
         single = make_env(env)
-        spaces = Spaces(single.observation_space, single.action_space)
-        limit = single.spec.max_episode_steps if single.spec else None
-        close_env(single)
+        try:
+            spaces = Spaces(single.observation_space, single.action_space)
+            limit = single.spec.max_episode_steps if single.spec else None
+        finally:
+            close_env(single)
         kwargs: dict[str, Any] = dict(env.kwargs) | ({"max_episode_steps": limit} if limit else {})
         try:
             vector: Any = envpool.make(
@@ -202,22 +209,34 @@ def _said_once() -> Iterator[None]:
 
 
 class _Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Checks observations where they are made, so that a wrong one is named by its leaf."""
+    """Reads what the environment returns where it is made, so that what is wrong is named.
+
+    Of infos only action masks are sent on: Gymnasium would merge all of them, and fails where arrays change shape.
+    """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self._layout = Layout(env.observation_space)
         self._row = self._layout.empty(1)
+        self._distribution = make_distribution(env.action_space, squash=False)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = read_reset(self.env.reset(seed=seed, options=options))
         self._layout.put(self._row, 0, observation)
-        return observation, info
+        return observation, self._mask(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, *rest = self.env.step(action)
+        observation, reward, terminated, truncated, info = read_step(self.env.step(action))
         self._layout.put(self._row, 0, observation)
-        return observation, *rest
+        shown = {} if terminated or truncated else self._mask(info)  # at the end nothing need be allowed any more
+        return observation, reward, terminated, truncated, shown
+
+    def _mask(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        mask = info.get(MASK)
+        if mask is None or not self._distribution.masks:
+            return {}
+        self._distribution.read_mask(mask)
+        return {MASK: mask}
 
 
 def _in_process(env: EnvConfig) -> gym.Env[Any, Any]:

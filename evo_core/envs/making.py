@@ -24,8 +24,12 @@ def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
     """Make one environment with its wrappers; whatever they raise passes through."""
     kwargs: dict[str, Any] = dict(env.kwargs)
     made: gym.Env[Any, Any] = gym.make(env.id, disable_env_checker=True, **kwargs)
-    for name, arguments in wrapper_list(env):
-        made = _wrapper(name)(made, **arguments)
+    try:
+        for name, arguments in wrapper_list(env):
+            made = _wrapper(name)(made, **arguments)
+    except BaseException:
+        close_env(made)
+        raise
     return made
 
 

@@ -4,7 +4,7 @@ Stepped here and not by Gymnasium's SyncVectorEnv, whose merging of info diction
 time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,9 +12,9 @@ import numpy as np
 
 from evo_core.envs.base import Transition, VectorEnvs
 from evo_core.envs.making import close_env, make_env
+from evo_core.envs.returned import read_reset, read_step
 from evo_core.failures import MemberFailure
 from evo_core.networks.actor_critic import Spaces
-from evo_core.observations import UnsoundError
 from evo_core.sections import EnvConfig
 
 
@@ -24,17 +24,25 @@ class SyncEnvs(VectorEnvs):
     def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
         self.envs: list[gym.Env[Any, Any]] = []
         try:
-            self.envs += [make_env(env) for _ in seeds]
+            for _ in seeds:  # one by one, so that those already made are closed when the next one raises
+                self.envs.append(make_env(env))
             first = self.envs[0]
             super().__init__(env.id, Spaces(first.observation_space, first.action_space), len(seeds))
-            for b, seed in enumerate(seeds):
-                self._show(b, *_both(self.envs[b].reset(seed=seed)))
-            self.require_sound()
+            self.reset(seeds)
         except (Exception, SystemExit) as error:
             self.close()
             if hasattr(self, "steps"):
                 raise self.failure(error) from error
             raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Reset every environment to the beginning of the episode that its seed draws."""
+        try:
+            for b, seed in enumerate(seeds):
+                self._show(b, *read_reset(self.envs[b].reset(seed=seed)))
+        except (Exception, SystemExit) as error:
+            raise self.failure(error) from error
+        self.require_sound()
 
     def _advance(self, actions: Iterable[Any]) -> Transition:
         count = self.count
@@ -42,12 +50,12 @@ class SyncEnvs(VectorEnvs):
             np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.ones(count, np.bool_), {}
         )
         for b, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
-            observation, made.rewards[b], terminated, truncated, info = env.step(action)
+            observation, made.rewards[b], terminated, truncated, info = read_step(env.step(action))
             if terminated or truncated:
                 made.terminated[b], made.truncated[b] = terminated, truncated
                 # a copy, because environments may reuse their buffer in reset
                 made.final_observations[b] = {k: rows[0] for k, rows in self.layout.stack([observation]).items()}
-                observation, info = _both(env.reset())
+                observation, info = read_reset(env.reset())
             self._show(b, observation, info)
         return made
 
@@ -56,7 +64,7 @@ class SyncEnvs(VectorEnvs):
         rewards, ended = [], []
         try:
             for b, action in zip(indices, actions, strict=True):
-                observation, reward, terminated, truncated, info = self.envs[b].step(action)
+                observation, reward, terminated, truncated, info = read_step(self.envs[b].step(action))
                 rewards.append(reward)
                 ended.append(terminated or truncated)
                 # where an episode ends, nothing need be allowed any more
@@ -74,13 +82,6 @@ class SyncEnvs(VectorEnvs):
         for env in self.envs:
             close_env(env)
 
-    def _show(self, index: int, observation: Any, info: dict[str, Any]) -> None:
+    def _show(self, index: int, observation: Any, info: Mapping[str, Any]) -> None:
         self.layout.put(self.observations, index, observation)
         self.read_mask(index, info)
-
-
-def _both(shown: Any) -> tuple[Any, dict[str, Any]]:
-    """Tell observation and info of a reset apart; UnsoundError when it returned something else."""
-    if not (isinstance(shown, tuple) and len(shown) == 2 and isinstance(shown[1], dict)):
-        raise UnsoundError(f"expected (observation, info) from reset, got {type(shown).__name__}: {shown!r:.100}")
-    return shown

@@ -14,6 +14,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorStatistics
 
 from evo_core.agent import Agent, initial_state
+from evo_core.determinism import first_difference
 from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.vectors import VECTORS, make_vect_envs
 from evo_core.failures import MemberFailure
@@ -331,9 +332,122 @@ def test_a_wrong_observation_names_environment_step_and_leaf(backend, what, afte
 
 
 def test_a_reset_that_returns_garbage_is_named():
-    said = r"Probe/GarbageReset-v0: observation, expected \(observation, info\) from reset, got ndarray"
+    said = r"Probe/GarbageReset-v0: reset: expected \(observation, info\), got .*\(ndarray, float32, shape \(1,\)\)"
     with pytest.raises(MemberFailure, match=said):
         make_vect_envs(configured("sync", "Probe/GarbageReset-v0").env, SEEDS)
+
+
+ODD = {
+    "reward": [np.array([1.0]), np.array(1), np.float32(1), 1, True, [1.0], np.array([[1.0]])],
+    "terminated": [np.array([False]), np.False_, 0, np.array([[0]]), 0.0],
+    "truncated": [np.array([False]), [False]],
+}
+REFUSED = {
+    "reward": {
+        "two": ([1.0, 2.0], r"reward: expected a number, got \[1.0, 2.0\] \(list of 2\)"),
+        "array": (np.ones(3, np.float32), r"reward: expected a number, got .*\(ndarray, float32, shape \(3,\)\)"),
+        "nothing": (None, r"reward: expected a number, got None \(NoneType\)"),
+        "text": ("1.0", r"reward: expected a number, got '1.0' \(str\)"),
+        "complex": (1j, "reward: expected a number, got 1j"),
+        "empty": (np.ones(0), r"reward: expected a number, got .*shape \(0,\)"),
+    },
+    "terminated": {
+        "text": ("False", r"terminated: expected a truth value, got 'False' \(str\)"),
+        "two": (np.zeros(2, np.bool_), r"terminated: expected a truth value, got .*\(ndarray, bool, shape \(2,\)\)"),
+        "number": (3, r"terminated: expected a truth value, got 3 \(int\)"),
+    },
+    "truncated": {"nothing": (None, "truncated: expected a truth value, got None")},
+    "info": {
+        "nothing": (None, r"step: info: expected a dict, got None \(NoneType\)"),
+        "list": ([], "step: info: expected a dict"),
+    },
+    "all": {"four": (4, r"step: expected \(observation, reward, terminated, truncated, info\), got .*\(tuple of 4\)")},
+}
+
+
+def returning(monkeypatch, **values):
+    monkeypatch.setattr(probes.Returns, "values", values)
+    return make_config("Probe/Returns-v0")
+
+
+@pytest.mark.parametrize(("part", "value"), [(part, value) for part, values in ODD.items() for value in values])
+def test_rewards_and_flags_of_one_element_are_numbers(monkeypatch, part, value):
+    config = returning(monkeypatch, **{part: value})
+    envs = make_vect_envs(config.env, SEEDS)
+    made = envs.step([0, 0, 0])
+    assert (made.rewards == 1).all()
+    assert not (made.terminated | made.truncated).any()
+    rewards, ended = envs.advance_some([0, 2], [0, 0])
+    assert (rewards.dtype, rewards.tolist(), ended.dtype, ended.tolist()) == (np.float64, [1, 1], np.bool_, [False] * 2)
+
+
+@pytest.mark.parametrize(("part", "what"), [(part, what) for part, values in REFUSED.items() for what in values])
+def test_what_is_no_number_flag_or_info_fails_the_member_and_is_named(monkeypatch, part, what):
+    value, said = REFUSED[part][what]
+    config = returning(monkeypatch, **{part: value})
+    for step in (lambda envs: envs.step([0, 0, 0]), lambda envs: envs.advance_some([0], [0])):
+        with pytest.raises(MemberFailure, match=f"environment_error at step 0: Probe/Returns-v0: {said}"):
+            step(make_vect_envs(config.env, SEEDS))
+
+
+@pytest.mark.parametrize("part", ["reward", "terminated", "info"])
+def test_a_vector_version_is_read_by_the_same_rules(monkeypatch, part):
+    config = configured("native", "Probe/ReturnsVector-v0")
+    monkeypatch.setattr(probes.ReturnsVector, "values", {"reward": np.ones((3, 1), np.int64), "terminated": [0, 0, 1]})
+    made = make_vect_envs(config.env, SEEDS).step(np.zeros(3, np.int64))
+    assert (made.rewards.tolist(), made.rewards.dtype, made.terminated.tolist()) == (
+        [1, 1, 1],
+        np.float64,
+        [False, False, True],
+    )
+    wrong = {"reward": ["1", "2", "3"], "terminated": np.zeros(2, np.bool_), "info": None}
+    monkeypatch.setattr(probes.ReturnsVector, "values", {part: wrong[part]})
+    with pytest.raises(MemberFailure, match=f"ReturnsVector-v0: .*{part}: expected .*, got "):
+        make_vect_envs(config.env, SEEDS).step(np.zeros(3, np.int64))
+
+
+def test_infos_whose_arrays_change_shape_pass_through_processes(vector, registered_in_processes):
+    envs = vector(configured("async", "Probe/RaggedInfo-v0"), SEEDS[:2])
+    for _ in range(4):
+        made = envs.step(np.zeros(2, np.int64))
+    assert made.rewards.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("env", ["Taught", "Shifted", "MultiDiscreteSigns", "Switches", "Continuous", "Squashed"])
+def test_environments_get_actions_of_the_type_that_their_space_samples(monkeypatch, env):
+    """In training, in evaluation and where `doctor` tries an environment."""
+    kind, seen = probes.PROBES[env][0], set()
+    space = kind.action_space
+
+    def note(action):
+        seen.add((type(action), action.dtype, action.shape))
+
+    plain = kind.outcome
+    monkeypatch.setattr(kind, "outcome", lambda self, action: (note(action), plain(self, action))[1])
+    config = make_config(f"Probe/{env}-v0", **{"training.evo_steps": 64, "training.max_steps": 192})
+    assert first_difference(config.env, 10) is None
+    train_on_policy(config)
+    sample = space.sample()
+    assert seen == {(type(sample), sample.dtype, sample.shape)}
+
+
+def test_a_constructor_that_raises_half_way_closes_what_was_made(monkeypatch):
+    monkeypatch.setattr(probes.Only, "alive", 0)
+    for most, made in ((2, 3), (0, 1)):
+        monkeypatch.setattr(probes.Only, "most", most)
+        with pytest.raises(MemberFailure, match=f"Probe/Only-v0: RuntimeError: {most} are open"):
+            make_vect_envs(make_config("Probe/Only-v0").env, range(made))
+        assert probes.Only.alive == 0
+
+
+def test_a_wrapper_that_raises_closes_the_environment(monkeypatch):
+    monkeypatch.setattr(probes.Only, "alive", 0)
+    monkeypatch.setattr(probes.Only, "most", 1)
+    with pytest.raises(MemberFailure, match="HideObservation"):
+        make_vect_envs(
+            make_config("Probe/Only-v0", **{"env.wrappers": [{"HideObservation": {"indices": [7]}}]}).env, [1]
+        )
+    assert probes.Only.alive == 0
 
 
 def test_nothing_need_be_allowed_where_an_episode_ends():

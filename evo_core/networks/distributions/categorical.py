@@ -21,6 +21,7 @@ class Categorical(Distribution):
         assert isinstance(space, spaces.Discrete)
         self.outputs = int(space.n)
         self.start = int(space.start)
+        self.space_dtype = np.dtype(space.dtype)
 
     def noise(self, rng: np.random.Generator, count: int, envs: int) -> Array:
         """Draw standard Gumbel noise, [count, envs, n]."""
@@ -49,9 +50,9 @@ class Categorical(Distribution):
 
         return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
 
-    def to_env(self, actions: Array) -> list[int]:
-        """Turn actions [N] into what each environment's step takes: plain integers, which it checks fastest."""
-        shifted: list[int] = (actions + self.start).tolist()
+    def to_env(self, actions: Array) -> Array:
+        """Turn actions [N] into what each environment's step takes: NumPy integers, as the space's `sample` gives."""
+        shifted: Array = (actions + self.start).astype(self.space_dtype, copy=False)
         return shifted
 
     def to_space(self, actions: Tensor) -> Tensor:
