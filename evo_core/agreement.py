@@ -39,9 +39,9 @@ class Step:
 def play_steps(agent: Agent, config: RunConfig, seeds: Sequence[int], count: int) -> list[Step]:
     """Play `count` steps in one environment per seed, episode after episode, with the most likely actions.
 
-    Raises MemberFailure when an environment breaks.
+    In fewer environments where `env.max_instances` is lower. Raises MemberFailure when an environment breaks.
     """
-    network, played = agent.network, []
+    network, played, seeds = agent.network, [], seeds[: config.env.max_instances]
     envs, memory = SyncEnvs(config.env, seeds), agent.no_memory(len(seeds))
     began = np.ones(len(seeds), np.bool_)
     try:

@@ -70,6 +70,10 @@ class RunConfig(Section):
         """What a run of this configuration is called where people see it: lunarlander-v3 · pop 6 · seed 1."""
         return f"{self.env.id.lower()} · pop {self.population.size} · seed {self.seed}"
 
+    def with_instances(self, most: int | None) -> "RunConfig":
+        """Return this configuration under another `env.max_instances`, on which results do not depend."""
+        return self.model_copy(update={"env": self.env.model_copy(update={"max_instances": most})})
+
     @property
     def generation_steps(self) -> int:
         """Training steps of one whole generation."""

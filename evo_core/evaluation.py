@@ -12,7 +12,7 @@ from evo_core.config import RunConfig
 from evo_core.envs.sync import SyncEnvs
 from evo_core.failures import MemberFailure
 from evo_core.networks.distributions.base import masked
-from evo_core.observations import take
+from evo_core.observations import Arrays, take
 from evo_core.records import Evaluation
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 
@@ -85,25 +85,63 @@ def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluatio
 def _play_chunk(
     agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int, on_step: Callable[[SyncEnvs], None]
 ) -> Episodes:
-    envs = SyncEnvs(config.env, seeds)
+    """Play a chunk with no more environments open at a time than `env.max_instances`, and the same result for each.
+
+    A network's outputs depend in their last bits on how many observations it sees at once, and on the place among
+    them. So a group plays in a batch that the others have a place in as long as their episodes are; how long that is
+    is known once all groups have played, so they play again until the lengths are those that were assumed.
+    """
+    most = config.env.max_instances or len(seeds)
+    groups = [np.arange(len(seeds))[start : start + most] for start in range(0, len(seeds), most)]
+    assumed: np.ndarray = np.full(len(seeds), np.iinfo(np.int64).max)
+    while True:
+        parts = [_play_group(agent, config, seeds, group, assumed, steps, on_step) for group in groups]
+        played = Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        if len(groups) == 1 or (played.lengths == assumed).all():
+            return played
+        assumed = played.lengths
+
+
+def _play_group(
+    agent: Agent,
+    config: RunConfig,
+    seeds: Sequence[int],
+    group: np.ndarray,
+    assumed: np.ndarray,
+    steps: int,
+    on_step: Callable[[SyncEnvs], None],
+) -> Episodes:
+    envs = SyncEnvs(config.env, [seeds[index] for index in group])
     envs.steps = steps
     try:
-        return _play(agent, config, envs, seeds, on_step)
+        return _play(agent, config, envs, seeds, group, assumed, on_step)
     finally:
         envs.close()
 
 
 def _play(
-    agent: Agent, config: RunConfig, envs: SyncEnvs, seeds: Sequence[int], on_step: Callable[[SyncEnvs], None]
+    agent: Agent,
+    config: RunConfig,
+    envs: SyncEnvs,
+    seeds: Sequence[int],
+    group: np.ndarray,
+    assumed: np.ndarray,
+    on_step: Callable[[SyncEnvs], None],
 ) -> Episodes:
+    """Play the episodes `group` of a chunk, whose other episodes are `assumed` to be so long."""
     drawn = not config.evaluation.deterministic
     rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS) if drawn else None
-    returns, lengths, alive = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64), np.arange(len(seeds))
-    memory, length = agent.no_memory(len(seeds)), 0
+    returns, lengths, alive = np.zeros(len(group)), np.zeros(len(group), np.int64), np.arange(len(group))
+    others = np.ones(len(seeds), np.bool_)
+    others[group] = False
+    memory, length = agent.no_memory(len(group)), 0
     on_step(envs)
     with torch.inference_mode():
         while len(alive):
-            actions, memory = _act(agent, envs, alive, memory, rng)
+            company = np.union1d(group[alive], np.flatnonzero(others & (assumed > length)))
+            actions, memory = _act(
+                agent, envs, alive, np.searchsorted(company, group[alive]), len(company), memory, rng
+            )
             rewards, ended = envs.advance_some(alive, actions)
             on_step(envs)
             length += 1
@@ -116,15 +154,43 @@ def _play(
 
 
 def _act(
-    agent: Agent, envs: SyncEnvs, alive: np.ndarray, memory: Tensor, rng: np.random.Generator | None
+    agent: Agent,
+    envs: SyncEnvs,
+    alive: np.ndarray,
+    places: np.ndarray,
+    count: int,
+    memory: Tensor,
+    rng: np.random.Generator | None,
 ) -> tuple[Iterable[Any], Tensor]:
-    """Choose what the environments get: the most likely actions, or with a generator drawn ones; and remember."""
+    """Choose what the environments get: the most likely actions, or with a generator drawn ones; and remember.
+
+    The environments that are `alive` have the `places` in a batch of `count` rows, in which the others are fillers.
+    """
     distribution = agent.network.distribution
-    outputs, memory = agent.network.policy(agent.observe(take(envs.observations, alive)), memory)
+    rows, whole = take(envs.observations, alive), count == len(alive)
+    if not whole:
+        rows, memory = _spread(rows, places, count), _spread_memory(memory, places, count)
+    outputs, memory = agent.network.policy(agent.observe(rows), memory)
+    noise = None if rng is None else torch.from_numpy(distribution.noise(rng, 1, count)[0]).to(agent.device)
+    if not whole:
+        chosen = torch.from_numpy(places).to(agent.device)
+        outputs, memory, noise = outputs[chosen], memory[chosen], None if noise is None else noise[chosen]
     if not bool(torch.isfinite(outputs).all()):
         raise MemberFailure("nan_loss", envs.steps, f"network outputs {outputs.tolist()}")
     outputs = masked(outputs, None if envs.masks is None else agent.move(envs.masks[alive]))
-    if rng is None:
-        return distribution.to_env(distribution.mode(outputs).cpu().numpy()), memory
-    noise = torch.from_numpy(distribution.noise(rng, 1, len(alive))[0]).to(agent.device)
-    return distribution.to_env(distribution.sample(outputs, noise).cpu().numpy()), memory
+    actions = distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise)
+    return distribution.to_env(actions.cpu().numpy()), memory
+
+
+def _spread(rows: Arrays, places: np.ndarray, count: int) -> Arrays:
+    """Put rows at their places in a batch; the first of them fills it up, because not every space has a zero."""
+    batch = {name: np.repeat(values[:1], count, axis=0) for name, values in rows.items()}
+    for name, values in rows.items():
+        batch[name][places] = values
+    return batch
+
+
+def _spread_memory(memory: Tensor, places: np.ndarray, count: int) -> Tensor:
+    batch = memory.new_zeros((count, memory.shape[1]))
+    batch[torch.from_numpy(places).to(memory.device)] = memory
+    return batch

@@ -214,8 +214,9 @@ def record_hash(record: Record) -> str:
 
 
 def config_hash(config: RunConfig) -> str:
-    """Hash what decides a run's results: the configuration without its budget fields."""
+    """Hash what decides a run's results: the configuration without its budget fields and `env.max_instances`."""
     plain = config.model_dump(mode="json")
+    plain["env"].pop("max_instances", None)
     for field in ("max_steps", "target"):
         del plain["training"][field]
     return sha256(canonical_json(plain))

@@ -1,8 +1,16 @@
 """The sections of the configuration but the network's: every field with its bounds, default and description."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -41,6 +49,30 @@ class EnvConfig(Section):
     step_timeout: float = Field(
         default=60, gt=0, le=86_400, description="async: seconds that one step may take. Above 0, at most 86400."
     )
+    max_instances: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Copies that one worker may have open at a time, in training, evaluation and confirmation; results "
+        "do not depend on it. 1 to 4096; null = any number.",
+    )
+
+    @model_validator(mode="after")
+    def _check_instances(self) -> Self:
+        if self.max_instances is not None and self.num_envs > self.max_instances:
+            raise ValueError(
+                f"num_envs: expected at most env.max_instances ({self.max_instances}), got {self.num_envs}; "
+                f"set env.num_envs to {self.max_instances} or less, or raise env.max_instances"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_limit(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the limit only where there is one: records of runs that have none stay byte for byte what they were."""
+        plain: dict[str, Any] = serialise(self)
+        if self.max_instances is None:
+            plain.pop("max_instances", None)
+        return plain
 
 
 class AlgorithmConfig(Section):

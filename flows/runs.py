@@ -47,14 +47,15 @@ def _slug(config: RunConfig) -> str:
 def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: float = QUICK_S) -> bool:
     """Tell whether a run exists; ConfigError lists the differences when it has another configuration.
 
-    The budget it began with and the one it was extended to are both its own.
+    The budget it began with and the one it was extended to are both its own; env.max_instances may be any.
     """
     run = _open(settings, run_id, patience_s)
     try:
         original = run.run_file().config
     except MissingError:
         return False
-    if config not in (original, current := run.config()):
+    current, most = run.config(), config.env.max_instances
+    if config not in (original.with_instances(most), current.with_instances(most)):
         raise ConfigError(
             [
                 f"run {run_id} exists in {settings.store_url} with another configuration; use another --run-id, or "
@@ -74,6 +75,7 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     _open(settings, run_id, PATIENCE_S).store.probe()
     if check_run(settings, config, run_id, PATIENCE_S):
         ref = open_ref(run_id, PATIENCE_S)
+        ref = replace(ref, config=ref.config.with_instances(config.env.max_instances))
     else:
         ref = open_run(settings, config, run_id)
         ref.open().create_run(config)

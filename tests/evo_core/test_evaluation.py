@@ -9,8 +9,10 @@ from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evaluation import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
 from evo_core.evolution.population import create_population
+from evo_core.local import train_on_policy
 from evo_core.records import BlobRef, Confirmation, EliteRef, Generation, Training
 from evo_core.training import evaluate_member
+from tests import probes
 from tests.conftest import make_config
 from tests.evo_core.test_learn import make_agent
 
@@ -72,6 +74,45 @@ def test_drawn_actions_are_independent_of_what_the_environment_draws():
     for seed in range(400):
         scores.append(play_episodes(agent, config, [seed])[0].mean())
     assert np.mean(scores) == pytest.approx(0.5, abs=0.1)
+
+
+LIMITED = {
+    "discrete": ("CartPole-v1", {}),
+    "continuous": ("Pendulum-v1", {"evaluation.max_steps": 40}),
+    "drawn": ("CartPole-v1", {"evaluation.deterministic": False, "evaluation.max_steps": 25}),
+    "masked and drawn": ("Probe/MaskedMemory-v0", {"evaluation.deterministic": False, "algorithm.recurrent": True}),
+    "indices": ("Probe/Shifted-v0", {"evaluation.deterministic": False}),
+    "cut": ("LunarLander-v3", {"evaluation.max_steps": 65}),
+}
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_how_many_environments_are_open_changes_no_bit(kind):
+    env, overrides = LIMITED[kind]
+    config = make_config(env, **overrides)
+    agent = make_agent(config)
+    seeds = list(range(30))
+    whole = play_episodes(agent, config, seeds)
+    for most in (4, 11):
+        limited = play_episodes(agent, config.with_instances(most), seeds)
+        assert limited.returns.tobytes() == whole.returns.tobytes()
+        assert limited.lengths.tolist() == whole.lengths.tolist()
+    assert len(set(whole.lengths.tolist())) > 1 or kind in ("continuous", "masked and drawn", "indices")
+
+
+def test_an_environment_of_which_only_one_may_be_open_is_trained_evaluated_and_confirmed(monkeypatch):
+    monkeypatch.setattr(probes.Only, "alive", 0)
+    monkeypatch.setattr(probes.Only, "peak", 0)
+    monkeypatch.setattr(probes.Only, "most", 99)
+    small = {"env.num_envs": 1, "training.evo_steps": 64, "training.max_steps": 192, "evaluation.episodes": 1}
+    config = make_config("Probe/Only-v0", **small)
+    free = train_on_policy(config)
+    assert (probes.Only.peak, probes.Only.alive) == (4, 0)
+    monkeypatch.setattr(probes.Only, "most", 1)
+    limited = train_on_policy(make_config("Probe/Only-v0", **small, **{"env.max_instances": 1}))
+    assert limited.head == free.head
+    assert limited.confirmed == free.confirmed is not None
+    assert train_on_policy(config).confirmed is None  # what it was before there was a limit
 
 
 @pytest.mark.parametrize(
