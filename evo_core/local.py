@@ -10,7 +10,7 @@ from evo_core.agent import Agent
 from evo_core.checkpoint import load_agent
 from evo_core.config import RunConfig
 from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
-from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.inspection import check_environment
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records import Confirmation, EliteRef, Generation, Member, Offspring, record_hash
@@ -61,7 +61,7 @@ def train_on_policy(
     Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members
     finish.
     """
-    spaces = inspect_environment(config, packages).spaces
+    spaces = check_environment(config, packages).spaces
     commits = [create_population(config, spaces.observation)]
     blobs: Blobs = {}
     confirmations: dict[str, Confirmation | None] = {}

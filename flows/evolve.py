@@ -5,7 +5,8 @@ from functools import cache, partial
 from prefect import flow, runtime
 
 from evo_core.config import RunConfig
-from evo_core.envs.inspection import inspect_environment, notices
+from evo_core.envs.inspection import check_environment
+from evo_core.notices import first_generation_notices, notices
 from evo_core.records import Confirmation, EliteRef, Generation
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
@@ -35,7 +36,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """
     settings = Settings()
     settings.check_reach(configured_api())
-    environment = inspect_environment(config, settings.packages)
+    environment = check_environment(config, settings.packages)
     run = begin_run(settings, config, run_id or derived_run_id(config, runtime.flow_run.id))
     config, store = run.config, run.open()
 
@@ -70,6 +71,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         while not ended(config, head, confirm):
             views.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
+            for notice in first_generation_notices(head):
+                watcher.warned(notice)
         views.record(head)
         summary = summarise(run.run_id, config, head, confirm)
         watcher.ended(summary.ending)

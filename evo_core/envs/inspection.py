@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from evo_core.config import RunConfig
+from evo_core.envs.carried import require_stateless
 from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vectors import require_available
 from evo_core.genome import initial_genome
@@ -50,12 +51,8 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
     return spec
 
 
-def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
-    """Name what will run but is probably not what was meant."""
-    per_env = config.training.evo_steps // config.env.num_envs
-    if spec.time_limit is not None and per_env < spec.time_limit:
-        return [
-            f"each environment makes {per_env} steps per generation (training.evo_steps / env.num_envs), fewer than "
-            f"the time limit of {spec.time_limit}: the ends of long episodes are never seen in training"
-        ]
-    return []
+def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
+    """Do what `inspect_environment` does and refuse wrappers that carry state: once, before a run starts."""
+    spec = inspect_environment(config, packages)
+    require_stateless(config.env)
+    return spec

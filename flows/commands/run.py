@@ -34,17 +34,17 @@ class Change:
 
 def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
     """Begin a run, or continue the one of that id if its configuration is the same."""
-    from evo_core.envs.inspection import inspect_environment
+    from evo_core.envs.inspection import check_environment
     from flows.runs import check_run, fresh_run_id, open_ref
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
     settings.check_trackers()
-    inspect_environment(config, settings.packages)  # refuses before anything is written
+    check_environment(config, settings.packages)  # refuses before anything is written
     settings.export()
     exists = run_id is not None and check_run(settings, config, run_id)
     if run_id is not None and exists:
-        config = open_ref(run_id).config
+        config = open_ref(run_id).config.with_instances(config.env.max_instances)
     return _run(config, run_id or fresh_run_id(config), settings, json=json, exists=exists)
 
 
@@ -69,11 +69,12 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
 
 def dry_run(config: RunConfig, *, json: bool) -> int:
     """Print the resolved configuration, the networks and their parameter counts; write nothing."""
-    from evo_core.envs.inspection import inspect_environment, notices
+    from evo_core.envs.inspection import check_environment
     from evo_core.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
+    from evo_core.notices import notices
 
-    environment = inspect_environment(config, read_settings({}).packages)
+    environment = check_environment(config, read_settings({}).packages)
     genome = initial_genome(config, environment.spaces.observation)
     network = ActorCritic(genome, environment.spaces)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}

@@ -6,8 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from evo_core.config import RunConfig, evolvable_hyperparameters
-from evo_core.envs.inspection import inspect_environment, notices
+from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError, differences, parse_config
+from evo_core.notices import notices
 from tests.conftest import make_config
 
 BAD = [

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from evo_core.envs.inspection import inspect_environment, notices
+from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.making import make_env
 from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
 from evo_core.loading import ConfigError, parse_config
+from evo_core.notices import notices
 from tests.conftest import make_config
 
 CONFIGS = Path(__file__).parents[2] / "deployments" / "configs"
