@@ -2,17 +2,17 @@
 
 import sys
 
+from flows.api import describe_api, find_api, require_api
 from flows.commands.run import read_settings
 from flows.faults import tolerated
 from flows.output import emit
-from flows.server import configured_api
 from flows.settings import BadInput
 
 
 def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *, json: bool) -> int:
     """Register everything with the configured Prefect server; BadInput when there is none."""
-    url = configured_api()
-    if url is None:
+    api = find_api()
+    if api is None:
         raise BadInput(
             "PREFECT_API_URL is not set: name the server that is to know the deployments, such as "
             "http://127.0.0.1:4200/api; without one, `evolve serve` starts everything"
@@ -21,8 +21,6 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
         if value is not None and value < 1:
             raise BadInput(f"{flag}: expected at least 1, got {value}")
     settings = read_settings({"store": store})
-    import httpx
-
     from deployments.registration import register
     from flows.runs import run_ids
     from flows.slots import GPU_TAG, limit_gpu_slots
@@ -30,25 +28,13 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
     runs: list[str] = []
     with tolerated(lambda reason: print(f"the forms do not list the store's runs: {reason}", file=sys.stderr)):
         runs = run_ids(settings)
-    try:
-        names = register(runs, limit)
-        if gpu_slots is not None:
-            limit_gpu_slots(gpu_slots, settings.slots_tag or GPU_TAG)
-    except httpx.HTTPStatusError as error:
-        advice = {
-            401: "it asks for an auth string: set PREFECT_API_AUTH_STRING=user:password",
-            404: "expected an address that ends in /api, such as http://127.0.0.1:4200/api",
-        }
-        status = error.response.status_code
-        raise BadInput(f"PREFECT_API_URL is {url}: {advice.get(status, f'it answered {status}')}") from error
-    except httpx.TransportError as error:
-        raise BadInput(
-            f"PREFECT_API_URL is {url}: no Prefect server answers there ({error}); expected an address such as "
-            "http://127.0.0.1:4200/api"
-        ) from error
+    require_api(api)
+    names = register(runs, limit)
+    if gpu_slots is not None:
+        limit_gpu_slots(gpu_slots, settings.slots_tag or GPU_TAG)
     if json:
-        emit({"api": url, "deployments": names, "work_pool": "evolve"})
+        emit({"api": api.url, "deployments": names, "work_pool": "evolve"})
         return 0
-    print(f"registered with {url}: {', '.join(names)}")
+    print(f"registered with {describe_api(api)}: {', '.join(names)}")
     print("next, unless `evolve serve` runs there: EVOLVE_STORE=… prefect worker start --pool evolve --type process")
     return 0

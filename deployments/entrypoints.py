@@ -34,11 +34,11 @@ from deployments.sharing import alone_on
 from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
 from evo_core.scores import Score
+from flows.api import configured_api
 from flows.engine import open_engine
 from flows.evolve import evolve as evolution
 from flows.observer import also_watched_by
 from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref, run_ids
-from flows.server import configured_api
 from flows.settings import BadInput, Settings
 from flows.summary import RunSummary
 from tasks import retention

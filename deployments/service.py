@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from deployments.profile import SERVER_AUTH, find_door, is_loopback
+from flows.api import find_api
 from flows.commands.ending import without_password
-from flows.server import configured_api, dying_with, serving
+from flows.server import dying_with, serving
 from flows.settings import BadInput, Settings
 
 POLL_S = 3
@@ -30,9 +31,9 @@ POOL = "evolve"
 def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int) -> int:
     """Serve until Ctrl-C or SIGTERM; BadInput for an address that others reach without an auth string."""
     door = find_door(host, port, origin)
-    if url := configured_api():
+    if (api := find_api()) is not None:
         raise BadInput(
-            f"PREFECT_API_URL is {url}: a server is there already. `evolve deploy` registers the deployments "
+            f"{api.subject}: a server is there already. `evolve deploy` registers the deployments "
             "there, and `prefect worker start --pool evolve` runs them; or unset it, to serve from here"
         )
     if limit < 1:

@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from flows.arguments import DEFAULTS, Json, Operational, Store
 from flows.output import reserve_stdout
+from flows.proxies import bypass_proxies
 from flows.results_cli import evaluate, export, lineage, replay, report, watch
 
 FAILED, BAD_INPUT = 1, 2
@@ -170,6 +171,7 @@ def main() -> None:
 
 
 def _main(tokens: list[str]) -> int:
+    bypass_proxies()
     if tokens[:1] == ["run"]:
         from flows.flags import describe_flags, split_flags
 

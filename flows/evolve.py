@@ -8,6 +8,7 @@ from evo_core.config import RunConfig
 from evo_core.envs.inspection import check_environment
 from evo_core.notices import first_generation_notices, notices
 from evo_core.records import Confirmation, EliteRef, Generation
+from flows.api import configured_api
 from flows.confirmation import confirm_elite
 from flows.engine import open_engine
 from flows.generation import evolve_generation, tidy
@@ -19,7 +20,6 @@ from flows.page import RunPage
 from flows.progress import Progress
 from flows.run_log import RunLog
 from flows.runs import begin_run, derived_run_id
-from flows.server import configured_api
 from flows.settings import Settings
 from flows.summary import RunSummary, ended, summarise
 from flows.views import Views

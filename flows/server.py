@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections import deque
@@ -19,7 +18,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from flows.api import configured_api
 from flows.outages import prepare_client
+from flows.proxies import bypass_proxies
 
 START_TIMEOUT_S = 180.0
 """The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
@@ -40,20 +41,6 @@ class ServerFailed(RuntimeError):
     """The embedded Prefect server did not start."""
 
 
-def configured_api() -> str | None:
-    """Find the Prefect API that the user has configured, without importing Prefect (seconds)."""
-    if url := os.environ.get("PREFECT_API_URL"):
-        return url
-    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
-    try:
-        profiles = tomllib.loads((home / "profiles.toml").read_text())
-    except FileNotFoundError:
-        return None
-    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
-    url = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
-    return url if isinstance(url, str) else None
-
-
 @contextmanager
 def prefect_api() -> Iterator[str]:
     """Provide a Prefect API: the configured one, or a server that lives as long as the body.
@@ -62,6 +49,7 @@ def prefect_api() -> Iterator[str]:
     """
     prepare_client()
     if url := configured_api():
+        _refresh_settings()  # Prefect may have been imported to find it
         yield url
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
@@ -83,6 +71,7 @@ def serving(host: str, port: int, environment: Mapping[str, str], give_up: Calla
     last words, from another thread, when it died too often. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    bypass_proxies(near)
     near = f"[{near}]" if ":" in near else near
     url = f"http://{near}:{port}/api"
     ending = threading.Event()

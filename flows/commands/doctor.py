@@ -5,8 +5,6 @@ import importlib.util
 import re
 import sys
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from flows.api import describe_api, require_configured_api
 from flows.commands.run import read_settings
 from flows.output import emit
-from flows.server import configured_api
+from flows.settings import BadInput
 from flows.slots import VISIBLE
 
 if TYPE_CHECKING:
@@ -180,14 +179,11 @@ def _slots() -> Check:
 
 
 def _prefect() -> Check:
-    url = configured_api()
-    if url is None:
-        return Check("Prefect API", "none configured: every run starts its own server")
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5):
-            return Check("Prefect API", url)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return Check("Prefect API", f"{url}: {error}", "start the server, or unset PREFECT_API_URL to run embedded")
+        return Check("Prefect API", describe_api(require_configured_api()))
+    except BadInput as error:
+        finding, _, advice = str(error).partition("; ")
+        return Check("Prefect API", finding, advice or "see the server's log")
 
 
 def _store(store: str | None) -> Iterator[Check]:

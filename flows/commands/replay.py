@@ -1,17 +1,19 @@
 """evolve replay: does the winner's schedule train other agents as well, or was the winner lucky?"""
 
 import os
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from evo_core.records import Replay, ReplayKind
 from evo_core.replay import replay_seeds
+from flows.api import configured_api, describe_api, require_configured_api
 from flows.commands.run import Operational, read_settings
 from flows.output import emit
 from flows.report.transfer import transfer_of
 from flows.runs import open_ref
-from flows.server import configured_api, prefect_api
+from flows.server import prefect_api
 from flows.settings import BadInput, Settings
 from flows.summary import delivery
 from tasks.ref import RunRef
@@ -32,6 +34,7 @@ def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool
     console = Console(stderr=json)
     replays = _stored(ref, winner, kind, seeds)
     if len(replays) < seeds:
+        print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
         console.print(f"replaying {winner} on {seeds} seeds …", style="dim")
         replays = _play(settings, run_id, winner, kind, seeds)
     transfer = transfer_of(replays, confirmed)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from evo_core.config import RunConfig
+from flows.api import configured_api, describe_api, find_api, require_configured_api
 from flows.commands.ending import Report
 from flows.output import emit
-from flows.server import configured_api, prefect_api
+from flows.server import prefect_api
 from flows.settings import BadInput, Settings
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
     settings.check_reach(configured_api())
     settings.check_trackers()
     settings.export()
+    if change != Change():
+        require_configured_api()  # before anything is written
     if change.from_generation is not None:
         new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
         fork_run(settings, run_id, change.from_generation, new_id)
@@ -80,6 +83,7 @@ def dry_run(config: RunConfig, *, json: bool) -> int:
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
     preview = {
         "config": config.model_dump(mode="json"),
+        "prefect": describe_api(find_api()),
         "observation_space": str(environment.spaces.observation),
         "action_space": str(environment.spaces.action),
         "architecture": genome.architecture.model_dump(mode="json"),
@@ -116,15 +120,19 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
     began = time.monotonic()
-    summary, failure = None, None
+    summary, failure, began_work = None, None, False
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = _already_finished(config, run_id, settings) if exists else None
         if summary is None:
+            print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
+            began_work = True
             console.print("starting Prefect and the workers …", style="dim")
             with prefect_api():
                 summary = _evolve(config, run_id, console)
     except BaseException as error:  # reported, with how to go on; Ctrl-C and SIGTERM among them
+        if isinstance(error, BadInput) and not began_work:
+            raise
         failure = error
     report = Report(run_id, config, settings, summary, failure, time.monotonic() - began)
     if json:

@@ -6,9 +6,12 @@ AWS_SECRET_ACCESS_KEY, profiles, instance roles. They never pass through this pr
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import s3fs
 from fsspec.asyn import sync
@@ -26,10 +29,13 @@ class S3Backend:
         self.url = url.rstrip("/")
         self._bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")  # boto reads it too, but s3fs caches by argument
+        near = _is_loopback(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
+        direct = {"proxies": {}} if near else {}  # HTTP_PROXY and the like are for other machines
         self._fs = s3fs.S3FileSystem(
-            endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3"),  # boto reads it too, but s3fs caches by argument
+            endpoint_url=endpoint,
             use_listings_cache=False,
-            config_kwargs={"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}},
+            config_kwargs={"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}, **direct},
         )
         self._fs.retries = 1  # tries of boto, s3fs and the Store would multiply: only the Store tries again
 
@@ -93,6 +99,13 @@ class S3Backend:
             return sync(self._fs.loop, function, *arguments, timeout=ATTEMPT_S, **keywords)
         except Exception as error:
             raise _translate(error, f"s3://{self._path(key)}") from error
+
+
+def _is_loopback(endpoint: str | None) -> bool:
+    host = urlsplit(endpoint or "").hostname or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _translate(error: Exception, path: str) -> StoreError:

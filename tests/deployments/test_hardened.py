@@ -3,15 +3,20 @@
 import asyncio
 import json
 import re
+from contextlib import nullcontext
+from pathlib import Path
 
 import httpx
 import pytest
 import websockets
 from prefect.client.orchestration import get_client
+from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.server.api.server import create_api_app
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from flows.api import require_configured_api
+from flows.settings import BadInput
 from tests.deployments.conftest import AUTH
 
 BASIC = tuple(AUTH.split(":"))
@@ -58,6 +63,25 @@ def csrf(api):
     """What a logged-in browser sends along, so that nothing but the auth string is missing."""
     answer = api.get("/api/csrf-token", params={"client": "tests"}, auth=BASIC).raise_for_status()
     return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": answer.json()["token"]}
+
+
+def test_a_wrong_password_is_refused_with_the_file_that_names_it(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    told = Path("prefect.toml")
+    answers = {
+        f'auth_string = "{AUTH}"': None,
+        'auth_string = "operator:wrong"': f"it refuses api.auth_string in {tmp_path}/prefect.toml (status 401); set",
+        "": f"api.url in {tmp_path}/prefect.toml is {server.url}/api: it asks for an auth string: set PREFECT_API_AUTH",
+    }
+    for line, answer in answers.items():
+        told.write_text(f'[api]\nurl = "{server.url}/api"\n{line}\n')
+        refresh_global_settings_context()
+        with nullcontext() if answer is None else pytest.raises(BadInput, match=re.escape(answer)):
+            assert require_configured_api().url == f"{server.url}/api"
+    told.unlink()
+    refresh_global_settings_context()
 
 
 def test_every_route_refuses_whoever_lacks_the_auth_string(server, routes, csrf):

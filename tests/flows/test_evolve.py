@@ -37,9 +37,9 @@ def files(directory: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, prefect_url, prefect_home):
-    """A finished run on two workers, and what it printed."""
-    prefect = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    cli = Cli(tmp_path_factory.mktemp("finished"), prefect, fresh=True)
+    """A finished run on two workers, and what it printed; the server is named by a file of Prefect's settings."""
+    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": str(prefect_home)}, fresh=True)
+    (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{prefect_url}"\n')
     return cli, cli.json("run", "--config", cli.config(CONFIG), "--run-id", "one", "--workers", "2")
 
 
@@ -195,6 +195,7 @@ def test_members_run_in_parallel_and_a_killed_worker_costs_one_task_and_not_the_
 def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):
     del cli.environment["PREFECT_API_URL"]
     cli.environment["PREFECT_HOME"] = str(cli.directory / "prefect")
+    cli.environment |= {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}  # not asked for our own
     process = cli.start("run", "--config", cli.config(CONFIG), "--json")
     seen: set[int] = set()
     while process.poll() is None:

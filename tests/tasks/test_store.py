@@ -187,3 +187,11 @@ def test_a_server_that_is_away_is_unavailable_with_advice(monkeypatch):
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(ValueError, match="begins with file:// or s3://"):
         open_store("ftp://host/path")
+
+
+def test_a_store_on_this_machine_is_reached_without_the_proxy(s3, tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
+    store = open_store(f"s3://{BUCKET}/{tmp_path.name}", patience_s=1)
+    store.create("key", b"content")
+    assert store.read("key", bytes) == b"content"
