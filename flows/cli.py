@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows.arguments import DEFAULTS, Json, Operational, Store
+from flows.arguments import DEFAULTS, Json, Operational, Store, Study
 from flows.output import reserve_stdout
 from flows.proxies import bypass_proxies
 from flows.results_cli import evaluate, export, lineage, replay, report, watch
@@ -73,7 +73,7 @@ def resume(
 
 @app.command
 def status(run_id: str | None = None, /, *, store: Store = None, json: Json = False) -> int:
-    """Show how far a run is, or list the runs of a store."""
+    """Show how far a run is, or list the runs of a store with their state."""
     from flows.commands.status import show
 
     return show(run_id, store, json=json)
@@ -115,6 +115,22 @@ def gc(
     from flows.commands.gc import collect_garbage
 
     return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
+
+
+@app.command
+def delete(
+    run: str,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(negative="", help="Delete without asking.")] = False,
+    store: Store = None,
+    study: Study = None,
+    json: Json = False,
+) -> int:
+    """Delete a run for good: its records, checkpoints and study. One that is running is refused."""
+    from flows.commands.delete import delete as remove
+
+    return remove(run, store, study, yes=yes, json=json)
 
 
 @app.command

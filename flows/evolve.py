@@ -25,6 +25,7 @@ from flows.summary import RunSummary, ended, summarise
 from flows.views import Views
 from tasks.failing import fails_plainly
 from tasks.generation import found_population, record_view
+from tasks.presence import at_work
 
 
 @flow(name="evolve", flow_run_name="{config.run_name}")
@@ -42,6 +43,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
     with (
         kept_settings(),
+        at_work(store),
         also_watched_by(RunLog(config)),
         Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
         also_watched_by(Progress(views.advance)) as watcher,

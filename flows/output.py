@@ -3,6 +3,10 @@
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _reserved: int | None = None
 
@@ -17,6 +21,13 @@ def reserve_stdout() -> None:
         sys.stdout.flush()
         _reserved = os.dup(1)
         os.dup2(2, 1)
+
+
+def make_console() -> "Console":
+    """Return a console for tables: as wide as the terminal; a pipe has no width, and nothing to cut for."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def emit(value: object) -> None:

@@ -12,6 +12,7 @@ from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
 from flows.summary import finished
 from tasks import layout
+from tasks.deletion import is_half_deleted
 from tasks.fork import fork
 from tasks.recomputation import Recomputer
 from tasks.records import Extension, extended
@@ -49,10 +50,12 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
 
     The budget it began with and the one it was extended to are both its own; env.max_instances may be any.
     """
-    run = _open(settings, run_id, patience_s)
+    run = open_run_store(settings, run_id, patience_s)
     try:
         original = run.run_file().config
     except MissingError:
+        if is_half_deleted(run):
+            raise unknown_run(settings, run_id) from None
         return False
     current, most = run.config(), config.env.max_instances
     if config not in (original.with_instances(most), current.with_instances(most)):
@@ -72,7 +75,7 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
     UnsafeError for a store on which two writers could both win.
     """
-    _open(settings, run_id, PATIENCE_S).store.probe()
+    open_run_store(settings, run_id, PATIENCE_S).store.probe()
     if check_run(settings, config, run_id, PATIENCE_S):
         ref = open_ref(run_id, PATIENCE_S)
         ref = replace(ref, config=ref.config.with_instances(config.env.max_instances))
@@ -117,7 +120,7 @@ def extend_run(
             f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"
         )
     if not dry_run:
-        run = _open(settings, run_id)
+        run = open_run_store(settings, run_id)
         run.store.probe()
         run.extend(extension)
 
@@ -148,13 +151,21 @@ def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> N
 def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
     """Find a run in the store that the environment names; BadInput suggests others when it is not there."""
     settings = Settings()
-    run = _open(settings, run_id, patience_s)
+    run = open_run_store(settings, run_id, patience_s)
     try:
         return open_run(settings, run.config(), run_id)
     except MissingError:
-        runs = run_ids(settings)
-        hint = did_you_mean(run_id, runs) if runs else "the store has no runs"
-        raise BadInput(f"run {run_id} is not in {settings.store_url}; {hint}") from None
+        raise unknown_run(settings, run_id) from None
+
+
+def unknown_run(settings: Settings, run_id: str) -> BadInput:
+    """Return the error of a run that is not in the store: suggestions, or that its deletion was interrupted."""
+    if is_half_deleted(open_run_store(settings, run_id)):
+        command = evolve_command("delete", run_id, **store_flag())
+        return BadInput(f"run {run_id} was being deleted, which was interrupted; finish it: {command}")
+    runs = run_ids(settings)
+    hint = did_you_mean(run_id, runs) if runs else "the store has no runs"
+    return BadInput(f"run {run_id} is not in {settings.store_url}; {hint}")
 
 
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
@@ -164,9 +175,10 @@ def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
 
 def run_ids(settings: Settings) -> list[str]:
-    """List the runs of the store."""
+    """List the runs of the store, those too whose deletion was interrupted."""
     store = open_store(settings.store_url, QUICK_S)
-    return [name for name in store.children() if store.exists(f"{name}/run.json")]
+    signs = (layout.RUN, layout.DELETION)
+    return [name for name in store.children() if any(store.exists(f"{name}/{sign}") for sign in signs)]
 
 
 def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[str]:
@@ -179,7 +191,8 @@ def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[s
     return [f"a higher budget is all that differs: `{command}`, or the deployment resume with that budget"]
 
 
-def _open(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:
+def open_run_store(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:
+    """Open the keys of a run, whether it exists or not; BadInput for a name that no run can have."""
     try:
         return RunStore(open_store(settings.store_url, patience_s), run_id)
     except ValueError as error:

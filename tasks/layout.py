@@ -2,6 +2,9 @@
 
 RUN = "run.json"
 
+DELETION = "deleting.json"
+"""Says that a run is being deleted; see tasks/deletion.py."""
+
 
 def blob(sha256: str) -> str:
     """Weights and optimizer of one member, under their hash."""

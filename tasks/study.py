@@ -135,16 +135,25 @@ def _require_owner(study: optuna.Study, run: RunStore) -> None:
         )
 
 
+def delete_study(run: RunStore, study_url: str) -> bool:
+    """Delete a run's study; return False if there is none. ForeignStudy when it records another run of the same id."""
+    if study_url.startswith("sqlite:///") and not Path(study_url.removeprefix("sqlite:///")).exists():
+        return False  # not made only to find nothing in it
+    storage = open_storage(study_url)
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if run.run_id not in names:
+        return False
+    _require_owner(optuna.load_study(study_name=run.run_id, storage=storage), run)
+    optuna.delete_study(study_name=run.run_id, storage=storage)
+    return True
+
+
 def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
     """Delete a run's study and make it again from the store alone; return the number of trials.
 
     ForeignStudy when it records another run of the same id: that one is left alone.
     """
-    storage = open_storage(study_url)
-    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
-    if run.run_id in names:
-        _require_owner(optuna.load_study(study_name=run.run_id, storage=storage), run)
-        optuna.delete_study(study_name=run.run_id, storage=storage)
+    delete_study(run, study_url)
     head = run.head()
     return StudyRecorder(run, config, study_url).catch_up(head) if head is not None else 0
 

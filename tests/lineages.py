@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from evo_core.config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.records import BlobRef, Evaluation, Failure, Generation, Member, Offspring, Training, Update
+from evo_core.records import BlobRef, Confirmation, Evaluation, Failure, Generation, Member, Offspring, Training, Update
 from tasks.records import Timing, Timings
 from tasks.run_store import RunStore
 from tasks.store import open_store
@@ -60,6 +60,17 @@ def store_run(store_url: str, run_id: str, config: RunConfig, commits: Iterable[
     for commit in commits:
         run.put_commit(commit)
     return run
+
+
+def store_confirmations(url: str, run_id: str, commits: list[Generation]) -> None:
+    """Confirm the last elite and the best, so that a run of these COMMITs is finished."""
+    run = RunStore(open_store(url), run_id)
+    for elite in (commits[-1].elite, commits[-1].best):
+        assert elite is not None
+        mean = elite.fitness
+        run.put_confirmation(
+            elite.generation, Confirmation(uid=elite.uid, mean=mean, ci95=(mean, mean), episodes=2, steps=2)
+        )
 
 
 def store_lineage(store_url: str, run_id: str, config: RunConfig, commits: list[Generation]) -> None:

@@ -86,13 +86,25 @@ class Report:
             f"lineage     {without_password(self.settings.study_url)}",
             *([f"tracking    {self.settings.tracking_directory}"] if self.settings.trackers else []),
             f"chain head  {s.head}",
-            f"next        {self._command('report', 'store')}    what happened, as one page",
-            f"            {self._command('watch', 'store')}    the agent at play",
-            f"            {self._command('export', 'store')}    its policy as one file",
+            *self._next_steps(),
         ]
         if s.behind:
             lines.append(f"warning     {s.behind}; {self._command('resume')} brings it up to date")
         return lines
+
+    def _next_steps(self) -> list[str]:
+        steps = {
+            "report": "what happened, on one page",
+            "watch": "the agent at play",
+            "export": "its policy, as one file",
+        }
+        commands = {self._command(name, "store"): comment for name, comment in steps.items()}
+        width = max(map(len, commands))
+        heads = ("next        ", *(" " * 12 for _ in steps))
+        return [
+            f"{head}{command:<{width}}  # {comment}"
+            for head, (command, comment) in zip(heads, commands.items(), strict=False)
+        ]
 
     def _advice(self) -> list[str]:
         reason = "stopped by the user" if self.status == "interrupted" else describe_failure(self.failure)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import networkx as nx
-from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
@@ -16,7 +15,7 @@ from evo_core.records import Member
 from flows.commands.run import read_settings
 from flows.members import require_directory
 from flows.next_steps import evolve_command, store_flag
-from flows.output import emit
+from flows.output import emit, make_console
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.report.view import RunView, view_run
 from flows.runs import open_ref
@@ -52,7 +51,7 @@ def show_lineage(
         command = evolve_command("lineage", run_id, format=form, output=file, **store_flag())
         raise BadInput(f"--format html: a page of megabytes, not for a terminal; write it to a file: {command}")
     if form is None:
-        _console().print(_tree(view, everyone=everyone))
+        make_console().print(_tree(view, everyone=everyone))
         return 0
     if form == "json" and output is None:
         emit(as_json(view, everyone))
@@ -80,7 +79,7 @@ def show_difference(run_id: str, one: str, other: str, store: str | None, *, jso
     table = Table("", one, other)
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    make_console().print(table)
     print(kinship)
     return 0
 
@@ -126,7 +125,7 @@ def _tell(view: RunView, uid: str, *, json: bool) -> int:
         if member.offspring.mutation.kind != "none" or member.uid in (line[0].uid, uid):
             steps = f"{view.lineage.steps[member.offspring.generation]:,}"
             table.add_row(member.uid, describe_mutation(member.offspring.mutation), describe_fitness(member), steps)
-    _console().print(table)
+    make_console().print(table)
     return 0
 
 
@@ -217,7 +216,3 @@ def _html(view: RunView, everyone: bool) -> str:
 def _view(run_id: str, store: str | None) -> RunView:
     read_settings({"store": store}).export()
     return view_run(open_ref(run_id))
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width, and nothing to cut for

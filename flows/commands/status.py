@@ -4,14 +4,18 @@ from rich.console import Console
 from rich.table import Table
 
 from evo_core.records import Generation, Member, record_hash
+from flows.commands.listing import list_runs
 from flows.commands.run import read_settings
 from flows.display import describe_confirmation, describe_generation
 from flows.next_steps import evolve_command, store_flag
-from flows.output import emit
-from flows.runs import open_ref, run_ids
+from flows.output import emit, make_console
+from flows.runs import open_ref
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
 from tasks.words import describe_fitness, describe_genes, describe_mutation
+
+WIDE = 110
+"""Columns from which on hyperparameters are shown."""
 
 
 def show(run_id: str | None, store: str | None, *, json: bool) -> int:
@@ -19,19 +23,14 @@ def show(run_id: str | None, store: str | None, *, json: bool) -> int:
     settings = read_settings({"store": store})
     settings.export()
     if run_id is None:
-        runs = run_ids(settings)
-        if json:
-            emit({"store": settings.store_url, "runs": runs})
-        else:
-            print("\n".join(runs) or f"no runs in {settings.store_url}")
-        return 0
+        return list_runs(settings, json=json)
     ref = open_ref(run_id)
     run = ref.open()
     head = run.head()
     if json:
         emit(_as_json(ref, run, head))
     else:
-        _print(Console(), ref, run, head)
+        _print(make_console(), ref, run, head)
     return 0
 
 
@@ -60,7 +59,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print("no generation is finished yet")
     else:
         console.print(describe_generation(head, config), highlight=False)
-        console.print(_table(head))
+        console.print(members_table(head, console.width))
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
     outcome = _outcome(ref, run, head)
@@ -87,17 +86,22 @@ def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
     return [run.member(child.generation, child.index) for child in head.offspring] if head else []
 
 
-def _table(head: Generation) -> Table:
-    table = Table("member", "parent", "mutation", "fitness", "hyperparameters", "steps", "result")
+def members_table(head: Generation, width: int) -> Table:
+    """Tabulate a generation's members; hyperparameters where they fit."""
+    wide = width >= WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("member", "parent", "mutation", "fitness", *(["hyperparameters"] if wide else []), "steps", "result"):
+        right = name in ("fitness", "steps")
+        table.add_column(name, justify="right" if right else "left", no_wrap=right or name in ("member", "parent"))
     for member in head.members:
-        genes = describe_genes(member.offspring.genome)
+        genes = [describe_genes(member.offspring.genome)] if wide else []
         result = f"failed: {member.failure.reason} at step {member.failure.step}" if member.failure else "finished"
         table.add_row(
             member.uid,
             member.offspring.parent or "–",
             describe_mutation(member.offspring.mutation),
             describe_fitness(member),
-            genes,
+            *genes,
             f"{member.training.steps:,}",
             result,
         )

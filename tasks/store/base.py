@@ -80,6 +80,14 @@ class Backend(Protocol):
         """Delete a key; one that does not exist is no error."""
         ...
 
+    def keys(self, prefix: str) -> list[str]:
+        """List all keys below a prefix, however deep, remains of interrupted writes included; may lag behind."""
+        ...
+
+    def prune(self, prefix: str) -> None:
+        """Remove the empty directories of a prefix, where a backend has directories."""
+        ...
+
 
 class Store:
     """Bytes by key. Every operation is tried again while the backend is unavailable, for at most `patience_s`."""
@@ -124,6 +132,14 @@ class Store:
     def delete(self, key: str) -> None:
         """Delete a key; one that does not exist is no error."""
         self._persist(lambda: self.backend.delete(key))
+
+    def keys(self, prefix: str) -> list[str]:
+        """List all keys below a prefix, however deep. May lag behind on S3."""
+        return self._persist(lambda: self.backend.keys(prefix))
+
+    def prune(self, prefix: str) -> None:
+        """Remove the empty directories of a prefix, where a backend has directories."""
+        self._persist(lambda: self.backend.prune(prefix))
 
     def probe(self) -> None:
         """Create one key twice: UnsafeError for a store that allows it. Leaves a small object of constant content."""

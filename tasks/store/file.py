@@ -70,6 +70,21 @@ class FileBackend:
         with _translated(path):
             path.unlink(missing_ok=True)
 
+    def keys(self, prefix: str) -> list[str]:
+        """List all keys below a prefix, and what interrupted writes have left there."""
+        directory = self.root / prefix
+        with _translated(directory):
+            found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+            return sorted(path.relative_to(self.root).as_posix() for path in found)
+
+    def prune(self, prefix: str) -> None:
+        """Remove the empty directories of a prefix, itself included."""
+        root = self.root / prefix
+        directories = [path for path in root.rglob("*") if path.is_dir() and not path.is_symlink()]
+        with suppress(OSError):  # not empty: another process writes there
+            for directory in (*sorted(directories, reverse=True), root):
+                directory.rmdir()
+
     @contextmanager
     def _written(self, path: Path, content: bytes) -> Iterator[str]:
         """Write a synced temporary file beside a path; sync the directory after the body has named it."""

@@ -55,6 +55,13 @@ class MemoryBackend:
         """Delete a key."""
         self._objects.pop(key, None)
 
+    def keys(self, prefix: str) -> list[str]:
+        """List all keys below a prefix."""
+        return sorted(key for key in list(self._objects) if key.startswith(f"{prefix}/"))
+
+    def prune(self, prefix: str) -> None:
+        """Do nothing: there are no directories."""
+
     def _object(self, key: str) -> tuple[bytes, datetime]:
         try:
             return self._objects[key]

@@ -84,6 +84,15 @@ class S3Backend:
         """Delete a key."""
         self._call(key, self._fs._call_s3, "delete_object", Bucket=self._bucket, Key=f"{self._prefix}{key}")
 
+    def keys(self, prefix: str) -> list[str]:
+        """List all keys below a prefix. May lag behind."""
+        found: list[str] = self._call(prefix, self._fs._find, self._path(prefix))
+        keys = (path.removeprefix(self._path("")) for path in found)
+        return sorted(key for key in keys if key.startswith(f"{prefix}/"))  # s3fs names the prefix where nothing is
+
+    def prune(self, prefix: str) -> None:
+        """Do nothing: there are no directories."""
+
     def _path(self, key: str) -> str:
         return f"{self._bucket}/{self._prefix}{key}"
 

@@ -88,7 +88,7 @@ def test_status_tells_how_far_a_run_is(finished, oracle):
     shown = cli("status", "one").stdout
     assert "generation   3/3" in shown
     assert oracle.commits[-1].elite.uid in shown
-    assert cli("status").stdout.split() == ["one"]
+    assert cli("status").stdout.splitlines()[1].split()[:3] == ["one", "CartPole-v1", "3/3"]
     assert "did you mean one?" in cli("status", "onee", expect=2).stderr
 
 
