@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.arguments import DEFAULTS, Json, Operational, Store
+from flows.arguments import DEFAULTS, MOST_WORKERS, Json, Operational, Store, number
 from flows.cli import app, main
 
 __all__ = ["main"]
@@ -14,9 +14,11 @@ __all__ = ["main"]
 def deploy(
     *,
     store: Store = None,
-    limit: Annotated[int | None, Parameter(help="Flow runs that the pool may run at a time [as it is].")] = None,
+    limit: Annotated[
+        int | None, number("Flow runs that the pool may run at a time [as it is].", 1, MOST_WORKERS)
+    ] = None,
     gpu_slots: Annotated[
-        int | None, Parameter(help="Members that may learn on GPUs at a time, over all runs [as it is].")
+        int | None, number("Members that may learn on GPUs at a time, over all runs [as it is].", 1, MOST_WORKERS)
     ] = None,
     json: Json = False,
 ) -> int:
@@ -33,12 +35,12 @@ def deploy(
 def serve(
     *,
     host: Annotated[str, Parameter(help="Address to listen on [127.0.0.1].")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port to listen on [4200].")] = 4200,
+    port: Annotated[int, number("Port to listen on [4200].", 1, 65_535)] = 4200,
     origin: Annotated[
         str | None,
         Parameter(help="Where browsers open the UI, behind a proxy: https://evolve.example.org [host, port]."),
     ] = None,
-    limit: Annotated[int, Parameter(help="Runs at a time [1].")] = 1,
+    limit: Annotated[int, number("Runs at a time [1].", 1, MOST_WORKERS)] = 1,
     operational: Operational = DEFAULTS,
 ) -> int:
     """Serve the Prefect UI: server, deployments and a worker in one command, until Ctrl-C."""

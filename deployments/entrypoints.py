@@ -14,7 +14,6 @@ from deployments.evaluation import Request, Warnings, evaluate_runs
 from deployments.form import (
     DEFAULT,
     DEFAULTS,
-    SAFE_INTEGER,
     AdvancedBox,
     AnyRun,
     Evolving,
@@ -31,6 +30,7 @@ from deployments.guardian import guard
 from deployments.offers import Offering
 from deployments.several import each, meant
 from deployments.sharing import alone_on
+from evo_core.bounds import LARGEST, MOST_EPISODES, MOST_GENERATIONS, SAFE_INTEGER
 from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
 from evo_core.scores import Score
@@ -79,10 +79,7 @@ def evolve(
     learn_step: Annotated[int, shown("learn_step", "Steps per update")] = _ALGORITHM.learn_step,
     recurrent: Annotated[bool, shown("recurrent", "Recurrent policy")] = _ALGORITHM.recurrent,
     evolving: Evolving = DEFAULTS["evolving"],
-    seed: Annotated[
-        int,
-        labelled("Seed", f"Root of all randomness. 0 to {SAFE_INTEGER}; a larger one by YAML.", ge=0, le=SAFE_INTEGER),
-    ] = DEFAULT.seed,
+    seed: Annotated[int, shown("seed", "Seed")] = DEFAULT.seed,
     yaml: Yaml = "",
     advanced: AdvancedBox = None,
 ) -> RunSummary:
@@ -106,16 +103,22 @@ def resume(
     max_steps: Annotated[
         int | None,
         labelled(
-            "Budget in steps", "New TOTAL of training steps, 1 or more and above the old one. None: as it is.", ge=1
+            "Budget in steps",
+            f"New TOTAL of training steps, above the old one. 1 to {SAFE_INTEGER}. None: as it is.",
+            ge=1,
+            le=SAFE_INTEGER,
         ),
     ] = None,
-    target: Annotated[float | None, labelled("Target", "New target. None: as it is.")] = None,
+    target: Annotated[
+        float | None, labelled("Target", "New target. -1e15 to 1e15. None: as it is.", ge=-LARGEST, le=LARGEST)
+    ] = None,
     from_generation: Annotated[
         int | None,
         labelled(
             "From generation",
-            "Leave the run as it is, and go on from this generation (0 or more) under another name.",
+            "Leave the run as it is, and go on from this generation under another name. 0 to 1000000000.",
             ge=0,
+            le=MOST_GENERATIONS,
         ),
     ] = None,
     new_run_id: NewBranch = "",
@@ -142,9 +145,9 @@ def resume(
 def evaluate(
     run_id: AnyRun = "",
     member: Annotated[
-        str, labelled("Member", "Such as g0003/m05. Empty: the delivered agent.", pattern=r"^(g\d{4,}/m\d{2,})?$")
+        str, labelled("Member", "Such as g0003/m05. Empty: the delivered agent.", pattern=r"^(g\d{4,10}/m\d{2,6})?$")
     ] = "",
-    episodes: Annotated[int, labelled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=100_000)] = 100,
+    episodes: Annotated[int, labelled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=MOST_EPISODES)] = 100,
     seed: Annotated[
         int | None,
         labelled(
@@ -168,7 +171,13 @@ def evaluate(
 def gc(
     run_id: AnyRun = "",
     keep_generations: Annotated[
-        int, labelled("Kept generations", "Generations whose checkpoints are all kept. 1 or more.", ge=1)
+        int,
+        labelled(
+            "Kept generations",
+            "Generations whose checkpoints are all kept. 1 to 1000000000.",
+            ge=1,
+            le=MOST_GENERATIONS,
+        ),
     ] = 3,
     dry_run: Annotated[bool, labelled("Dry run", "Only say what would be released.")] = False,
 ) -> dict[str, int]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import wraps
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args
 
 from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -101,6 +101,7 @@ Evolving = Annotated[
         "Evolving hyperparameters",
         "Each moves between a tenth and ten times its initial value (whole numbers: a quarter and four times; gamma "
         "and gae_lambda: their distance to 1). Other ranges: advanced, search.",
+        max_length=len(get_args(Hyperparameter)),
     ),
 ]
 Yaml = Annotated[
@@ -147,10 +148,6 @@ def _in_words(said: str, words: Mapping[str, str]) -> str:
     return "`".join(
         part if place % 2 else flags.sub(lambda found: words[found[0]], part) for place, part in enumerate(parts)
     )
-
-
-SAFE_INTEGER = 2**53 - 1
-"""The largest whole number that browsers do not round."""
 
 
 def shown(name: str, title: str) -> FieldInfo:

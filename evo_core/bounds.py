@@ -1,4 +1,82 @@
-"""The largest numbers, texts and lists that configurations, forms and commands take."""
+"""The largest numbers, texts and lists that configurations, forms and commands take.
+
+Whatever a form takes travels as JSON: a whole number beyond 2⁵³ is rounded by browsers, and one beyond 2⁶⁴ cannot be
+listed by Prefect's server any more. Sizes are bounded by what could exist.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, JsonValue, WithJsonSchema
 
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that JSON carries to a browser, or through a float, without rounding it."""
+
+LARGEST = 1e15
+"""The largest returns, targets and other real numbers that have no bound of their own."""
+
+MOST_GENERATIONS = 10**9
+MOST_MEMBERS = 100_000
+MOST_EPISODES = 100_000
+MOST_LAYERS = 128
+"""Hidden layers of one part of a network."""
+
+LONGEST_NAME = 255
+"""Characters of a name, such as an environment's."""
+
+LONGEST_ADDRESS = 4096
+"""Characters of a path or an address."""
+
+MOST_ENTRIES = 1000
+"""Entries of one list or mapping among the arguments of an environment or a wrapper."""
+
+LONGEST_TEXT = 10_000
+"""Characters of one text there."""
+
+DEEPEST = 6
+"""How deep lists and mappings may be nested there."""
+
+
+def require_bounded(value: JsonValue, depth: int = DEEPEST) -> JsonValue:
+    """Return an argument of an environment; ValueError when a number, text, list or mapping in it is too large."""
+    if isinstance(value, str):
+        _require(len(value) <= LONGEST_TEXT, f"texts of at most {LONGEST_TEXT} characters", f"one of {len(value)}")
+    elif isinstance(value, int | float):
+        allowed = abs(value) <= SAFE_INTEGER or (isinstance(value, float) and math.isfinite(value))
+        _require(allowed, f"whole numbers from -{SAFE_INTEGER} to {SAFE_INTEGER}", f"{str(value)[:40]}")
+    elif isinstance(value, list | Mapping):
+        _require(depth > 0 or not value, f"lists and mappings of at most {DEEPEST} levels", "more")
+        _require(len(value) <= MOST_ENTRIES, f"at most {MOST_ENTRIES} entries", f"{len(value)}")
+        for key in value if isinstance(value, Mapping) else ():
+            _require(len(key) <= LONGEST_NAME, f"names of at most {LONGEST_NAME} characters", f"one of {len(key)}")
+        for item in value.values() if isinstance(value, Mapping) else value:
+            require_bounded(item, depth - 1)
+    return value
+
+
+def _require(allowed: bool, expected: str, got: str) -> None:
+    if not allowed:
+        raise ValueError(f"expected {expected}, got {got}")
+
+
+def _schema(depth: int) -> dict[str, Any]:
+    """Describe what `require_bounded` allows as a JSON schema: a server checks a form by it."""
+    bounds: dict[str, Any] = {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER, "maxLength": LONGEST_TEXT}
+    if depth == 0:
+        return {**bounds, "maxItems": 0, "maxProperties": 0}
+    inner = _schema(depth - 1)
+    return {**bounds, "maxItems": MOST_ENTRIES, "items": inner, **_entries(inner)}
+
+
+def _entries(inner: dict[str, Any]) -> dict[str, Any]:
+    names = {"maxLength": LONGEST_NAME}
+    return {"maxProperties": MOST_ENTRIES, "propertyNames": names, "additionalProperties": inner}
+
+
+Arguments = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(require_bounded),
+    WithJsonSchema({"type": "object", **_entries(_schema(DEEPEST - 1))}),
+]
+"""Keyword arguments of an environment or a wrapper."""

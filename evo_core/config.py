@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from evo_core.bounds import SAFE_INTEGER
 from evo_core.genes import Gene, SearchSpace
 from evo_core.network_sections import NetworkConfig
 from evo_core.sections import (
@@ -39,9 +40,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
     selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")
     mutation: MutationConfig = Field(default_factory=MutationConfig, description="How offspring differ.")
-    seed: int = Field(
-        default=1, ge=0, lt=2**63, description="Root of all randomness. 0 or more, below 9223372036854775808."
-    )
+    seed: int = Field(default=1, ge=0, le=SAFE_INTEGER, description=f"Root of all randomness. 0 to {SAFE_INTEGER}.")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

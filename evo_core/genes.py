@@ -6,7 +6,12 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from evo_core.bounds import LARGEST, LONGEST_NAME
+
 Number = int | float
+
+MOST_GENES = 32
+"""Entries of `search`; there are fewer hyperparameters."""
 
 
 class Gene(BaseModel):
@@ -19,8 +24,12 @@ class Gene(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Gene")
 
-    min: float = Field(description="Smallest value, included.")
-    max: float = Field(description="Largest value, included. Greater than min; below 1 for log1m.")
+    min: float = Field(ge=-LARGEST, le=LARGEST, description="Smallest value, included. -1e15 to 1e15.")
+    max: float = Field(
+        ge=-LARGEST,
+        le=LARGEST,
+        description="Largest value, included. Greater than min; below 1 for log1m. -1e15 to 1e15.",
+    )
     scale: Literal["linear", "log", "log1m"] = Field(
         default="linear", description="Scale of mutations: linear, log (min > 0), or log1m (max < 1; for discounts)."
     )
@@ -92,7 +101,9 @@ class Gene(BaseModel):
                 return -math.expm1(-transformed)
 
 
-SearchSpace = dict[Annotated[str, Field(min_length=1)], Gene]
+SearchSpace = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)], Gene], Field(max_length=MOST_GENES)
+]
 
 
 def _reflect(position: float) -> float:

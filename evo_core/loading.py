@@ -7,6 +7,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
+from evo_core.bounds import SAFE_INTEGER
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import Gene
 
@@ -94,7 +95,9 @@ def _describe(error: object) -> str:
     if kind == "value_error":
         message = str(error["ctx"]["error"])
         return f"{field}: {message}" if location else message
-    return f"{field}: {_expectation(str(error['msg']))}, got {given!r}"
+    if kind == "int_parsing_size":
+        return f"{field}: expected at most {SAFE_INTEGER}, got {str(given)[:40]}"
+    return f"{field}: {_expectation(str(error['msg']))}, got {repr(given)[:200]}"
 
 
 def _expectation(message: str) -> str:

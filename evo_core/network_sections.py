@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from evo_core.bounds import MOST_LAYERS
 from evo_core.sections import Section
 
 
@@ -15,6 +16,7 @@ def _odd(side: int) -> int:
 
 Activation = Literal["ReLU", "Tanh", "ELU", "GELU", "SiLU"]
 Nodes = Annotated[int, Field(ge=1, le=65_536)]
+Depth = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
 Stride = Annotated[int, Field(ge=1, le=16)]
 
@@ -34,18 +36,25 @@ class EncoderConfig(Section):
     hidden_size: tuple[Nodes, ...] = Field(
         default=(64,),
         min_length=1,
+        max_length=MOST_LAYERS,
         description="Nodes of each hidden layer; simba: inner nodes of each block. 1 to 65536.",
     )
     activation: Activation = Field(default="ReLU", description="Activation of the whole network; it may mutate.")
     width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates. 1 to 65536.")
     channel_size: tuple[Nodes, ...] = Field(
-        default=(16, 32), min_length=1, description="Images: channels of each convolution. 1 to 65536."
+        default=(16, 32),
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Images: channels of each convolution. 1 to 65536.",
     )
     kernel_size: tuple[Kernel, ...] = Field(
-        default=(3, 3), min_length=1, description="Images: side of each kernel, an odd number. 1 to 63."
+        default=(3, 3),
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Images: side of each kernel, an odd number. 1 to 63.",
     )
     stride_size: tuple[Stride, ...] = Field(
-        default=(2, 2), min_length=1, description="Images: stride of each convolution. 1 to 16."
+        default=(2, 2), min_length=1, max_length=MOST_LAYERS, description="Images: stride of each convolution. 1 to 16."
     )
     cell: Literal["lstm", "gru"] = Field(default="lstm", description="Recurrent policies: kind of the cells.")
     hidden_state_size: Nodes = Field(
@@ -76,7 +85,7 @@ class HeadConfig(Section):
     model_config = ConfigDict(title="Heads")
 
     hidden_size: tuple[Nodes, ...] = Field(
-        default=(64,), min_length=1, description="Nodes of each hidden layer. 1 to 65536."
+        default=(64,), min_length=1, max_length=MOST_LAYERS, description="Nodes of each hidden layer. 1 to 65536."
     )
 
 
@@ -85,8 +94,8 @@ class BoundsConfig(Section):
 
     model_config = ConfigDict(title="Bounds")
 
-    layers: tuple[Nodes, Nodes] = Field(
-        default=(1, 3), description="Fewest and most hidden layers of a part. 1 to 65536."
+    layers: tuple[Depth, Depth] = Field(
+        default=(1, 3), description=f"Fewest and most hidden layers of a part. 1 to {MOST_LAYERS}."
     )
     nodes: tuple[Nodes, Nodes] = Field(
         default=(16, 512), description="Fewest and most nodes of a hidden layer. 1 to 65536."

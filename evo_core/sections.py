@@ -6,10 +6,21 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    JsonValue,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
+)
+
+from evo_core.bounds import (
+    DEEPEST,
+    LARGEST,
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_ENTRIES,
+    MOST_EPISODES,
+    MOST_MEMBERS,
+    SAFE_INTEGER,
+    Arguments,
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -22,7 +33,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-WrapperConfig = str | Annotated[dict[str, dict[str, JsonValue]], Field(min_length=1, max_length=1)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+WrapperConfig = Name | Annotated[dict[Name, Arguments], Field(min_length=1, max_length=1)]
 """A wrapper's name, or its name with its arguments."""
 
 
@@ -33,13 +45,20 @@ class EnvConfig(Section):
 
     id: str = Field(
         min_length=1,
+        max_length=LONGEST_NAME,
         description="Id of a registered Gymnasium environment, such as LunarLander-v3, or package.module:Id.",
     )
     num_envs: int = Field(default=16, ge=1, le=4096, description="Copies stepped together by one member. 1 to 4096.")
-    kwargs: dict[str, JsonValue] = Field(default_factory=dict, description="Keyword arguments for the environment.")
+    kwargs: Arguments = Field(
+        default_factory=dict,
+        description=f"Keyword arguments for the environment: whole numbers up to {SAFE_INTEGER}, texts of at most "
+        f"{LONGEST_TEXT} characters, {MOST_ENTRIES} entries each, {DEEPEST} levels.",
+    )
     wrappers: list[WrapperConfig] = Field(
         default_factory=list,
-        description="Wrappers by name, innermost first: Name, {Name: {argument: value}}, or package.module:Name.",
+        max_length=32,
+        description="Wrappers by name, innermost first: Name, {Name: {argument: value}}, or package.module:Name. At "
+        "most 32.",
     )
     vectorization: Literal["auto", "sync", "async", "native", "envpool"] = Field(
         default="auto",
@@ -125,13 +144,16 @@ class PopulationConfig(Section):
 
     model_config = ConfigDict(title="Population")
 
-    size: int = Field(default=6, ge=1, le=100_000, description="Members of every generation. 1 to 100000.")
+    size: int = Field(default=6, ge=1, le=MOST_MEMBERS, description="Members of every generation. 1 to 100000.")
     init: Literal["identical", "diverse"] = Field(
         default="identical",
         description="identical: the configured genome and one round of mutations of it; diverse: drawn from `search`.",
     )
     min_survivors: int | None = Field(
-        default=None, ge=1, description="Fewer finished members than this fail the generation; null = max(1, half)."
+        default=None,
+        ge=1,
+        le=MOST_MEMBERS,
+        description="Fewer finished members than this fail the generation; null = max(1, half). 1 to 100000.",
     )
 
     @property
@@ -147,14 +169,22 @@ class TrainingConfig(Section):
 
     max_steps: int = Field(
         ge=1,
-        description="Budget: TOTAL training steps of the whole population, without evaluation. 1 generation or more.",
+        le=SAFE_INTEGER,
+        description="Budget: TOTAL training steps of the whole population, without evaluation. 1 generation to "
+        f"{SAFE_INTEGER}.",
     )
     evo_steps: int = Field(
-        default=16_384, ge=1, description="Training steps of each member in a generation: 1 or more times env.num_envs."
+        default=16_384,
+        ge=1,
+        le=SAFE_INTEGER,
+        description="Training steps of each member in a generation: 1 or more times env.num_envs, at most "
+        f"{SAFE_INTEGER}.",
     )
     target: float | None = Field(
         default=None,
-        description="Stop once the best mean return reaches this on fresh episodes too. Any number; null = never.",
+        ge=-LARGEST,
+        le=LARGEST,
+        description="Stop once the best mean return reaches this on fresh episodes too. -1e15 to 1e15; null = never.",
     )
 
 
@@ -163,17 +193,20 @@ class EvaluationConfig(Section):
 
     model_config = ConfigDict(title="Evaluation")
 
-    episodes: int = Field(default=8, ge=1, le=100_000, description="Episodes per member and generation. 1 to 100000.")
+    episodes: int = Field(
+        default=8, ge=1, le=MOST_EPISODES, description="Episodes per member and generation. 1 to 100000."
+    )
     max_steps: int | None = Field(
         default=None,
         ge=1,
-        description="Cut an episode after this many steps; null = the environment's own limit. 1 or more.",
+        le=SAFE_INTEGER,
+        description=f"Cut an episode after this many steps; null = the environment's own limit. 1 to {SAFE_INTEGER}.",
     )
     deterministic: bool = Field(default=True, description="Take the most likely action instead of a drawn one.")
     confirm_episodes: int = Field(
         default=100,
         ge=2,
-        le=100_000,
+        le=MOST_EPISODES,
         description="Fresh episodes that confirm the target and the delivered agent. 2 to 100000.",
     )
 
@@ -184,7 +217,10 @@ class SelectionConfig(Section):
     model_config = ConfigDict(title="Selection")
 
     tournament_size: int = Field(
-        default=2, ge=1, description="Members drawn per tournament; at most population.size. 1 or more."
+        default=2,
+        ge=1,
+        le=MOST_MEMBERS,
+        description="Members drawn per tournament; at most population.size. 1 to 100000.",
     )
     elitism: bool = Field(default=True, description="The best member passes to the next generation unmutated.")
     fitness_window: int = Field(

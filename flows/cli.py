@@ -7,9 +7,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter, ValidationError
 
-from flows.arguments import DEFAULTS, Json, Operational, Store, Study
+from evo_core.bounds import MOST_GENERATIONS
+from flows.arguments import (
+    DEFAULTS,
+    LONGEST_ARGUMENT,
+    Generations,
+    Json,
+    Operational,
+    Steps,
+    Store,
+    Study,
+    Target,
+    number,
+)
 from flows.output import reserve_stdout
 from flows.proxies import bypass_proxies
 from flows.results_cli import evaluate, export, lineage, replay, report, watch
@@ -56,10 +68,11 @@ def resume(
     run: str,
     /,
     *,
-    extend: Annotated[int | None, Parameter(help="New TOTAL of training steps; the run goes on with it.")] = None,
-    target: Annotated[float | None, Parameter(help="New target; the run goes on until it is reached.")] = None,
+    extend: Steps = None,
+    target: Target = None,
     from_generation: Annotated[
-        int | None, Parameter(help="Leave the run as it is, and go on from this generation under another id.")
+        int | None,
+        number("Leave the run as it is, and go on from this generation under another id.", 0, MOST_GENERATIONS),
     ] = None,
     run_id: Annotated[str | None, Parameter(help="With --from-generation: the new run's id [made up].")] = None,
     operational: Operational = DEFAULTS,
@@ -106,7 +119,7 @@ def gc(
     run: str,
     /,
     *,
-    keep_generations: Annotated[int, Parameter(help="Generations whose checkpoints are all kept [3].")] = 3,
+    keep_generations: Generations = 3,
     dry_run: Annotated[bool, Parameter(negative="", help="List what would be released; delete nothing.")] = False,
     store: Store = None,
     json: Json = False,
@@ -187,6 +200,8 @@ def main() -> None:
 
 
 def _main(tokens: list[str]) -> int:
+    if (longest := max(map(len, tokens), default=0)) > LONGEST_ARGUMENT:
+        return _refuse(f"expected arguments of at most {LONGEST_ARGUMENT} characters, got one of {longest}")
     bypass_proxies()
     if tokens[:1] == ["run"]:
         from flows.flags import describe_flags, split_flags
@@ -201,9 +216,9 @@ def _main(tokens: list[str]) -> int:
     if "--json" in tokens:
         reserve_stdout()
     try:
-        return int(app(tokens, exit_on_error=False, print_error=True) or 0)
-    except CycloptsError:
-        return BAD_INPUT
+        return int(app(tokens, exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        return _refuse_argument(error)
     except (ValueError, RuntimeError) as error:
         from evo_core.loading import ConfigError
         from flows.settings import BadInput, Failed
@@ -217,6 +232,14 @@ def _main(tokens: list[str]) -> int:
         raise
 
 
-def _refuse(error: Exception) -> int:
+def _refuse_argument(error: CycloptsError) -> int:
+    """Say what is wrong with an argument: of a value in our own words, else as cyclopts does."""
+    if isinstance(error, ValidationError) and error.argument is not None:
+        return _refuse(f"{error.argument.name}: {error.exception_message}")
+    (error.console or app.error_console).print(CycloptsPanel(error))
+    return BAD_INPUT
+
+
+def _refuse(error: Exception | str) -> int:
     print(f"evolve: {error}".replace("\n", "\n        "), file=sys.stderr)
     return BAD_INPUT

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.arguments import DEFAULTS, Json, Member, Operational, Seed, Store, Study
+from evo_core.bounds import MOST_EPISODES
+from flows.arguments import DEFAULTS, Json, Member, Operational, Seed, Store, Study, number
 
 lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
 
@@ -35,7 +36,7 @@ def evaluate(
     /,
     *,
     member: Member = None,
-    episodes: Annotated[int, Parameter(help="Full episodes to play.")] = 100,
+    episodes: Annotated[int, number("Full episodes to play [100].", 1, MOST_EPISODES)] = 100,
     seed: Seed = None,
     store: Store = None,
     json: Json = False,
@@ -52,7 +53,7 @@ def watch(
     *,
     member: Member = None,
     video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
-    episodes: Annotated[int, Parameter(help="Episodes to show.")] = 1,
+    episodes: Annotated[int, number("Episodes to show [1].", 1, MOST_EPISODES)] = 1,
     seed: Seed = None,
     dashboard: Annotated[bool, Parameter(negative="", help="Add the video to the Optuna study.")] = False,
     track: Annotated[str | None, Parameter(help="Add the video to these trackers.")] = None,
@@ -120,7 +121,7 @@ def replay(
     run: str,
     /,
     *,
-    seeds: Annotated[int, Parameter(help="Fresh agents, each from its own seed [5].")] = 5,
+    seeds: Annotated[int, number("Fresh agents, each from its own seed [5].", 1, 1000)] = 5,
     fixed: Annotated[bool, Parameter(negative="", help="Train with the winner's final hyperparameters only.")] = False,
     operational: Operational = DEFAULTS,
     json: Json = False,

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 import torch
@@ -20,6 +20,8 @@ from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from evo_core.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
+from flows.arguments import LONGEST_S, MOST_WORKERS
 from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.secrecy import concealed
 from tasks.trackers import TRACKERS, MissingExtra, make_tracker
@@ -29,7 +31,10 @@ ENV_PREFIX = "EVOLVE_"
 USABLE_MEMORY = 0.9
 """Share of the machine's memory that local workers may use together."""
 
-_WORKERS = re.compile(r"^([1-9]\d*)(?:\.\.([1-9]\d*))?$")
+LONGEST_SIZE = 32
+"""Characters of an amount of memory."""
+
+_WORKERS = re.compile(r"^([1-9]\d{0,9})(?:\.\.([1-9]\d{0,9}))?$")
 _CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
 
@@ -41,18 +46,24 @@ class Failed(RuntimeError):
     """What the user asked for was tried and did not succeed; the message says why."""
 
 
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+Address = Annotated[str, Field(max_length=LONGEST_ADDRESS)]
+
+
 class Settings(BaseSettings):
     """Where a run is kept and computed."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    store: str = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
-    study: str | None = Field(default=None, description="Optuna database URL; default: study.db beside a local store.")
-    engine: str = Field(
+    store: Address = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
+    study: Address | None = Field(
+        default=None, description="Optuna database URL; default: study.db beside a local store."
+    )
+    engine: Address = Field(
         default="local",
         description="local, a Dask scheduler (tcp://host:8786, tls://…), or a cluster class (package.Class).",
     )
-    workers: str | None = Field(
+    workers: Name | None = Field(
         default=None,
         description="Worker processes: 4, or as many as members need, 1..4; default: one per GPU, else one per core.",
     )
@@ -61,29 +72,35 @@ class Settings(BaseSettings):
         default="native",
         description="native, or portable: the same bits on processors of all makers, slower for large networks.",
     )
-    member_deadline: float = Field(default=3600, gt=0, description="Seconds that one phase of a member may take.")
+    member_deadline: float = Field(
+        default=3600, gt=0, le=LONGEST_S, description="Seconds that one phase of a member may take."
+    )
     member_memory: ByteSize | None = Field(
         default=None,
         ge=2**28,
+        le=SAFE_INTEGER,
         description="Memory of a worker process, such as 4GiB; default: its share of the machine.",
     )
     keep_generations: int | None = Field(
-        default=None, ge=1, description="Release checkpoints older than this many generations; default: keep all."
+        default=None,
+        ge=1,
+        le=MOST_GENERATIONS,
+        description="Release checkpoints older than this many generations; default: keep all.",
     )
-    track: str = Field(default="", description="Trackers, separated by commas: csv, tensorboard, wandb, mlflow.")
-    env_packages: str = Field(
+    track: Name = Field(default="", description="Trackers, separated by commas: csv, tensorboard, wandb, mlflow.")
+    env_packages: Address = Field(
         default="minigrid",
         description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
     )
 
-    slots_tag: str | None = Field(
+    slots_tag: Name | None = Field(
         default=None,
         description="Prefect tag of members, whose limit bounds them over all runs; default: gpu, on GPUs.",
     )
-    store_page: str | None = Field(
+    store_page: Address | None = Field(
         default=None, description="Where browsers find a run in the store; {run} stands for its name."
     )
-    study_page: str | None = Field(
+    study_page: Address | None = Field(
         default=None,
         description="Where browsers find a run's study; {study} stands for its number in optuna-dashboard.",
     )
@@ -99,14 +116,23 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("member_memory", mode="before")
+    @classmethod
+    def _check_memory(cls, value: object) -> object:
+        if isinstance(value, str) and len(value) > LONGEST_SIZE:
+            raise ValueError(f"expected a size such as 4GiB, got {value[:LONGEST_SIZE]!r}…")
+        return value
+
     @field_validator("workers", mode="before")
     @classmethod
     def _check_workers(cls, value: object) -> str | None:
         if value is None:
             return None
         match = _WORKERS.match(str(value))
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"expected a number from 1, such as 4, or a range such as 1..4, got {value!r}")
+        if match is None or not int(match[1]) <= int(match[2] or match[1]) <= MOST_WORKERS:
+            raise ValueError(
+                f"expected a number from 1, such as 4, or a range such as 1..4, at most {MOST_WORKERS}, got {value!r}"
+            )
         return str(value)
 
     @field_validator("store")

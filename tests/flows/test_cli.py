@@ -34,7 +34,10 @@ BAD_INPUT = [
     (("--engine", "tcp://far:8786"), "cannot reach this directory; use --store s3://"),
     (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
     (("--device", "tpu"), "Choose from"),
-    (("--workers", "0"), "--workers: expected a number from 1, such as 4, or a range such as 1..4, got '0'"),
+    (
+        ("--workers", "0"),
+        "--workers: expected a number from 1, such as 4, or a range such as 1..4, at most 10000, got '0'",
+    ),
     (("--member-deadline", "0"), "--member-deadline: expected greater than 0"),
     (("--member-memory", "much"), "--member-memory: could not parse value and unit from byte string, got 'much'"),
     (("--keep-generations", "0"), "--keep-generations: "),

@@ -59,4 +59,4 @@ def test_a_winner_is_replayed_on_fresh_seeds_and_each_seed_once(cli):
     page = (cli.directory / "reports" / "r" / "report.html").read_text()
     assert "Schedule or luck" in page and "3 fresh agents trained along its schedule" in page
     refused = cli("replay", "r", "--seeds", "0", expect=2)
-    assert "--seeds: expected at least 1, got 0" in refused.stderr
+    assert "--seeds: expected 1 to 1000, got 0" in refused.stderr
