@@ -17,9 +17,6 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
             "PREFECT_API_URL is not set: name the server that is to know the deployments, such as "
             "http://127.0.0.1:4200/api; without one, `evolve serve` starts everything"
         )
-    for flag, value in (("--limit", limit), ("--gpu-slots", gpu_slots)):
-        if value is not None and value < 1:
-            raise BadInput(f"{flag}: expected at least 1, got {value}")
     settings = read_settings({"store": store})
     from deployments.registration import register
     from flows.runs import run_ids

@@ -36,8 +36,6 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
             f"{api.subject}: a server is there already. `evolve deploy` registers the deployments "
             "there, and `prefect worker start --pool evolve` runs them; or unset it, to serve from here"
         )
-    if limit < 1:
-        raise BadInput(f"--limit: expected at least 1, got {limit}")
     settings.check_trackers()
     settings.check_reach(None if is_loopback(host) else door.api)
     _check_port(host, port)

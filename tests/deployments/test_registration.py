@@ -95,6 +95,12 @@ def test_a_wrong_value_is_refused_on_submit(registered, api):
     assert answer.status_code == 409, answer.text
     assert "lr" in answer.text
     assert "less than or equal to the maximum of 1" in answer.text or "maximum" in answer.text
+    listed = api.post("flow_runs/filter", json={}).json()
+    for large in ({"max_steps": 10**20}, {"advanced": {"env": {"kwargs": {"n": [{"n": 10**20}]}}}}):
+        assert submit("evolve", large).status_code == 409, large
+    assert submit("resume", {"run_id": "one", "max_steps": 10**20}).status_code == 409
+    listing = api.post("flow_runs/filter", json={})
+    assert (listing.status_code, listing.json()) == (200, listed), "nobody's list of runs is touched by it"
     assert submit("resume", {"run_id": "No/Good"}).status_code == 409
     assert submit("resume", {}).status_code == 409
 
@@ -125,12 +131,12 @@ def test_the_command_registers_everything_and_the_slots_of_gpus(cli, api):
     cli.json("deploy", "--gpu-slots", "2")
     assert api.get("v2/concurrency_limits/tag:gpu-of-the-attic").json()["limit"] == 2
     assert api.get("v2/concurrency_limits/tag:gpu").json()["limit"] == 3
-    assert "expected at least 1" in cli("deploy", "--gpu-slots", "0", expect=2).stderr
+    assert "--gpu-slots: expected 1 to 10000" in cli("deploy", "--gpu-slots", "0", expect=2).stderr
     cli.json("deploy", "--limit", "2")
     assert api.get("work_pools/evolve").json()["concurrency_limit"] == 2
     cli.json("deploy")
     assert api.get("work_pools/evolve").json()["concurrency_limit"] == 2
-    assert "--limit: expected at least 1" in cli("deploy", "--limit", "0", expect=2).stderr
+    assert "--limit: expected 1 to 10000" in cli("deploy", "--limit", "0", expect=2).stderr
     for address, advice in {
         f"http://127.0.0.1:{free_port()}/api": "no Prefect server answers there",
         "localhost:4200": "expected an address such as http",
