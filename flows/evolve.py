@@ -59,9 +59,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         def confirm(elite: EliteRef) -> Confirmation | None:
             record = store.confirmation(elite.generation) or confirmation(run.run_id, elite)
             if record is not None and record.uid != elite.uid:
-                raise RuntimeError(
-                    f"expected the confirmation of {elite.uid}, got that of {record.uid} from the subflow"
-                )
+                raise RuntimeError(f"expected the confirmation of {elite.uid}, got that of {record.uid}")
             return record
 
         head = store.head() or found_population(run, environment.spaces)
