@@ -2,21 +2,31 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import yaml
 
 from deployments.profile import server_environment
+from evo_core.envs.inspection import inspect_environment
+from evo_core.loading import ConfigError
+from evo_core.local import train_on_policy
+from flows.settings import ENV_PREFIX, Settings
+from tests.conftest import make_config
 from tests.deployments.conftest import COMPOSE, CONTAINERS
 from tests.flows.conftest import ROOT
 from tests.services import postgres_server
 
 CONTAINERFILE = (CONTAINERS / "Containerfile").read_text()
 SERVICES = COMPOSE["services"]
+OURS = "${IMAGE:-evolve}"
+ENVIRONMENTS = CONTAINERS / "environments"
 TEXT = (CONTAINERS / "compose.yaml").read_text()
 EXAMPLE = dict(re.findall(r"^([A-Z_]+)=(.*)$", (CONTAINERS / ".env.example").read_text(), re.MULTILINE))
 
@@ -35,7 +45,7 @@ def test_what_the_image_is_built_from_exists_and_is_let_in():
 
 def test_images_are_pinned():
     images = [service["image"] for service in SERVICES.values()] + re.findall(r"^ARG PYTHON=(.*)$", CONTAINERFILE, re.M)
-    foreign = [image for image in images if image != "evolve"]  # built here
+    foreign = [image for image in images if image != OURS]  # built here
     assert len(foreign) >= 4
     assert [image for image in foreign if not re.fullmatch(r"[a-z/]+:\d+\.\d+[a-z0-9.-]*", image)] == []
     locked = (ROOT / "requirements.lock").read_text()
@@ -66,7 +76,64 @@ def test_every_variable_is_in_the_example_and_no_secret_has_a_default():
     empty = {name for name, value in EXAMPLE.items() if not value}
     assert empty == {name for name in used if re.search("PASSWORD|KEY|AUTH_STRING", name)}
     required = set(re.findall(r"\$\{([A-Z_]+):\?", TEXT))  # compose stops when one of these is empty
-    assert used - required == {"BIND", "PORT", "RUNS"}
+    assert used - required == {"BIND", "PORT", "RUNS", "IMAGE"}
+
+
+def test_every_setting_reaches_the_workers_and_is_in_the_example():
+    settings = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    example = (CONTAINERS / ".env.example").read_text()
+    for service in ("worker", "collector"):
+        told = SERVICES[service]["environment"]
+        assert settings - set(told) == set()
+        passed = {name for name in settings if told[name] is None}  # from .env, and unset where it is not there
+        assert settings - passed == {"EVOLVE_STORE", "EVOLVE_STUDY", "EVOLVE_STUDY_PAGE"}
+    values = dict(re.findall(r"^#(EVOLVE_[A-Z_]+)=(.+)$", example, re.MULTILINE))
+    assert set(values) == passed
+    for name, value in values.items():  # no value of the example is refused
+        Settings(**{name.removeprefix(ENV_PREFIX).lower(): value})
+
+
+def test_the_image_has_the_packages_of_every_ready_configuration():
+    extras = set(re.findall(r"^ARG EXTRAS=(.*)$", CONTAINERFILE, re.MULTILINE)[0].split(","))
+    assert extras <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    needed = set()
+    for path in (ROOT / "deployments/configs").glob("*.yaml"):
+        env = yaml.safe_load(path.read_text())["env"]
+        module, _, name = env["id"].rpartition(":")
+        home = module or str(gym.spec(name).entry_point)
+        needed |= {extra for extra in ("box2d", "mujoco", "minigrid") if extra in home}
+        needed |= {"envpool"} if env.get("vectorization") == "envpool" else set()
+    assert {"box2d", "mujoco", "minigrid"} <= needed <= extras
+
+
+def test_workers_can_be_scaled():
+    for service in ("worker", "collector"):
+        owned = {"container_name", "ports", "volumes", "hostname", "network_mode"} & set(SERVICES[service])
+        assert not owned and "--name" not in SERVICES[service]["command"]  # Prefect makes up a name for each
+        assert "--limit" not in SERVICES[service]["command"]
+    assert SERVICES["deploy"]["command"][-2:] == ["--limit", "${RUNS:-1}"]  # of the pool, over all workers
+
+
+def test_the_example_of_own_environments_is_built_and_trains(tmp_path, monkeypatch):
+    instructions = (ENVIRONMENTS / "Containerfile").read_text()
+    assert (
+        "-c /opt/evolve/requirements.lock" in instructions and "requirements.lock" in lines("RUN")[-1] + CONTAINERFILE
+    )
+    assert instructions.rstrip().endswith("USER evolve")
+    pip = [sys._base_executable, "-m", "pip", "--python", sys.executable, "install", "--no-deps", "--no-index"]
+    built = [
+        *pip,
+        "--no-build-isolation",
+        "--target",
+        str(tmp_path / "site"),
+        shutil.copytree(ENVIRONMENTS, tmp_path / "e"),
+    ]
+    subprocess.run(built, check=True, capture_output=True, text=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    config = make_config("my_envs:Corridor-v0", **{"training.max_steps": 768})
+    with pytest.raises(ConfigError, match="package my_envs is not allowed here"):
+        inspect_environment(config, ("minigrid",))
+    assert train_on_policy(config, packages=("minigrid", "my_envs")).commits[-1].generation == 1
 
 
 def test_files_that_are_mounted_exist():
@@ -85,7 +152,7 @@ def test_the_worker_cannot_delete_and_knows_no_other_key():
     assert not re.search("ADMIN|GC|POSTGRES|PREFECT_DATABASE", told)
 
 
-@pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if service["image"] == "evolve"])
+@pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if service["image"] == OURS])
 def test_what_starts_a_container_is_installed(service):
     program, *arguments = SERVICES[service].get("command") or re.findall(r'"([^"]+)"', lines("CMD")[0])
     assert (Path(sys.executable).parent / program).exists()
