@@ -40,10 +40,13 @@ from flows.evolve import evolve as evolution
 from flows.observer import also_watched_by
 from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref, run_ids
 from flows.settings import BadInput, Settings
+from flows.stored_results import refuse_stored_results
 from flows.summary import RunSummary
 from tasks import retention
 from tasks.failing import fails_plainly
 from tasks.ref import RunRef
+
+refuse_stored_results()  # before Prefect's engine begins the flow run that this module is imported for
 
 _ENV, _TRAINING, _ALGORITHM = DEFAULT.env, DEFAULT.training, DEFAULT.algorithm
 
@@ -63,7 +66,7 @@ def _name() -> str:
     return config.run_name
 
 
-@flow(name="evolve", flow_run_name=_name)
+@flow(name="evolve", flow_run_name=_name, persist_result=False)
 @fails_plainly
 @in_words_of_the_form
 def evolve(
@@ -95,7 +98,7 @@ def evolve(
         return evolution.fn(config, run_id)
 
 
-@flow(name="evolve-resume", flow_run_name=_name)
+@flow(name="evolve-resume", flow_run_name=_name, persist_result=False)
 @fails_plainly
 @in_words_of_the_form
 def resume(
@@ -139,7 +142,7 @@ def resume(
         return evolution.fn(open_ref(run_id).config, run_id)
 
 
-@flow(name="evolve-evaluate", flow_run_name=_name)
+@flow(name="evolve-evaluate", flow_run_name=_name, persist_result=False)
 @fails_plainly
 @in_words_of_the_form
 def evaluate(
@@ -166,7 +169,7 @@ def evaluate(
         return evaluate_runs.with_options(task_runner=runner)(run_id, Request(member or None, episodes, seed))
 
 
-@flow(name="evolve-gc", flow_run_name=_name)
+@flow(name="evolve-gc", flow_run_name=_name, persist_result=False)
 @fails_plainly
 def gc(
     run_id: AnyRun = "",

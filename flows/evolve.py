@@ -21,6 +21,7 @@ from flows.progress import Progress
 from flows.run_log import RunLog
 from flows.runs import begin_run, derived_run_id
 from flows.settings import Settings
+from flows.stored_results import no_stored_results
 from flows.summary import RunSummary, ended, summarise
 from flows.views import Views
 from tasks.failing import fails_plainly
@@ -28,7 +29,7 @@ from tasks.generation import found_population, record_view
 from tasks.presence import at_work
 
 
-@flow(name="evolve", flow_run_name="{config.run_name}")
+@flow(name="evolve", flow_run_name="{config.run_name}", persist_result=False)
 @fails_plainly
 def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """Evolve a population until the target is confirmed or the budget is spent.
@@ -44,6 +45,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     with (
         kept_settings(),
         at_work(store),
+        no_stored_results(),
         also_watched_by(RunLog(config)),
         Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
         also_watched_by(Progress(views.advance)) as watcher,

@@ -68,7 +68,8 @@ def _play(settings: Settings, run_id: str, winner: str, kind: ReplayKind, count:
     with prefect_api():
         from flows.engine import open_engine
         from flows.replay import replay_winner
+        from flows.stored_results import no_stored_results
 
-        with open_engine(settings, count) as runner:
+        with no_stored_results(), open_engine(settings, count) as runner:
             found: Sequence[Replay] = replay_winner.with_options(task_runner=runner)(run_id, winner, kind, count)
     return found

@@ -168,9 +168,10 @@ def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":
     from flows.display import display
     from flows.evolve import evolve
     from flows.observer import watched_by
+    from flows.stored_results import no_stored_results
 
     try:
-        with display(console, config) as observer, watched_by(observer):
+        with no_stored_results(), display(console, config) as observer, watched_by(observer):
             return evolve(config, run_id)
     finally:
         APILogHandler().flush()  # the embedded server is about to end

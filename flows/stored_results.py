@@ -1,0 +1,69 @@
+"""Prefect's stored results: our flows and tasks keep none, so none is ever loaded.
+
+What the API says is input. Prefect's engine loads the result of a flow run from wherever the state that the API returns
+says it is: a path or a block, by a serializer that the state names too, pickle among them. So whoever may set the state
+of a subflow would have code of their own run in the flow's process. Records of members and generations are read from
+the store instead, which checks them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import prefect.results
+import prefect.serializers
+from prefect.results import ResultStore
+from prefect.serializers import CompressedSerializer, JSONSerializer, PickleSerializer
+
+
+class StoredResultRefused(RuntimeError):
+    """A state from the API names a stored result."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Prefect's API says that a part of this run has ended already and names a stored result, but evolve stores "
+            "none with Prefect: expected a part that runs here, got a state that somebody else set. Nothing was "
+            "loaded. Find out who may call the Prefect API; then go on with `evolve resume` or the deployment resume"
+        )
+
+
+def _refuse(*args: object, **kwargs: object) -> NoReturn:
+    raise StoredResultRefused
+
+
+async def _refuse_async(*args: object, **kwargs: object) -> NoReturn:
+    raise StoredResultRefused
+
+
+def _unchecked(value: str) -> str:
+    """Accept the name of a module in a state as it is: Prefect would import it to check it."""
+    return value
+
+
+_REPLACED: tuple[tuple[Any, str, object], ...] = (
+    (ResultStore, "_from_metadata", _refuse_async),
+    (ResultStore, "_read", _refuse),
+    (ResultStore, "_aread", _refuse_async),
+    (prefect.results, "resolve_result_storage", _refuse),
+    *((serializer, "loads", _refuse) for serializer in (PickleSerializer, JSONSerializer, CompressedSerializer)),
+    *((prefect.serializers, name, _unchecked) for name in ("validate_picklelib", "validate_compressionlib")),
+)
+"""What loads a result, or imports a module, because a state from the API says so (Prefect 3.8)."""
+
+
+@contextmanager
+def no_stored_results() -> Iterator[None]:
+    """Load no result that Prefect has stored, in this process during the body; StoredResultRefused instead."""
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in _REPLACED]
+    refuse_stored_results()
+    try:
+        yield
+    finally:
+        for owner, name, original in before:
+            setattr(owner, name, original)
+
+
+def refuse_stored_results() -> None:
+    """Load no result that Prefect has stored, in this process from now on: for a process that runs our flows alone."""
+    for owner, name, replacement in _REPLACED:
+        setattr(owner, name, replacement)
