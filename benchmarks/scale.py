@@ -33,7 +33,7 @@ from evo_core.loading import parse_config
 from evo_core.records import uid
 from flows.server import prefect_api
 from tasks.yaml_text import dump_yaml
-from tests.services import BUCKET, postgres_server, s3_server
+from tests.services import BUCKET, credentials, postgres_server, s3_server
 from tests.tap import tapped
 
 ROOT = Path(__file__).parents[1]
@@ -174,7 +174,7 @@ def _check_study(measured: Measured, url: str) -> None:
 
 def _check_task_runs(measured: Measured, api_url: str, flow_run: str) -> None:
     """Count Prefect's task runs of every member: one training and one evaluation, both completed."""
-    with httpx.Client(base_url=api_url, timeout=60) as client:
+    with httpx.Client(base_url=api_url, auth=credentials(), timeout=60) as client:
 
         def rows(kind: str, filters: dict[str, object]) -> list[dict[str, str]]:
             found: list[dict[str, str]] = []

@@ -41,6 +41,10 @@ def serve(
         Parameter(help="Where browsers open the UI, behind a proxy: https://evolve.example.org [host, port]."),
     ] = None,
     limit: Annotated[int, number("Runs at a time [1].", 1, MOST_WORKERS)] = 1,
+    no_auth: Annotated[
+        bool,
+        Parameter(negative="", help="Ask nobody for an auth string, on loopback: every local account may run code."),
+    ] = False,
     operational: Operational = DEFAULTS,
 ) -> int:
     """Serve the Prefect UI: server, deployments and a worker in one command, until Ctrl-C."""
@@ -49,4 +53,4 @@ def serve(
     from deployments.service import serve as start
     from flows.commands.run import read_settings
 
-    return start(read_settings(asdict(operational)), host, port, origin, limit)
+    return start(read_settings(asdict(operational)), host, port, origin, limit, no_auth=no_auth)

@@ -5,10 +5,9 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flows.server import HOSTS, ORIGINS
+from flows.server import CLIENT_AUTH, HOSTS, ORIGINS, SERVER_AUTH
 from flows.settings import BadInput
 
-SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SHORTEST_PASSWORD = 8
 UNWRITTEN = {"http": 80, "https": 443}
@@ -19,7 +18,7 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
     """List the settings of a hardened server whose UI is opened at these origins (scheme, host and port).
 
     Pages of other origins get no CORS header, and what changes anything needs a CSRF token. The auth string is not
-    among them: the server reads it from the environment, so that it stands in no command line.
+    among them; see deployments/login.py.
     """
     return {
         ORIGINS: ",".join(origins),
@@ -27,8 +26,7 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # leases of slots outlive a server that is started again
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        # at DEBUG, uvicorn logs what websockets say, and the auth string is the first thing that they say
-        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",
+        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",  # see flows/server.py
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
 
@@ -56,9 +54,9 @@ class Door:
 
 
 def find_door(host: str, port: int, origin: str | None) -> Door:
-    """Choose how a server is reached, and check that it is safe; let this process know the auth string, too.
+    """Choose how a server is reached, and check that it is safe.
 
-    BadInput says what to set when others can reach it without an auth string.
+    BadInput says what to set when other machines can reach it and the environment names no auth string.
     """
     named = f"[{host}]" if ":" in host else host
     ends = ("", f":{port}") if port == UNWRITTEN["http"] else (f":{port}",)  # programs may write what browsers do not
@@ -102,7 +100,7 @@ def _check_auth(host: str, origin: str | None) -> None:
             f"{SERVER_AUTH}: expected user:password in plain ASCII, with at least {SHORTEST_PASSWORD} characters after "
             "the :"
         )
-    if os.environ.setdefault(CLIENT_AUTH, auth) != auth:
+    if os.environ.get(CLIENT_AUTH, auth) != auth:
         raise BadInput(
             f"{CLIENT_AUTH} is not {SERVER_AUTH}: this service is its own client; unset it, or set it to that"
         )

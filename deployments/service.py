@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from deployments.profile import SERVER_AUTH, find_door, is_loopback
+from deployments.login import Login, check_login, find_login
+from deployments.profile import Door, find_door, is_loopback
 from flows.api import find_api
 from flows.commands.ending import without_password
 from flows.server import dying_with, serving
@@ -28,9 +30,13 @@ WORKERS = 10
 POOL = "evolve"
 
 
-def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int) -> int:
-    """Serve until Ctrl-C or SIGTERM; BadInput for an address that others reach without an auth string."""
+def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int, *, no_auth: bool = False) -> int:
+    """Serve until Ctrl-C or SIGTERM; BadInput for an address that others reach without an auth string.
+
+    On loopback one is made at the first start, unless `no_auth`.
+    """
     door = find_door(host, port, origin)
+    check_login(no_auth=no_auth)
     if (api := find_api()) is not None:
         raise BadInput(
             f"{api.subject}: a server is there already. `evolve deploy` registers the deployments "
@@ -42,6 +48,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     # the flows run in directories of their own, which vanish
     settings = settings.model_copy(update={"store": settings.store_url, "study": settings.study_url})
     settings.export()
+    login = find_login(no_auth=no_auth)
     console = Console(stderr=True)
     console.print("starting the Prefect server …", style="dim")
     last_words: list[str] = []
@@ -53,26 +60,31 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored, which children inherit
     try:
-        with serving(host, port, door.environment, give_up):
+        with serving(host, port, {**door.environment, **login.environment}, give_up):
             from deployments.registration import register
             from flows.runs import run_ids
 
             names = register(run_ids(settings), limit)
             with _nothing_left_running(unless=last_words):
-                console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
-                console.print(f"deployments  {', '.join(names)}", highlight=False)
-                console.print(f"runs         {settings.store_url}", highlight=False)
-                console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
-                if not is_loopback(host) and door.origins[0].startswith("http://"):
-                    console.print("the auth string crosses the network readable: put a proxy with TLS before it")
-                if os.environ.get(SERVER_AUTH):
-                    console.print(f"the page asks for the auth string, the value of {SERVER_AUTH}", style="dim")
-                console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")
+                _announce(console, settings, door, login, names)
                 return _work(console)
     except KeyboardInterrupt:
         if last_words:
             console.print(f"the Prefect server ended again and again; giving up. Its last words:\n{last_words[0]}")
         return 1 if last_words else 0
+
+
+def _announce(console: Console, settings: Settings, door: Door, login: Login, names: list[str]) -> None:
+    """Say where everything is, and what the page asks for."""
+    console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
+    console.print(f"auth string  {login.describe()}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"deployments  {', '.join(names)}", highlight=False)
+    console.print(f"runs         {settings.store_url}", highlight=False)
+    console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
+    shown = urlsplit(door.origins[0])
+    if shown.scheme == "http" and not is_loopback(shown.hostname or ""):
+        console.print("the auth string crosses the network readable: put a proxy with TLS before it")
+    console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")
 
 
 def _check_port(host: str, port: int) -> None:

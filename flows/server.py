@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 HOSTS = "EVOLVE_SERVER_HOSTS"
 """Tell the server's process which pages are its own, and by which names it may be called (flows/door.py)."""
 
+SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+"""The auth string that a server asks for, and the one that its clients send: user:password, from the environment."""
+
 ROOT = Path(__file__).parents[1]
 
 _PR_SET_PDEATHSIG = 1
@@ -45,7 +49,9 @@ class ServerFailed(RuntimeError):
 def prefect_api() -> Iterator[str]:
     """Provide a Prefect API: the configured one, or a server that lives as long as the body.
 
-    A server that dies meanwhile is started again on the same port; runs wait for it.
+    A server that dies meanwhile is started again on the same port; runs wait for it. It asks for an auth string of its
+    own, which only this process and its children know: a Prefect server runs what it is told, and every account of
+    this machine can reach it.
     """
     prepare_client()
     if url := configured_api():
@@ -54,8 +60,13 @@ def prefect_api() -> Iterator[str]:
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
     door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
-    with serving("127.0.0.1", port, door, _say_that_it_is_gone) as url:
+    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _say_that_it_is_gone) as url:
         yield url
+
+
+def make_auth_string() -> str:
+    """Make up an auth string that nobody can guess."""
+    return f"evolve:{secrets.token_urlsafe(24)}"
 
 
 def _say_that_it_is_gone(words: str) -> None:
@@ -67,8 +78,9 @@ def _say_that_it_is_gone(words: str) -> None:
 def serving(host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None]) -> Iterator[str]:
     """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
 
-    `environment` holds its settings, ORIGINS and HOSTS among them. Yields the API's URL. `give_up` hears a server's
-    last words, from another thread, when it died too often. ServerFailed when it does not start.
+    `environment` holds its settings: ORIGINS and HOSTS, and SERVER_AUTH if it asks for an auth string, which this
+    process then sends. No setting is part of a command line, which others could read. Yields the API's URL. `give_up`
+    hears a server's last words, from another thread, when it died too often. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     bypass_proxies(near)
@@ -79,17 +91,31 @@ def serving(host: str, port: int, environment: Mapping[str, str], give_up: Calla
         start = partial(_start, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
         server = start()
         keeper = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
-        os.environ["PREFECT_API_URL"] = url
+        client = {"PREFECT_API_URL": url}
+        if SERVER_AUTH in environment:
+            client[CLIENT_AUTH] = environment[SERVER_AUTH]
+        with _exported(client):
+            try:
+                _await_health(server, url, output)
+                keeper.start()
+                yield url
+            finally:
+                ending.set()
+                keeper.join() if keeper.ident else _stop(server)
+
+
+@contextmanager
+def _exported(client: Mapping[str, str]) -> Iterator[None]:
+    """Put settings of Prefect's client into this process's environment during the body."""
+    before = {name: os.environ.get(name) for name in client}
+    os.environ.update(client)
+    _refresh_settings()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
         _refresh_settings()
-        try:
-            _await_health(server, url, output)
-            keeper.start()
-            yield url
-        finally:
-            del os.environ["PREFECT_API_URL"]
-            _refresh_settings()
-            ending.set()
-            keeper.join() if keeper.ident else _stop(server)
 
 
 def _keep_alive(
@@ -127,6 +153,8 @@ def _start(host: str, port: int, environment: Mapping[str, str], output: int) ->
     settings = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        # at DEBUG, uvicorn logs what websockets say, and the auth string is the first thing that they say
+        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
         **environment,

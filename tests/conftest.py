@@ -96,8 +96,15 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) ->
 
 
 @pytest.fixture(scope="session")
+def prefect_environment(prefect_url: str, prefect_home: Path) -> dict[str, str]:
+    """What tells a process of the real Prefect server."""
+    auth = {"PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+    return {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home), **auth}
+
+
+@pytest.fixture(scope="session")
 def prefect_url(prefect_home: Path) -> Iterator[str]:
-    """A real Prefect server."""
+    """A real Prefect server, which asks for an auth string; this process sends it, and `prefect_environment` has it."""
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
     os.environ["PREFECT_HOME"] = str(prefect_home)
     with prefect_api() as url:

@@ -147,6 +147,12 @@ def _await_bucket(server: S3Server, log: Path) -> None:
     raise RuntimeError(f"weed mini is not ready: {log.read_text()[-3000:]}")
 
 
+def credentials() -> tuple[str, str]:
+    """What the Prefect server of this process asks for, as HTTP clients take it."""
+    user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+    return user, password
+
+
 def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s

@@ -11,11 +11,12 @@ import httpx
 import pytest
 import yaml
 
-from deployments.profile import CLIENT_AUTH, SERVER_AUTH, find_door
+from deployments.profile import find_door
 from deployments.registration import register
+from flows.server import CLIENT_AUTH, SERVER_AUTH
 from tests.deployments.working import Ui
 from tests.flows.conftest import ROOT, cli
-from tests.services import free_port, prefect_server
+from tests.services import credentials, free_port, prefect_server
 
 __all__ = ["cli"]
 
@@ -86,5 +87,5 @@ def copied(source: Path, home: Path) -> Path:
 def ui(prefect_url: str) -> Iterator[Ui]:
     """The UI of a server that knows the deployments."""
     register([])
-    with httpx.Client(base_url=prefect_url, timeout=30) as api:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as api:
         yield Ui(api)

@@ -15,6 +15,7 @@ from flows.runs import derived_run_id
 from tasks.run_log import tell
 from tests.conftest import make_config
 from tests.flows.conftest import make_runs
+from tests.services import credentials
 
 ALL = """
 import json, os
@@ -70,7 +71,8 @@ def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):
     from prefect.logging.handlers import APILogHandler
 
     APILogHandler().flush()
-    found = httpx.post(f"{prefect_url}/logs/filter", json={"logs": {"flow_run_id": {"any_": [flow_run]}}}).json()
+    which = {"logs": {"flow_run_id": {"any_": [flow_run]}}}
+    found = httpx.post(f"{prefect_url}/logs/filter", json=which, auth=credentials()).json()
     said = " ".join(line["message"] for line in found)
     assert "http://me:***@host failed" in said and "http://me:***@host does not answer" in said
     assert "hunter" not in said

@@ -20,24 +20,20 @@ def oracle():
 
 
 @pytest.fixture(scope="module")
-def worker(ui, prefect_url, prefect_home, tmp_path_factory):
-    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    with pool_worker(tmp_path_factory.mktemp("worker"), environment) as worker:
+def worker(ui, prefect_environment, tmp_path_factory):
+    with pool_worker(tmp_path_factory.mktemp("worker"), prefect_environment) as worker:
         yield worker
 
 
-def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(
-    ui, prefect_url, prefect_home, tmp_path, oracle
-):
-    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    with pool_worker(tmp_path, environment) as worker:
+def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui, prefect_environment, tmp_path, oracle):
+    with pool_worker(tmp_path, prefect_environment) as worker:
         flow_run, process = begun(worker, ui, "ended")
         family = {process, *descendants(process)}
         worker.process.send_signal(signal.SIGTERM)
         worker.process.wait(120)
         assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
         wait_for(lambda: not any(alive(pid) for pid in family))
-    with pool_worker(tmp_path, environment) as worker:
+    with pool_worker(tmp_path, prefect_environment) as worker:
         ui.retry(flow_run)
         assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
         assert chain(worker.store, "ended") == oracle

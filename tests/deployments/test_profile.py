@@ -13,9 +13,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from deployments import service
-from deployments.profile import CLIENT_AUTH, SERVER_AUTH, find_door, is_loopback
+from deployments.profile import find_door, is_loopback
 from deployments.service import serve
 from flows.door import OwnPagesOnly
+from flows.server import CLIENT_AUTH, SERVER_AUTH
 from flows.settings import BadInput, Settings
 from tests.flows.conftest import here
 from tests.services import free_port, wait_for

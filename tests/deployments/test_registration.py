@@ -8,14 +8,14 @@ from prefect.client.orchestration import get_client
 
 from deployments.offers import MOST, offer, offered, with_choices
 from deployments.registration import SILENCE_S, register
-from tests.services import free_port
+from tests.services import credentials, free_port
 
 DEPLOYMENTS = {"evolve/evolve", "evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc"}
 
 
 @pytest.fixture(scope="module")
 def api(prefect_url):
-    with httpx.Client(base_url=prefect_url, timeout=30) as client:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as client:
         yield client
 
 

@@ -2,11 +2,12 @@
 
 import shutil
 import signal
+from contextlib import ExitStack
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry
 
 from tests.deployments.working import FORM, chain, serving, undisturbed_form
@@ -32,11 +33,15 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
     port, store = free_port(), tmp_path / "runs"
     (tmp_path / "prefect").mkdir()
     shutil.copy(new_prefect, tmp_path / "prefect")
-    with (
-        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
-        get_client(sync_client=True) as client,
-    ):
+    with ExitStack() as stack:
         with serving(tmp_path, port, {}) as service:
+            kept = tmp_path / "prefect/evolve-auth"
+            assert kept.stat().st_mode & 0o777 == 0o600
+            auth = kept.read_text().strip()
+            assert f"auth string  {auth}   (kept in {kept})\n" in (tmp_path / "serve.log").read_text()
+            settings = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_API_AUTH_STRING: auth}
+            stack.enter_context(temporary_settings(settings))
+            client = stack.enter_context(get_client(sync_client=True))
             if end == signal.SIGKILL:
                 replace_worker(service, tmp_path / "serve.log")
             deployment = client.read_deployment_by_name("evolve/evolve")
@@ -47,6 +52,8 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
                 kill_all((service.pid, *descendants(service.pid)))
         assert len(chain(store, "served")) < 4
         with serving(tmp_path, port, {}):
+            said = (tmp_path / "serve.log").read_text()
+            assert f"auth string  the content of {kept}\n" in said and auth not in said
             wait_for(lambda: states(client, flow_run)[-1] == StateType.CRASHED)
             client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
             wait_for(lambda: states(client, flow_run)[-1] in (StateType.COMPLETED, StateType.FAILED), timeout_s=300)

@@ -42,20 +42,18 @@ def oracle():
 
 
 @pytest.fixture(scope="module")
-def worker(ui, prefect_url, prefect_home, tmp_path_factory):
+def worker(ui, prefect_environment, tmp_path_factory):
     directory = tmp_path_factory.mktemp("worker")
     (directory / "fragile.py").write_text(FRAGILE.format(str(directory / "broken")))
     modules = {"EVOLVE_ENV_PACKAGES": "fragile", "PYTHONPATH": f"{ROOT}:{directory}"}
-    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home), **modules}
-    with pool_worker(directory, environment) as worker:
+    with pool_worker(directory, {**prefect_environment, **modules}) as worker:
         yield worker
 
 
 @pytest.fixture(scope="module", autouse=True)
-def dead_machine(ui, prefect_url, prefect_home, tmp_path_factory):
+def dead_machine(ui, prefect_environment, tmp_path_factory):
     """A run whose machine died (worker, flow, guardian at once), and when; first of all, for it takes minutes."""
-    environment = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    with pool_worker(tmp_path_factory.mktemp("dead"), environment) as worker:
+    with pool_worker(tmp_path_factory.mktemp("dead"), prefect_environment) as worker:
         flow_run, _ = begun(worker, ui, "cut-off")
         guardian = subprocess.run(["pgrep", "-f", f"deployments.guardian {flow_run}"], capture_output=True, text=True)
         kill_all((worker.process.pid, int(guardian.stdout), *descendants(worker.process.pid)))

@@ -82,9 +82,9 @@ class Cli:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, prefect_url: str, prefect_home: Path) -> Cli:
+def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
     """The command line, with a Prefect server that is already there."""
-    return Cli(tmp_path, {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
+    return Cli(tmp_path, dict(prefect_environment))
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from tasks.words import written_genes
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
+from tests.services import credentials
 
 CONFIG = make_config(**{"seed": 11})
 LINEAGE = make_lineage_config(4, 5)
@@ -38,7 +39,7 @@ LINEAGE = make_lineage_config(4, 5)
 
 @pytest.fixture(scope="module")
 def api(prefect_url):
-    with httpx.Client(base_url=prefect_url, timeout=30) as client:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as client:
         yield client
 
 
@@ -63,14 +64,13 @@ def lines(api, **ids):
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory, prefect_url, prefect_home):
+def shown(tmp_path_factory, prefect_environment):
     """A run that ended, and went on in another flow run with a higher budget."""
     pages = {
         "EVOLVE_STORE_PAGE": "http://localhost/runs?prefix={run}/",
         "EVOLVE_STUDY_PAGE": "http://localhost/dashboard/studies/{study}",
     }
-    prefect = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)}
-    cli = Cli(tmp_path_factory.mktemp("shown"), prefect | pages)
+    cli = Cli(tmp_path_factory.mktemp("shown"), prefect_environment | pages)
     began = cli("run", "--config", cli.config(CONFIG), "--run-id", "shown_run", "--workers", "2")
     assert began.stdout.count("generation   ") == 3  # a terminal sees what it saw before, and nothing of the log
     assert began.stderr == ""

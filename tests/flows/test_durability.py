@@ -17,9 +17,9 @@ EXTENDED = make_config(**{"training.max_steps": 3072})
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory, prefect_url, prefect_home):
+def origin(tmp_path_factory, prefect_environment):
     """A finished run of three generations."""
-    cli = Cli(tmp_path_factory.mktemp("origin"), {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home)})
+    cli = Cli(tmp_path_factory.mktemp("origin"), dict(prefect_environment))
     cli.json("run", "--config", cli.config(CONFIG), "--run-id", "one", "--workers", "2")
     return cli
 

@@ -25,7 +25,7 @@ from flows.keeper import list_workers
 from tasks.watchdog import Limits, watched
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, Cli, alive, descendants, workers_of
-from tests.services import free_port, wait_for
+from tests.services import credentials, free_port, wait_for
 from tests.spreading import undisturbed
 
 CONFIG = make_config()
@@ -113,7 +113,9 @@ def test_members_run_on_workers_that_declare_a_gpu_alone_and_carry_its_tag(cli, 
         assert len(processes_of(cli.run_store("anywhere"))) == 2
 
     def tagged():
-        found = httpx.post(f"{prefect_url}/task_runs/filter", json={"task_runs": {"tags": {"all_": ["gpu"]}}})
+        found = httpx.post(
+            f"{prefect_url}/task_runs/filter", json={"task_runs": {"tags": {"all_": ["gpu"]}}}, auth=credentials()
+        )
         names = Counter(task["name"].split()[0] for task in found.raise_for_status().json())
         return names["train"], names["evaluate"]
 

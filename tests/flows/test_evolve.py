@@ -14,7 +14,7 @@ from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, descendants, workers_of
-from tests.services import BUCKET, s3_server, wait_for
+from tests.services import BUCKET, credentials, s3_server, wait_for
 from tests.spreading import undisturbed
 
 CONFIG = make_config()
@@ -36,10 +36,11 @@ def files(directory: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, prefect_url, prefect_home):
+def finished(tmp_path_factory, prefect_environment):
     """A finished run on two workers, and what it printed; the server is named by a file of Prefect's settings."""
-    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": str(prefect_home)}, fresh=True)
-    (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{prefect_url}"\n')
+    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
+    url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
+    (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
     return cli, cli.json("run", "--config", cli.config(CONFIG), "--run-id", "one", "--workers", "2")
 
 
@@ -113,11 +114,12 @@ def test_the_study_has_one_finished_trial_per_member(finished, oracle):
 
 
 def test_prefect_shows_every_generation_and_member(finished, prefect_url):
-    runs = httpx.post(f"{prefect_url}/flow_runs/filter", json={}).json()
+    runs = httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=credentials()).json()
     states = {run["name"]: run["state_type"] for run in runs}
     assert states["cartpole-v1 · pop 3 · seed 1"] == "COMPLETED"
     assert {states[f"generation {g}"] for g in (1, 2, 3)} == {"COMPLETED"}
-    tasks = {run["name"] for run in httpx.post(f"{prefect_url}/task_runs/filter", json={}).json()}
+    found = httpx.post(f"{prefect_url}/task_runs/filter", json={}, auth=credentials()).json()
+    tasks = {run["name"] for run in found}
     assert {"train g3/m2", "evaluate g3/m2"} <= tasks
 
 

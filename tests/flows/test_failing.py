@@ -18,11 +18,12 @@ from tasks.store import MissingError
 from tests.conftest import make_config
 from tests.fake import fake_config, fake_trainer, run_member
 from tests.flows.conftest import ROOT
+from tests.services import credentials
 
 
 @pytest.fixture
 def api(prefect_url):
-    with httpx.Client(base_url=prefect_url, timeout=30) as client:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as client:
         yield client
 
 

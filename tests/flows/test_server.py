@@ -1,13 +1,17 @@
 """The server that a run starts for itself: only its own pages reach it, and one that never lives is given up."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
 
-from flows.server import RESTARTS, _keep_alive
+from flows.server import CLIENT_AUTH, RESTARTS, SERVER_AUTH, _exported, _keep_alive
+from tests.flows.conftest import command_of, descendants
+from tests.services import credentials
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}])
@@ -18,9 +22,30 @@ def test_pages_elsewhere_learn_nothing_from_an_embedded_server(prefect_url, head
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+def test_an_embedded_server_lets_in_only_its_own_run(prefect_url):
+    """Whoever reaches it can have any code run, and every account of the machine can reach loopback."""
+    for auth in (None, ("evolve", ""), ("evolve", "guessed")):
+        assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=auth).status_code == 401
+    assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=credentials()).status_code == 200
+    _, password = credentials()
+    assert len(password) >= 32
+    (server,) = (pid for pid in descendants(os.getpid()) if "flows.door" in command_of(pid))
+    environment = Path(f"/proc/{server}/environ")
+    assert password not in command_of(server)  # which every account can read
+    assert f"{SERVER_AUTH}=evolve:{password}\0".encode() in environment.read_bytes()
+    assert environment.stat().st_mode & 0o077 == 0
+
+
+def test_a_run_has_no_auth_string_left_when_its_server_has_ended(monkeypatch):
+    monkeypatch.setenv(CLIENT_AUTH, "me:of-another-server")
+    with _exported({CLIENT_AUTH: "evolve:of-this-one", "PREFECT_API_URL": "http://127.0.0.1:9/api"}):
+        assert os.environ[CLIENT_AUTH] == "evolve:of-this-one"
+    assert os.environ[CLIENT_AUTH] == "me:of-another-server"
+
+
 def test_its_own_page_may_call_it(prefect_url):
     own = prefect_url.removesuffix("/api")
-    answer = httpx.get(f"{prefect_url}/version", headers={"Origin": own})
+    answer = httpx.get(f"{prefect_url}/version", headers={"Origin": own}, auth=credentials())
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, own)
 
 

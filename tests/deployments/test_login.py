@@ -1,0 +1,72 @@
+"""The auth string of `evolve serve` on loopback: made once, kept for its owner, refused when others may know it."""
+
+import pytest
+
+from deployments.login import check_login, find_login, login_file
+from deployments.profile import find_door
+from deployments.service import serve
+from flows.server import SERVER_AUTH
+from flows.settings import BadInput, Settings
+from tests.services import free_port
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.delenv(SERVER_AUTH, raising=False)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+
+
+def test_one_is_made_at_the_first_start_and_found_at_the_next():
+    made = find_login(no_auth=False)
+    assert made.fresh and made.auth in made.describe()
+    assert login_file().stat().st_mode & 0o777 == 0o600
+    found = find_login(no_auth=False)
+    assert (found.auth, found.fresh) == (made.auth, False)
+    assert found.auth not in found.describe() and str(login_file()) in found.describe()
+    assert found.environment == {SERVER_AUTH: made.auth}
+
+
+def test_the_one_of_the_environment_is_taken_and_kept_nowhere(monkeypatch):
+    monkeypatch.setenv(SERVER_AUTH, "me:chosen-by-hand")
+    login = find_login(no_auth=False)
+    assert login.environment == {SERVER_AUTH: "me:chosen-by-hand"} and "chosen" not in login.describe()
+    assert not login_file().exists()
+
+
+def test_nobody_is_asked_where_that_is_said_and_others_are_named(monkeypatch):
+    login = find_login(no_auth=True)
+    assert login.environment == {} and "every account of this machine" in login.describe()
+    assert not login_file().exists()
+    monkeypatch.setenv(SERVER_AUTH, "me:chosen-by-hand")
+    with pytest.raises(BadInput, match=f"--no-auth: {SERVER_AUTH} is set"):
+        serve(Settings(), "127.0.0.1", free_port(), None, 1, no_auth=True)
+
+
+def test_no_auth_is_for_loopback_alone():
+    with pytest.raises(BadInput, match="others can reach this address"):
+        serve(Settings(), "0.0.0.0", free_port(), "http://evolve.example.org:4200", 1, no_auth=True)
+
+
+@pytest.mark.parametrize(("content", "mode"), [("evolve:seen-by-others", 0o644), ("evolve:written-by-others", 0o620)])
+def test_one_that_others_may_know_is_refused(content, mode):
+    find_login(no_auth=False)
+    login_file().write_text(content)
+    login_file().chmod(mode)
+    with pytest.raises(BadInput, match=f"evolve-auth: expected .* this user alone .* mode {mode:o}.* delete it"):
+        check_login(no_auth=False)
+
+
+@pytest.mark.parametrize("content", ["", "evolve", "evolve:", "evolve:ä", "evolve:two\nlines"])
+def test_one_that_no_server_could_ask_for_is_refused(content):
+    find_login(no_auth=False)
+    login_file().write_text(content)
+    with pytest.raises(BadInput, match="expected user:password in one line"):
+        check_login(no_auth=False)
+
+
+def test_a_refused_command_makes_none():
+    with pytest.raises(BadInput, match="--limit"):
+        serve(Settings(), "127.0.0.1", free_port(), None, 0)
+    assert find_door("127.0.0.1", 4200, None).origins
+    assert not login_file().exists()
