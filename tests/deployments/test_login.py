@@ -5,15 +5,15 @@ import pytest
 from deployments.login import check_login, find_login, login_file
 from deployments.profile import find_door
 from deployments.service import serve
-from flows.server import SERVER_AUTH
+from flows.server import CLIENT_AUTH, SERVER_AUTH
 from flows.settings import BadInput, Settings
 from tests.services import free_port
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.delenv(SERVER_AUTH, raising=False)
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    for name in (SERVER_AUTH, CLIENT_AUTH, "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
 
 

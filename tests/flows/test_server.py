@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.server import CLIENT_AUTH, RESTARTS, SERVER_AUTH, _exported, _keep_alive
+from flows.server import CLIENT_AUTH, RESTARTS, SERVER_AUTH, _exported, _keep_alive, _refresh_settings
 from tests.flows.conftest import command_of, descendants
 from tests.services import credentials
 
@@ -37,10 +37,12 @@ def test_an_embedded_server_lets_in_only_its_own_run(prefect_url):
 
 
 def test_a_run_has_no_auth_string_left_when_its_server_has_ended(monkeypatch):
-    monkeypatch.setenv(CLIENT_AUTH, "me:of-another-server")
-    with _exported({CLIENT_AUTH: "evolve:of-this-one", "PREFECT_API_URL": "http://127.0.0.1:9/api"}):
-        assert os.environ[CLIENT_AUTH] == "evolve:of-this-one"
-    assert os.environ[CLIENT_AUTH] == "me:of-another-server"
+    with monkeypatch.context() as patch:
+        patch.setenv(CLIENT_AUTH, "me:of-another-server")
+        with _exported({CLIENT_AUTH: "evolve:of-this-one", "PREFECT_API_URL": "http://127.0.0.1:9/api"}):
+            assert os.environ[CLIENT_AUTH] == "evolve:of-this-one"
+        assert os.environ[CLIENT_AUTH] == "me:of-another-server"
+    _refresh_settings()  # the next test's Prefect knows nothing of these
 
 
 def test_its_own_page_may_call_it(prefect_url):
