@@ -66,7 +66,7 @@ def test_one_that_no_server_could_ask_for_is_refused(content):
 
 
 def test_a_refused_command_makes_none():
-    with pytest.raises(BadInput, match="--limit"):
-        serve(Settings(), "127.0.0.1", free_port(), None, 0)
+    with pytest.raises(BadInput, match="--port: expected 1 to 65535"):
+        serve(Settings(), "127.0.0.1", 0, None, 1)
     assert find_door("127.0.0.1", 4200, None).origins
     assert not login_file().exists()
