@@ -18,7 +18,7 @@ from evo_core.genes import SearchSpace
 from evo_core.loading import ConfigError, parse_config
 from evo_core.sections import AlgorithmConfig, Section
 from flows.settings import BadInput
-from tasks.run_store import RUN_ID
+from tasks.record_store import RUN_ID
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
 P = ParamSpec("P")

@@ -43,6 +43,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     config, store = run.config, run.open()
 
     with (
+        store.in_place(),
         kept_settings(),
         at_work(store),
         no_stored_results(),

@@ -31,6 +31,11 @@ Population = tuple[Offspring, ...]
 def evolve_generation(run_id: str, generation: int) -> Generation:
     """Make COMMIT `generation` from the one before it; what is already stored is not run again."""
     ref = begun_ref(run_id)
+    with ref.open().in_place():
+        return _make(ref, generation)
+
+
+def _make(ref: RunRef, generation: int) -> Generation:
     store = ref.open()
     if (existing := store.find(layout.commit(generation), Generation)) is not None:
         return existing  # another process was faster
@@ -39,6 +44,7 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
     try:
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     except MissingError as error:  # a collector took a checkpoint that was adopted: its member is trained again
+        store.require_in_place()
         observer().warned(str(error))
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     observer().committed(commit)

@@ -23,6 +23,9 @@ from tasks.store import PATIENCE_S, MissingError, open_store
 _begun: dict[str, RunRef] = {}
 """The run of this process, which its subflows need not look for in the store again."""
 
+_found: set[tuple[str, str]] = set()
+"""Stores and runs that this process has found: one that is missing later is gone, and is not begun anew."""
+
 QUICK_S = 35.0
 """Patience with a store before anything runs: a wrong address should not look like work."""
 
@@ -46,9 +49,10 @@ def _slug(config: RunConfig) -> str:
 
 
 def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: float = QUICK_S) -> bool:
-    """Tell whether a run exists; ConfigError lists the differences when it has another configuration.
+    """Return True if a run exists; ConfigError lists the differences when it has another configuration.
 
-    The budget it began with and the one it was extended to are both its own; env.max_instances may be any.
+    The budget it began with and the one it was extended to are both its own; env.max_instances may be any. GoneError
+    for a run that this process has found before.
     """
     run = open_run_store(settings, run_id, patience_s)
     try:
@@ -56,7 +60,10 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
     except MissingError:
         if is_half_deleted(run):
             raise unknown_run(settings, run_id) from None
+        if (settings.store_url, run_id) in _found:
+            run.require_in_place()
         return False
+    _found.add((settings.store_url, run_id))
     current, most = run.config(), config.env.max_instances
     if config not in (original.with_instances(most), current.with_instances(most)):
         raise ConfigError(
@@ -75,13 +82,17 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
     UnsafeError for a store on which two writers could both win.
     """
-    open_run_store(settings, run_id, PATIENCE_S).store.probe()
+    store = open_run_store(settings, run_id, PATIENCE_S).store
     if check_run(settings, config, run_id, PATIENCE_S):
+        store.probe()
         ref = open_ref(run_id, PATIENCE_S)
         ref = replace(ref, config=ref.config.with_instances(config.env.max_instances))
     else:
+        store.prepare("")
+        store.probe()
         ref = open_run(settings, config, run_id)
         ref.open().create_run(config)
+        _found.add((settings.store_url, run_id))
     _begun.clear()
     _begun[run_id] = ref
     return ref
@@ -153,8 +164,12 @@ def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
     settings = Settings()
     run = open_run_store(settings, run_id, patience_s)
     try:
-        return open_run(settings, run.config(), run_id)
+        ref = open_run(settings, run.config(), run_id)
+        _found.add((settings.store_url, run_id))
+        return ref
     except MissingError:
+        if (settings.store_url, run_id) in _found and not is_half_deleted(run):
+            run.require_in_place()
         raise unknown_run(settings, run_id) from None
 
 

@@ -7,7 +7,8 @@ everything else, and that key.
 from concurrent.futures import ThreadPoolExecutor
 
 from tasks import layout
-from tasks.run_store import CONNECTIONS, RunStore
+from tasks.record_store import CONNECTIONS
+from tasks.run_store import RunStore
 
 CONTENT = b'{"deleting": true}\n'
 

@@ -6,8 +6,9 @@ from evo_core.records import BlobRef, Generation, Member, record_hash
 from tasks import layout
 from tasks.recomputation import Recomputer
 from tasks.records import Fork, Release
-from tasks.run_store import CONNECTIONS, RunStore
-from tasks.store import MissingError
+from tasks.record_store import CONNECTIONS
+from tasks.run_store import RunStore
+from tasks.store import CorruptError, MissingError
 
 
 def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
@@ -16,9 +17,15 @@ def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomp
     Checkpoints that the source has released stay released, but those that the next generation descends from are
     computed again. run.json comes last: the new run exists once it is whole.
     """
+    with source.in_place():
+        _fork(source, target, generation, recomputer)
+
+
+def _fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
     chain = [commit for commit, _ in zip(source.commits(), range(generation + 1), strict=False)]
     if len(chain) <= generation:
         raise MissingError(f"run {source.run_id} has no generation {generation}; its last one is {len(chain) - 1}")
+    target.prepare()
     members = [member for commit in chain for member in commit.members]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         names = pool.map(lambda member: _copy_member(source, target, member), members)
@@ -35,6 +42,9 @@ def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomp
         _copy(source, target, layout.timings(commit.generation))
         _copy(source, target, layout.confirmation(commit.generation))
         _copy(source, target, layout.commit(commit.generation))
+    source.require_in_place()  # else what was missing in the source was not copied
+    if target.commit(generation) != head:
+        raise CorruptError(f"{target.key(layout.commit(generation))}: it differs from the one of {source.run_id}")
     origin = Fork(run_id=source.run_id, generation=generation, commit=record_hash(head))
     target.create_run(source.config(), origin)
 

@@ -86,6 +86,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         tell(ADOPTED)
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
+    store.require_in_place()  # hours of work for a store that is gone
     start, created = datetime.now(UTC), False
     with watched(run.limits, run.session, offspring.uid):
         spaces = run.environment().spaces

@@ -74,5 +74,8 @@ class Recomputer:
     def _stored(self, reference: BlobRef) -> bytes | None:
         try:
             return self.run.blob(reference)
-        except (MissingError, CorruptError):
+        except CorruptError:
+            return None
+        except MissingError:
+            self.run.require_in_place()  # hours of work for a store that is gone
             return None

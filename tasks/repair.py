@@ -12,7 +12,7 @@ from tasks.recomputation import Recomputer
 from tasks.records import sealed_bytes
 from tasks.run_store import RunStore
 from tasks.store import CorruptError, MissingError, StoreError
-from tasks.verification import Finding, Verification
+from tasks.findings import Finding, Verification
 
 
 class Unrepairable(RuntimeError):
@@ -38,7 +38,7 @@ class Repair:
                 return self._commit(finding)
             case "confirmation":
                 return self._confirmation(finding)
-            case "timings" | "orphan":
+            case "timings" | "replay" | "orphan":
                 self.run.store.delete(self.run.key(finding.name))
                 return "deleted: nothing depends on it"
         raise Unrepairable(f"{finding.name}: nothing else in the store says what it held; restore it from a copy")
@@ -126,6 +126,7 @@ class Repair:
         self._replace(name, sealed_bytes(record, numerics))
 
     def _replace(self, name: str, content: bytes) -> None:
+        self.run.require_in_place()
         self.run.store.replace(self.run.key(name), content)
 
 
@@ -139,7 +140,8 @@ def mend_all(repair: Repair) -> list[tuple[Finding, str, bool]]:
     outcomes = []
     for finding in findings:
         try:
-            outcomes.append((finding, repair.mend(finding), True))
+            with repair.run.in_place():
+                outcomes.append((finding, repair.mend(finding), True))
         except (Unrepairable, StoreError) as error:
             outcomes.append((finding, str(error), False))
     return outcomes

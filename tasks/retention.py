@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from evo_core.records import Generation
 from tasks import layout
 from tasks.records import Release
-from tasks.run_store import CONNECTIONS, RunStore
+from tasks.record_store import CONNECTIONS
+from tasks.run_store import RunStore
 from tasks.store import MissingError
 
 ORPHAN_AGE_S = 24 * 3600.0
@@ -32,6 +33,7 @@ def plan(run: RunStore, keep_generations: int) -> Plan:
     listed = [name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))]
     head = run.head()  # after listing: every checkpoint in the list is either of this chain, or not committed yet
     if head is None:
+        run.require_in_place()
         return Plan((), 0)
     committed: dict[str, int] = {}
     kept, last = _in_use(run, head), None

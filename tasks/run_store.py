@@ -1,14 +1,9 @@
-"""One run in a store: records that are verified whenever they are read, and the search for the last of a series."""
+"""One run in a store: which records it has, each created once and verified whenever it is read."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
 
-from pydantic import ValidationError
-
-from evo_core.architecture import Record
 from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.numerics import differences
@@ -19,34 +14,25 @@ from evo_core.records import (
     Member,
     Replay,
     ReplayKind,
-    Sealed,
     Training,
+    config_hash,
     record_hash,
 )
 from tasks import layout
-from tasks.records import Extension, Fork, Release, RunFile, Timings, extended, sealed_bytes
-from tasks.store import ConflictError, CorruptError, MissingError, Store
-
-RecordT = TypeVar("RecordT", bound=Record)
-RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-CONNECTIONS = 8
-"""Requests to the store that are under way together where many are made."""
+from tasks.record_store import CONNECTIONS, RecordStore
+from tasks.records import Extension, Fork, Release, RunFile, Timings, extended
+from tasks.store import ConflictError, CorruptError, MissingError
 
 
-class RunStore:
+class RunStore(RecordStore):
     """The keys below one run id. Every key is created once; reading verifies hashes."""
 
-    def __init__(self, store: Store, run_id: str, numerics: dict[str, str] | None = None) -> None:
-        if not RUN_ID.fullmatch(run_id):
-            raise ValueError(
-                f"run id {run_id!r}: expected 1 to 63 lower-case letters, digits, - and _, beginning with a letter or "
-                "digit"
-            )
-        self.store, self.run_id, self.numerics = store, run_id, numerics or {}
-
     def create_run(self, config: RunConfig, forked_from: Fork | None = None) -> None:
-        """Write run.json."""
+        """Write run.json: from here on the run exists, and nothing makes its place again."""
+        if not self._beginning:
+            self.prepare()
         self.put(layout.RUN, RunFile(config=config, forked_from=forked_from))
+        self._beginning = False
 
     def run_file(self) -> RunFile:
         """Read run.json; MissingError when there is no such run."""
@@ -79,7 +65,7 @@ class RunStore:
 
     def put_blob(self, content: bytes) -> bool:
         """Store a checkpoint under its hash; tell whether it was not there yet."""
-        return self.store.create(self.key(layout.blob(sha256(content))), content)
+        return self._create(layout.blob(sha256(content)), content)
 
     def blob(self, reference: BlobRef) -> bytes:
         """Read a checkpoint; CorruptError when it is not what its reference says."""
@@ -140,7 +126,11 @@ class RunStore:
         return Timings()
 
     def put_commit(self, record: Generation) -> None:
-        """Write a COMMIT: from here on the generation exists."""
+        """Write a COMMIT: from here on the generation exists.
+
+        GoneError unless run.json, and the COMMIT that it follows, are in the store.
+        """
+        self._require_predecessor(record)
         self.put(layout.commit(record.generation), record)
 
     def commit(self, generation: int) -> Generation:
@@ -207,79 +197,12 @@ class RunStore:
         found = {number: self.replay(uid, kind, number) for number in numbers}
         return {number: record for number, record in found.items() if record is not None}
 
-    def key(self, name: str) -> str:
-        """Name a key of this run in its store."""
-        return f"{self.run_id}/{name}"
-
-    def exists(self, name: str) -> bool:
-        """Tell whether a key of this run exists."""
-        return self.store.exists(self.key(name))
-
-    def put(self, name: str, record: Record) -> None:
-        """Seal a record and create it; one that exists is adopted if it differs in nothing but its numerics."""
+    def _require_predecessor(self, record: Generation) -> None:
+        number = record.generation
+        name = layout.commit(number - 1) if number else layout.RUN
         try:
-            self.store.create(self.key(name), sealed_bytes(record, self.numerics))
-        except ConflictError:
-            if self.get(name, type(record)) != record:
-                raise
-
-    def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
-        """Read a record; None when it does not exist."""
-        try:
-            return self.sealed(name, kind, expected=False).record
+            found = record_hash(self.commit(number - 1)) if number else config_hash(self.run_file().config)
         except MissingError:
-            return None
-
-    def get(self, name: str, kind: type[RecordT]) -> RecordT:
-        """Read a record; CorruptError when it is not one, or not what its hash says."""
-        return self.sealed(name, kind).record
-
-    def sealed(self, name: str, kind: type[RecordT], *, expected: bool = True) -> Sealed[RecordT]:
-        """Read a record with its seal; see `get`. One that is `expected` is missed only after several tries."""
-
-        def verify(content: bytes) -> Sealed[RecordT]:
-            try:
-                sealed: Sealed[RecordT] = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
-            except ValidationError as error:
-                raise CorruptError(
-                    f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; {self._advice(name)}"
-                ) from error
-            if content != sealed_bytes(sealed.record, sealed.numerics):
-                raise CorruptError(
-                    f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
-                    f"{sealed.sha256}, or its seal is broken; the record is damaged: {self._advice(name)}"
-                )
-            return sealed
-
-        return self.store.read(self.key(name), verify, expected=expected)
-
-    def _advice(self, name: str) -> str:
-        if name.startswith((layout.RUN, "extend/", "gc/")):
-            return "nothing else in the store says what it held, restore it from a copy"
-        return f"`evolve verify {self.run_id} --repair` may restore it"
-
-    def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
-        for sealed in self._sealed_series(name, kind):
-            yield sealed.record
-
-    def _sealed_series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[Sealed[RecordT]]:
-        """Read a series without gaps; that it is not all there must not depend on one request."""
-        last = self.last(name)
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            yield from pool.map(lambda number: self.sealed(name(number), kind), range(0 if last is None else last + 1))
-
-    def last(self, name: Callable[[int], str]) -> int | None:
-        """Find the last of a series without gaps by asking for few keys: doubling, then bisection.
-
-        That there is none behind the last is asked more than once.
-        """
-        low = -1
-        while self.store.exists(self.key(name(low + 1)), expected=True):
-            low, step = low + 1, 1
-            while self.exists(name(low + step)):
-                low, step = low + step, 2 * step
-            high = low + step
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (middle, high) if self.exists(name(middle)) else (low, middle)
-        return None if low < 0 else low
+            raise self._gone(f"no longer holds {self.key(name)}") from None
+        if found != record.previous:
+            raise self._gone(f"holds another {self.key(name)}: expected the hash {record.previous}, got {found}")

@@ -57,7 +57,8 @@ class StudyRecorder(View):
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
         self._run, self._config = run, config
-        self._storage = open_storage(study_url)
+        run.require_in_place()  # the database of a local store lies beside its runs, and must not make its directory
+        self._storage = open_storage(study_url, make=True)
         self._study = optuna.create_study(
             study_name=run.run_id, storage=self._storage, direction="maximize", load_if_exists=True
         )
@@ -137,9 +138,10 @@ def _require_owner(study: optuna.Study, run: RunStore) -> None:
 
 def delete_study(run: RunStore, study_url: str) -> bool:
     """Delete a run's study; return False if there is none. ForeignStudy when it records another run of the same id."""
-    if study_url.startswith("sqlite:///") and not Path(study_url.removeprefix("sqlite:///")).exists():
-        return False  # not made only to find nothing in it
-    storage = open_storage(study_url)
+    try:
+        storage = open_storage(study_url)
+    except KeyError:
+        return False
     names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
     if run.run_id not in names:
         return False
@@ -158,22 +160,23 @@ def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
     return StudyRecorder(run, config, study_url).catch_up(head) if head is not None else 0
 
 
-def open_storage(study_url: str) -> BaseStorage:
-    """Open an Optuna database, which is made when it does not exist; a hung or locked one fails after DATABASE_S.
+def open_storage(study_url: str, *, make: bool = False) -> BaseStorage:
+    """Open an Optuna database; a hung or locked one fails after DATABASE_S.
 
+    One in a file, and the file's directory, are made only with `make`; else KeyError when there is no such file.
     `journal:///path/to/file` is Optuna's journal: one file, for shared directories where SQLite's locks do not work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = make_url(study_url)
     if url.drivername == "journal":
         path = Path(url.database or "study.journal").absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _find_file(path, make)
         return JournalStorage(JournalFileBackend(str(path)))
     waits: dict[str, object] = {}
     if url.drivername.startswith("sqlite"):
         waits = {"timeout": DATABASE_S}
         if url.database and not url.database.startswith("file:"):
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            _find_file(Path(url.database), make)
     elif url.drivername.startswith("postgresql"):
         waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
     storage = RDBStorage(study_url, engine_kwargs={"connect_args": waits})
@@ -181,6 +184,13 @@ def open_storage(study_url: str) -> BaseStorage:
         with suppress(ProgrammingError, OperationalError), storage.engine.begin() as connection:
             connection.execute(text(_ONCE))  # who may not make it, or finds the database locked, goes on without
     return storage
+
+
+def _find_file(path: Path, make: bool) -> None:
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
+        raise KeyError(f"there is no database {path}")
 
 
 def study_number(study_url: str, name: str) -> int:

@@ -2,50 +2,30 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import get_args
 
-from evo_core.canonical import sha256
 from evo_core.config import RunConfig
+from evo_core.confirmation import deliver, reaches_target
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import Confirmation, Generation, Member, Training, config_hash, record_hash
-from evo_core.records import uid as member_uid
+from evo_core.records import Confirmation, EliteRef, Generation, ReplayKind, config_hash, record_hash
 from tasks import layout
-from tasks.records import Extension, Release, Timings
-from tasks.run_store import CONNECTIONS, RunStore
-from tasks.store import CorruptError, MissingError
-
-What = Literal[
-    "run", "extension", "release", "commit", "confirmation", "training", "member", "timings", "blob", "orphan"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An object that is missing or damaged. `uid` names the member that it belongs to, if any."""
-
-    what: What
-    name: str
-    problem: str
-    generation: int = 0
-    uid: str | None = None
-
-
-@dataclass(slots=True)
-class Verification:
-    """What was looked at and found.
-
-    `chain` holds the COMMITs that are whole, by generation; `last` is the last one; `gone` what was released.
-    """
-
-    checked: int = 0
-    last: int = -1
-    gone: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    chain: dict[int, Generation] = field(default_factory=dict)
-
+from tasks.findings import Finding, Verification, problem_of
+from tasks.object_checks import (
+    check_blob,
+    check_confirmation,
+    check_records,
+    check_released,
+    check_replay,
+    check_timings,
+    check_unlisted,
+    check_unnamed,
+)
+from tasks.record_store import CONNECTIONS
+from tasks.records import Extension, Release
+from tasks.run_store import RunStore
+from tasks.store import StoreError
 
 Check = Callable[[], Iterable[Finding]]
 
@@ -55,8 +35,8 @@ def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
     result, config = Verification(checked=1), None
     try:
         config = run.run_file().config
-    except (MissingError, CorruptError) as error:  # everything but selections can be checked without it
-        result.findings.append(Finding("run", layout.RUN, str(error)))
+    except StoreError as error:  # everything but selections can be checked without it
+        result.findings.append(Finding("run", layout.RUN, problem_of(run, error)))
     released = _series(run, result)
     _chain(run, config, spaces, result)
     checks = list(_checks(run, result, released))
@@ -64,6 +44,7 @@ def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
         for findings in pool.map(lambda check: list(check()), checks):
             result.findings += findings
     result.checked += len(checks)
+    _absent_confirmations(run, result)
     return result
 
 
@@ -72,11 +53,13 @@ def _series(run: RunStore, result: Verification) -> set[str]:
     released: set[str] = set()
     for what, name, kind in (("extension", layout.extension, Extension), ("release", layout.release, Release)):
         last = run.last(name)
-        for number in range(0 if last is None else last + 1):
+        listed = (_number(found) for found in _listed(run, name(0).partition("/")[0], result))
+        last = max([-1 if last is None else last, *(number for number in listed if number is not None)])
+        for number in range(last + 1):
             try:
                 record = run.get(name(number), kind)  # type: ignore[type-var]
-            except (CorruptError, MissingError) as error:
-                result.findings.append(Finding(what, name(number), str(error)))  # type: ignore[arg-type]
+            except StoreError as error:
+                result.findings.append(Finding(what, name(number), problem_of(run, error)))  # type: ignore[arg-type]
             else:
                 released |= set(record.blobs) if isinstance(record, Release) else set()
             result.checked += 1
@@ -85,7 +68,7 @@ def _series(run: RunStore, result: Verification) -> set[str]:
 
 def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, result: Verification) -> None:
     """Check every COMMIT by itself, against the one before it, and against what selection makes of its members."""
-    last = _last_generation(run)
+    last = _last_generation(run, result)
     if last is None:
         return
     result.last = last
@@ -93,8 +76,8 @@ def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, resul
         name = layout.commit(generation)
         try:
             commit = run.get(name, Generation)
-        except (MissingError, CorruptError) as error:
-            result.findings.append(Finding("commit", name, str(error), generation))
+        except StoreError as error:
+            result.findings.append(Finding("commit", name, problem_of(run, error), generation))
             continue
         problem = _link(config, commit, result.chain.get(generation - 1), spaces)
         if problem or commit.generation != generation:
@@ -105,13 +88,30 @@ def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, resul
     result.checked += last + 1
 
 
-def _last_generation(run: RunStore) -> int | None:
-    """Find the last COMMIT even when one before it is missing: by direct reads, and by listing what may lie behind."""
+def _last_generation(run: RunStore, result: Verification) -> int | None:
+    """Find the last COMMIT even when it or one before it is missing: by direct reads, and by listing what lies behind.
+
+    A confirmation is made of a committed generation alone.
+    """
     head = run.last(layout.commit)
-    listed = [int(name) for name in run.store.children(run.key("gen")) if name.isdigit()]
+    listed = [int(name) for name in _listed(run, "gen", result) if name.isdigit()]
     behind = [g for g in sorted(listed, reverse=True) if g > (-1 if head is None else head)]
-    found = next((g for g in behind if run.exists(layout.commit(g))), None)
+    proofs = (layout.commit, layout.confirmation)
+    found = next((g for g in behind if any(run.exists(name(g)) for name in proofs)), None)
     return found if found is not None else head
+
+
+def _listed(run: RunStore, prefix: str, result: Verification) -> list[str]:
+    try:
+        return run.store.children(run.key(prefix))
+    except StoreError as error:
+        result.findings.append(Finding("listing", prefix, f"{run.key(prefix)}: {problem_of(run, error)}"))
+        return []
+
+
+def _number(name: str) -> int | None:
+    stem = name.removesuffix(".json")
+    return int(stem) if stem.isdigit() and stem != name else None
 
 
 def _link(
@@ -141,112 +141,62 @@ def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator
         parents = (child.parent_blob for child in result.chain[result.last].offspring)
         vital |= {reference.sha256 for reference in parents if reference is not None}
     for generation in range(result.last + 1):
-        yield partial(_confirmation, run, generation, result.chain.get(generation))
+        yield partial(check_confirmation, run, generation, result.chain.get(generation))
     for commit in result.chain.values():
         for member in commit.members:
-            yield partial(_records, run, member)
+            yield partial(check_records, run, member)
             if member.training.blob is None:
                 continue
             needed = member.training.blob.sha256 in vital
             if member.training.blob.sha256 in released and not needed:
-                yield partial(_released, run, member.training, result)
+                yield partial(check_released, run, member.training, result)
             else:
-                yield partial(_blob, run, member.training, result, needed=needed)
+                yield partial(check_blob, run, member.training, result, needed=needed)
     named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
     size = max((len(commit.offspring) for commit in result.chain.values()), default=0)
     for generation in range(1, result.last + 2):
-        yield partial(_timings, run, generation)
+        yield partial(check_timings, run, generation, result.chain.get(generation), result)
         if generation not in result.chain:  # the running one, or one whose COMMIT is damaged
             required = generation <= result.last
-            yield from (partial(_unlisted, run, generation, i, result, required=required) for i in range(size))
-    for sha in (name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))):
+            yield from (partial(check_unlisted, run, generation, i, result, required=required) for i in range(size))
+    for sha in (name.removesuffix(".safetensors") for name in _listed(run, "blobs", result)):
         if sha not in named and sha not in released:
-            yield partial(_unnamed, run, sha)
+            yield partial(check_unnamed, run, sha)
+    yield from _replays(run, result)
 
 
-def _confirmation(run: RunStore, generation: int, commit: Generation | None) -> Iterator[Finding]:
-    name = layout.confirmation(generation)
-    try:
-        record = run.find(name, Confirmation)
-    except CorruptError as error:
-        yield Finding("confirmation", name, str(error), generation)
-        return
-    if record is not None and commit is not None and (commit.elite is None or record.uid != commit.elite.uid):
-        yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", generation)
+def _replays(run: RunStore, result: Verification) -> Iterator[Check]:
+    for directory in _listed(run, "replay", result):
+        for kind in get_args(ReplayKind):
+            for name in _listed(run, f"replay/{directory}/{kind}", result):
+                if (number := _number(name)) is not None:
+                    yield partial(check_replay, run, directory.replace("-", "/", 1), kind, number)
 
 
-def _records(run: RunStore, member: Member) -> Iterator[Finding]:
-    """Check a committed member's own records against its COMMIT."""
-    generation, index = member.offspring.generation, member.offspring.index
-    for what, name, kind, expected in (
-        ("training", layout.training(generation, index), Training, member.training),
-        ("member", layout.member(generation, index), Member, member),
-    ):
+def _absent_confirmations(run: RunStore, result: Verification) -> None:
+    """List the confirmations by which a finished run was ended and its agent chosen, as far as they are not there."""
+    absent: dict[str, Finding] = {}
+
+    def confirm(elite: EliteRef) -> Confirmation | None:
         try:
-            found = run.get(name, kind)  # type: ignore[type-var]
-        except (MissingError, CorruptError) as error:
-            yield Finding(what, name, str(error), generation, member.uid)  # type: ignore[arg-type]
-        else:
-            if found != expected:
-                problem = f"{run.key(name)}: it differs from what its COMMIT says"
-                yield Finding(what, name, problem, generation, member.uid)  # type: ignore[arg-type]
+            record = run.confirmation(elite.generation)
+        except StoreError:  # a finding already
+            return None
+        if record is None:
+            name = layout.confirmation(elite.generation)
+            problem = f"{run.key(name)}: not there; `evolve resume {run.run_id}` plays the confirmation of {elite.uid}"
+            absent[name] = Finding("confirmation", name, problem, elite.generation, elite.uid)
+        return record
 
-
-def _timings(run: RunStore, generation: int) -> Iterator[Finding]:
-    name = layout.timings(generation)
     try:
-        run.find(name, Timings)
-    except CorruptError as error:
-        yield Finding("timings", name, str(error), generation)
-
-
-def _released(run: RunStore, training: Training, result: Verification) -> Iterator[Finding]:
-    """A checkpoint that was released may be there again: made once more by a resumed run, or repaired."""
-    assert training.blob is not None
-    if run.exists(layout.blob(training.blob.sha256)):
-        yield from _blob(run, training, result, needed=False)
-    else:
-        result.gone.append(training.blob.sha256)
-
-
-def _blob(run: RunStore, training: Training, result: Verification, *, needed: bool) -> Iterator[Finding]:
-    """Check a checkpoint. A run that goes on meanwhile may release it, and need it no longer."""
-    assert training.blob is not None
-    sha = training.blob.sha256
-    try:
-        run.blob(training.blob)
-    except CorruptError as error:
-        yield Finding("blob", layout.blob(sha), str(error), uid=training.uid)
-    except MissingError as error:
-        needed = needed and not run.exists(layout.commit(result.last + 1))
-        if not needed and any(sha in record.blobs for record in run.releases()):
-            result.gone.append(sha)
-        else:
-            yield Finding("blob", layout.blob(sha), str(error), uid=training.uid)
-
-
-def _unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
-    """Check a checkpoint that no COMMIT names: left by a try that died, or its record is on the way."""
-    name = layout.blob(sha)
-    try:
-        intact = run.store.read(run.key(name), sha256) == sha
-    except MissingError:  # a collector was faster
+        config = run.config()
+    except StoreError:  # a finding already
         return
-    if not intact:
-        yield Finding("orphan", name, f"{run.key(name)}: its content is not what its name says")
+    for commit in result.chain.values():
+        reached = reaches_target(config, commit, confirm)
+        finished = commit.generation == result.last and (reached or commit.generation >= config.max_generations)
+        if finished and commit.elite is not None:
+            deliver(commit, confirm)
+    result.absent += absent.values()
 
 
-def _unlisted(run: RunStore, generation: int, index: int, result: Verification, *, required: bool) -> Iterator[Finding]:
-    """Check a member that no COMMIT speaks for: what is there must be whole, and if required it must be there."""
-    uid, found = member_uid(generation, index), []
-    for what, name, kind in (
-        ("training", layout.training(generation, index), Training),
-        ("member", layout.member(generation, index), Member),
-    ):
-        try:
-            found.append(run.get(name, kind) if required else run.find(name, kind))  # type: ignore[type-var]
-        except (MissingError, CorruptError) as error:
-            yield Finding(what, name, str(error), generation, uid)  # type: ignore[arg-type]
-    training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)
-    if training is not None and training.blob is not None:
-        yield from _blob(run, training, result, needed=True)

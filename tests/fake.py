@@ -82,13 +82,14 @@ def run_member(run: RunRef, generation: int, index: int) -> Evaluated:
 
 def run_generation(run: RunRef, head: Generation, order: random.Random | None = None) -> Generation:
     """Make the next COMMIT as flows/generation.py does, one member after the other, in any order."""
-    if (existing := run.open().find(layout.commit(head.generation + 1), Generation)) is not None:
-        return existing
-    indices = list(range(len(head.offspring)))
-    if order is not None:
-        order.shuffle(indices)
-    results = {index: run_member(run, head.generation + 1, index) for index in indices}
-    return select_and_mutate.fn(run, head, [results[index] for index in sorted(results)])
+    with run.open().in_place():
+        if (existing := run.open().find(layout.commit(head.generation + 1), Generation)) is not None:
+            return existing
+        indices = list(range(len(head.offspring)))
+        if order is not None:
+            order.shuffle(indices)
+        results = {index: run_member(run, head.generation + 1, index) for index in indices}
+        return select_and_mutate.fn(run, head, [results[index] for index in sorted(results)])
 
 
 def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
@@ -107,8 +108,11 @@ def evolve(
 ) -> Generation:
     """Run to the end, or from wherever the store is, as flows/evolve.py does."""
     store = run.open()
+    begins = not store.exists("run.json")
+    if begins:
+        store.store.prepare("")
     store.store.probe()
-    if not store.exists("run.json"):
+    if begins:
         store.create_run(run.config)
     confirm = partial(confirm_elite, run)
     head = store.head() or found_population.fn(run, spaces)

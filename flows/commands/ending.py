@@ -12,7 +12,7 @@ from flows.arguments import Operational
 from flows.display import describe_delivery
 from flows.next_steps import changed_settings, evolve_command
 from flows.settings import Settings
-from tasks.store import StoreError, open_store
+from tasks.store import GoneError, StoreError, open_store
 
 if TYPE_CHECKING:
     from flows.summary import RunSummary
@@ -115,6 +115,8 @@ class Report:
                 f"--member-memory), then {self._command('resume')}; or begin a run with a lower "
                 "population.min_survivors",
             ]
+        if isinstance(self.failure, GoneError):
+            return [reason, f"when it is back, nothing is lost: {self._command('resume')}"]
         if not self._begun():
             return [reason]
         return [reason, f"nothing is lost: {self._command('resume')}"]

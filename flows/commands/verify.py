@@ -13,12 +13,13 @@ from flows.output import emit
 from flows.runs import open_ref
 from flows.settings import BadInput
 from tasks import layout
+from tasks.findings import Finding, Verification
 from tasks.recomputation import Recomputer
 from tasks.ref import RunRef
 from tasks.repair import Repair, mend_all
 from tasks.run_store import RunStore
 from tasks.store import CorruptError, open_store
-from tasks.verification import Finding, Verification, verify
+from tasks.verification import verify
 from tasks.watchdog import Reason
 
 REPAIR_ROUNDS = 4
@@ -95,6 +96,7 @@ def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, st
         "generations": max(result.chain, default=0),
         "checked": result.checked,
         "released": len(result.gone),
+        "absent": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.absent],
         "findings": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.findings],
         "repairs": [{"key": f.name, "repaired": whole, "how": how} for f, how, whole in outcomes],
     }
@@ -108,6 +110,8 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
         )
     for finding in result.findings:
         console.print(f"{finding.what:<13} {finding.problem}", highlight=False, soft_wrap=True, markup=False)
+    for view in result.absent:
+        console.print(f"{'absent view':<13} {view.problem}", highlight=False, soft_wrap=True, markup=False)
     state = "whole" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
     console.print(
         f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "

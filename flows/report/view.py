@@ -12,7 +12,8 @@ from evo_core.records import Confirmation, Replay, ReplayKind
 from flows.summary import delivery
 from tasks.records import Timing
 from tasks.ref import RunRef
-from tasks.run_store import CONNECTIONS, RunStore
+from tasks.record_store import CONNECTIONS
+from tasks.run_store import RunStore
 
 PHASES = ("train", "evaluate")
 

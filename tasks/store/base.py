@@ -48,8 +48,15 @@ class Backend(Protocol):
 
     url: str
 
+    def prepare(self, place: str) -> None:
+        """Make room for the keys of a place, which is the first part of a key, or empty for keys of one part."""
+        ...
+
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; ExistsError when it exists, whatever its content."""
+        """Create a key, whole or not at all; ExistsError when it exists, whatever its content.
+
+        MissingError when its place is missing: only `prepare` makes one, so that a store that is gone stays gone.
+        """
         ...
 
     def read(self, key: str) -> bytes:
@@ -94,6 +101,10 @@ class Store:
 
     def __init__(self, backend: Backend, patience_s: float = PATIENCE_S) -> None:
         self.backend, self.url, self._patience_s = backend, backend.url, patience_s
+
+    def prepare(self, place: str) -> None:
+        """Make room for the keys of a place (a run id), or of the store itself (""). Only when a run begins."""
+        self._persist(lambda: self.backend.prepare(place))
 
     def create(self, key: str, content: bytes) -> bool:
         """Create a key, whole or not at all; tell whether this call did, or found it there.

@@ -25,6 +25,10 @@ class UnsafeError(StoreError):
     """The store lets a key be created twice, so that two writers would both believe to have won."""
 
 
+class GoneError(StoreError):
+    """The run is no longer where it began: its store was moved, unmounted, deleted or replaced."""
+
+
 class ExistsError(StoreError):
     """A key cannot be created, because it exists. Raised by backends; a Store adopts it or reports a conflict."""
 

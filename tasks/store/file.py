@@ -2,13 +2,14 @@
 
 import errno
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.store.errors import DeniedError, ExistsError, MissingError, UnavailableError
+from tasks.store.errors import CorruptError, DeniedError, ExistsError, MissingError, UnavailableError
 
 _OURS_TO_MEND = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}
@@ -23,8 +24,19 @@ class FileBackend:
         self.root = root.absolute()
         self.url = self.root.as_uri()
 
+    def prepare(self, place: str) -> None:
+        """Make the directory of a place."""
+        directory = self.root / place
+        with _translated(directory):
+            made = [parent for parent in (directory, *directory.parents) if not parent.exists()]
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+            _sync({parent.parent for parent in made})
+
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; ExistsError when it exists."""
+        """Create a key, whole or not at all; ExistsError when it exists, MissingError when its place is missing."""
         path = self.root / key
         with _translated(path), self._written(path, content) as temporary:
             os.link(temporary, path)  # unlike rename, fails when the name is taken
@@ -33,13 +45,15 @@ class FileBackend:
         """Read a key; MissingError when it does not exist."""
         path = self.root / key
         with _translated(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise CorruptError(f"{path}: expected a file, found a directory or device in its place; move it away")
             return path.read_bytes()
 
     def exists(self, key: str) -> bool:
         """Tell whether a key exists."""
         path = self.root / key
         with _translated(path):
-            return path.is_file()
+            return path.exists()
 
     def children(self, prefix: str) -> list[str]:
         """List the names directly below a prefix, sorted; what is being written has a name that begins with a dot."""
@@ -88,8 +102,7 @@ class FileBackend:
     @contextmanager
     def _written(self, path: Path, content: bytes) -> Iterator[str]:
         """Write a synced temporary file beside a path; sync the directory after the body has named it."""
-        made = [directory for directory in path.parents if not directory.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = self._make_parents(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         try:
             os.fchmod(handle, 0o644)  # mkstemp hides it from everybody else
@@ -101,16 +114,30 @@ class FileBackend:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        for directory in {path.parent, *(directory.parent for directory in made)}:  # names must survive a power cut too
-            handle = os.open(directory, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        _sync({path.parent, *(directory.parent for directory in made)})
+
+    def _make_parents(self, path: Path) -> list[Path]:
+        """Make the directories between a key and its place, never the place itself; return those that were missing."""
+        made: list[Path] = []
+        for directory in reversed(path.relative_to(self.root).parents[:-2]):
+            with suppress(FileExistsError):
+                (self.root / directory).mkdir()
+                made.append(self.root / directory)
+        return made
 
 
-def _moment(stat: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(stat.st_mtime, UTC)
+def _sync(directories: Iterable[Path]) -> None:
+    """Write directories to the disk: names must survive a power cut too."""
+    for directory in directories:
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _moment(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 @contextmanager
@@ -120,6 +147,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except FileExistsError:
         raise ExistsError(str(path)) from None
+    except IsADirectoryError:
+        raise CorruptError(f"{path}: expected a file, found a directory in its place; move it away") from None
     except FileNotFoundError:
         raise MissingError(f"{path} does not exist; check run id and --store") from None
     except OSError as error:

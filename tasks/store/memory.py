@@ -19,6 +19,9 @@ class MemoryBackend:
         self.url = url
         self._objects = _stores.setdefault(url, {})
 
+    def prepare(self, place: str) -> None:
+        """Nothing to do."""
+
     def create(self, key: str, content: bytes) -> None:
         """Create a key; ExistsError when it exists."""
         with self._lock:

@@ -39,6 +39,9 @@ class S3Backend:
         )
         self._fs.retries = 1  # tries of boto, s3fs and the Store would multiply: only the Store tries again
 
+    def prepare(self, place: str) -> None:
+        """Nothing to do: a bucket is made by whoever administers it."""
+
     def create(self, key: str, content: bytes) -> None:
         """Create a key, whole or not at all; ExistsError when it exists."""
         self._call(key, self._fs._pipe_file, self._path(key), content, mode="create")

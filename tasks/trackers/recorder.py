@@ -84,6 +84,7 @@ class TrackRecorder(View):
 
     def _opened(self) -> Tracker:
         if not self._open:
+            self._run.require_in_place()  # beside a local store's runs: must not make the store's directory
             self._directory.mkdir(parents=True, exist_ok=True)
             self._write_claim(Claim(founders=self._claim.founders))
             self._open = True

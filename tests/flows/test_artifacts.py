@@ -24,7 +24,7 @@ from flows.runs import open_run
 from flows.settings import Settings
 from tasks.artifacts import artifact_key
 from tasks.generation import record_view
-from tasks.run_store import RUN_ID
+from tasks.record_store import RUN_ID
 from tasks.secrecy import concealed
 from tasks.view import Ending
 from tasks.words import written_genes

@@ -64,6 +64,7 @@ def test_trials_carry_their_learning_curve_and_their_seeds(tmp_path):
     config = make_config(**{"training.max_steps": 1536})
     commits = train_on_policy(config).commits
     run = RunStore(open_store(tmp_path.as_uri()), "run")
+    run.create_run(config)
     for commit in commits:
         run.put_commit(commit)
     url = f"sqlite:///{tmp_path}/study.db"

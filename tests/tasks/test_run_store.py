@@ -60,8 +60,10 @@ def test_members_are_absent_until_they_are_written(run, result):
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 100])
 def test_the_head_is_found_by_few_direct_reads(tmp_path, result, count):
     store = RunStore(open_store(tmp_path.as_uri()), "run", NUMERICS)
+    store.store.prepare("run")
     for generation in range(count):
-        store.put_commit(result.commits[1].model_copy(update={"generation": generation}))
+        record = result.commits[1].model_copy(update={"generation": generation})
+        store.store.create(f"run/gen/{generation:06d}/COMMIT.json", sealed_bytes(record, NUMERICS))
     asked = []
     exists = store.store.exists
     store.store.exists = lambda key, **how: asked.append(key) or exists(key, **how)
@@ -93,8 +95,7 @@ def test_what_is_stored_is_canonical_as_a_whole(result):
 
 def test_a_link_that_does_not_fit_is_corrupt(run, tmp_path, result):
     other = train_on_policy(make_config(seed=2))
-    (tmp_path / "run/gen/000002/COMMIT.json").unlink()
-    run.put_commit(other.commits[2])
+    (tmp_path / "run/gen/000002/COMMIT.json").write_bytes(sealed_bytes(other.commits[2], NUMERICS))
     with pytest.raises(CorruptError, match="COMMIT 2 follows"):
         list(run.commits())
 
@@ -146,7 +147,7 @@ def test_ten_thousand_generations_are_found_and_summarised_by_few_requests(resul
     head = result.commits[-1].model_copy(update={"generation": 10_000})
     for generation in range(10_000):
         store.store.create(f"run/gen/{generation:06d}/COMMIT.json", b"is there")
-    store.put_commit(head)
+    store.store.create("run/gen/010000/COMMIT.json", sealed_bytes(head, {}))
     for elite in {head.elite.generation: head.elite, head.best.generation: head.best}.values():
         store.put_confirmation(elite.generation, result.confirmed.model_copy(update={"uid": elite.uid}))
     asked = []

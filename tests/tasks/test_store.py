@@ -14,12 +14,14 @@ from tests.services import BUCKET
 
 @pytest.fixture(params=["memory", "file", "s3"])
 def store(request, tmp_path):
-    if request.param == "memory":
-        return open_store(f"memory://{tmp_path}")
-    if request.param == "file":
-        return open_store(tmp_path.as_uri())
-    request.getfixturevalue("s3")
-    return open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    place = {"memory": f"memory://{tmp_path}", "file": tmp_path.as_uri(), "s3": f"s3://{BUCKET}/{tmp_path.name}"}
+    store = open_store(place[request.param])
+    for name in ("", "a", "runs", "run"):
+        store.prepare(name)
+        store.prepare(name)
+    return store
 
 
 def test_what_is_created_is_read(store):
@@ -90,7 +92,7 @@ def test_children_are_listed(store):
         store.create(key, b"x")
     assert store.children("runs") == ["a", "b"]
     assert store.children("nothing") == []
-    assert store.children() == ["runs"]
+    assert "runs" in store.children()
 
 
 def test_what_is_replaced_and_deleted_is_gone_and_may_be_created_again(store):
@@ -133,9 +135,41 @@ def test_content_that_is_damaged_on_the_way_is_read_again(store):
 
 def test_a_directory_is_not_a_key(tmp_path):
     store = open_store(tmp_path.as_uri())
+    store.prepare("dir")
     store.create("dir/key", b"x")
-    with pytest.raises(DeniedError, match="Is a directory"):
-        store.read("dir", bytes)
+    os.mkfifo(tmp_path / "pipe")
+    for key in ("dir", "pipe"):
+        assert store.exists(key)
+        with pytest.raises(CorruptError, match="expected a file, found a directory or device in its place; move it"):
+            store.read(key, bytes)
+        with pytest.raises(CorruptError, match="expected a file"):
+            store.create(key, b"x")
+    for write in (lambda: store.replace("dir", b"x"), lambda: store.delete("dir")):
+        with pytest.raises(CorruptError, match="expected a file"):
+            write()
+    assert (tmp_path / "dir" / "key").read_bytes() == b"x"
+
+
+def test_nothing_but_preparing_makes_a_stores_directory_or_a_runs(tmp_path):
+    store = open_store((tmp_path / "new" / "runs").as_uri())
+    writes = [
+        lambda: store.create("key", b"x"),
+        lambda: store.create("run/gen/key", b"x"),
+        lambda: store.replace("run/gen/key", b"x"),
+        store.probe,
+    ]
+    for write in writes:
+        with pytest.raises(MissingError):
+            write()
+    assert os.listdir(tmp_path) == []
+    store.prepare("run")
+    for write in writes:
+        write()
+    os.rename(tmp_path / "new" / "runs" / "run", tmp_path / "gone")
+    for write in writes[1:3]:
+        with pytest.raises(MissingError):
+            write()
+    assert sorted(os.listdir(tmp_path / "new" / "runs")) == [PROBE_KEY, "key"]
 
 
 def test_files_leave_no_temporary_names_behind(tmp_path):
@@ -151,6 +185,9 @@ def test_files_leave_no_temporary_names_behind(tmp_path):
 def test_a_directory_that_cannot_be_made_is_an_error_with_advice(tmp_path):
     (tmp_path / "file").write_text("in the way")
     store = open_store((tmp_path / "file").as_uri())
+    for place in ("", "run"):
+        with pytest.raises(DeniedError, match="use another --store"):
+            store.prepare(place)
     with pytest.raises(DeniedError, match="use another --store"):
         store.create("run/key", b"x")
     assert (tmp_path / "file").read_text() == "in the way"
@@ -158,6 +195,7 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_advice(tmp_path):
 
 def test_paths_with_spaces_are_urls_too(tmp_path):
     store = open_store((tmp_path / "my runs").as_uri())
+    store.prepare("")
     store.create("key", b"x")
     assert (tmp_path / "my runs" / "key").read_bytes() == b"x"
 

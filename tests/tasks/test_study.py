@@ -35,8 +35,8 @@ def commits():
     return train_on_policy(CONFIG).commits
 
 
-def stored(directory, commits):
-    return store_run(directory.as_uri(), "run", CONFIG, commits)
+def stored(directory, commits, config=CONFIG):
+    return store_run(directory.as_uri(), "run", config, commits)
 
 
 def study_url(tmp_path):
@@ -83,6 +83,7 @@ def test_two_recorders_of_one_run_add_nothing_twice(tmp_path, commits):
     assert first.catch_up(commits[3]) == 0
     assert sorted(uids(tmp_path)) == sorted(m.uid for commit in commits for m in commit.members)
     other = RunStore(open_store((tmp_path / "other").as_uri()), "other")
+    other.create_run(CONFIG)
     for commit in commits:
         other.put_commit(commit)
     assert (
@@ -102,6 +103,7 @@ def test_every_kind_of_encoder_has_parameters_that_never_change_their_names(tmp_
     config = make_config(env, **{"algorithm.recurrent": recurrent, "mutation.architecture": 5.0})
     commits = train_on_policy(config).commits
     run = RunRef(f"file://{tmp_path}", "run", config).open()
+    run.create_run(config)
     for commit in commits:
         run.put_commit(commit)
     assert StudyRecorder(run, config, study_url(tmp_path)).catch_up(commits[-1]) == 9
@@ -126,7 +128,7 @@ def test_a_study_of_another_run_with_the_same_id_is_not_mixed_in(tmp_path, commi
     StudyRecorder(stored(tmp_path / "a", commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
     other = train_on_policy(make_config(seed=2)).commits
     with pytest.raises(ForeignStudy, match="another run of that id"):
-        StudyRecorder(stored(tmp_path / "b", other), CONFIG, study_url(tmp_path))
+        StudyRecorder(stored(tmp_path / "b", other, make_config(seed=2)), CONFIG, study_url(tmp_path))
 
 
 @pytest.mark.filterwarnings("ignore:Logger 'prefect")  # the task logs outside of a flow here
@@ -224,7 +226,7 @@ def test_a_study_of_another_run_is_not_rebuilt_away(tmp_path, commits):
     StudyRecorder(stored(tmp_path / "a", commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
     other = train_on_policy(make_config(seed=2)).commits
     with pytest.raises(ForeignStudy, match="another run of that id"):
-        rebuild_study(stored(tmp_path / "b", other), CONFIG, study_url(tmp_path))
+        rebuild_study(stored(tmp_path / "b", other, make_config(seed=2)), CONFIG, study_url(tmp_path))
     assert len(uids(tmp_path)) == 9
 
 

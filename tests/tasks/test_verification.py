@@ -1,0 +1,148 @@
+"""Verifying: every object is looked at, whatever stands in the place of another one, and absent views are named."""
+
+import os
+import shutil
+
+import pytest
+
+from tasks import layout
+from tasks.recomputation import Recomputer
+from tasks.records import Extension
+from tasks.ref import RunRef
+from tasks.repair import Repair, mend_all
+from tasks.store import UnavailableError, base
+from tasks.store.file import FileBackend
+from tasks.verification import verify
+from tests.fake import SPACES, evolve, fake_config, fake_trainer
+
+CONFIG = fake_config()
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("origin")
+    with fake_trainer():
+        run = RunRef(directory.as_uri(), "run", CONFIG, "cpu")
+        evolve(run)
+        run.open().extend(Extension(max_steps=CONFIG.training.max_steps, target=None))
+    return directory / "run"
+
+
+@pytest.fixture
+def directory(origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "PAUSE_S", 0.0)
+    shutil.copytree(origin, tmp_path / "run")
+    with fake_trainer():
+        yield tmp_path / "run"
+
+
+def opened(directory):
+    return RunRef(directory.parent.as_uri(), "run", CONFIG, "cpu").open()
+
+
+def names(findings):
+    return sorted(finding.name for finding in findings)
+
+
+def objects(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def test_a_directory_in_the_place_of_any_object_is_found_and_the_rest_is_checked(directory):
+    whole = verify(opened(directory), SPACES)
+    assert whole.findings == []
+    kinds = {}
+    for name in objects(directory):
+        kinds.setdefault(name if name.startswith("gen/000002/") else name.partition("/")[0], name)
+    assert {"run.json", "gen/000002/COMMIT.json", "blobs", "extend"} <= kinds.keys()
+    other = directory / layout.member(1, 3)
+    other.write_bytes(b"damaged")
+    for name in kinds.values():
+        kept = (directory / name).read_bytes()
+        (directory / name).unlink()
+        (directory / name).mkdir()
+        result = verify(opened(directory), SPACES)
+        assert {name, layout.member(1, 3)} <= set(names(result.findings)), name
+        problem = next(finding.problem for finding in result.findings if finding.name == name)
+        assert "expected a file, found a directory or device in its place; move it away" in problem
+        assert result.last == 3
+        (directory / name).rmdir()
+        (directory / name).write_bytes(kept)
+
+
+def test_a_file_in_the_place_of_a_directory_is_found_in_everything_that_lay_there(directory):
+    shutil.rmtree(directory / "gen" / "000002")
+    (directory / "gen" / "000002").write_text("in the way")
+    result = verify(opened(directory), SPACES)
+    assert layout.commit(2) in names(result.findings)
+    assert layout.member(2, 3) in names(result.findings)
+    assert result.last == 3
+
+
+def test_an_object_that_the_disk_cannot_read_is_a_finding_and_a_store_that_is_away_is_an_error(directory, monkeypatch):
+    read, broken = FileBackend.read, {"run/" + layout.member(2, 1)}
+
+    def failing(self, key):
+        if key in broken:
+            raise UnavailableError(f"{key}: Input/output error")
+        return read(self, key)
+
+    monkeypatch.setattr(FileBackend, "read", failing)
+    run = opened(directory)
+    run.store._patience_s = 0.0
+    assert names(verify(run, SPACES).findings) == [layout.member(2, 1)]
+    monkeypatch.setattr(FileBackend, "exists", failing)
+    broken.add("run/run.json")
+    with pytest.raises(UnavailableError):
+        verify(run, SPACES)
+
+
+def test_views_that_are_absent_are_named_and_are_no_damage(directory):
+    run = opened(directory)
+    complete = verify(run, SPACES)
+    assert (complete.findings, complete.absent) == ([], [])
+    (directory / layout.timings(2)).unlink()
+    elites = {record.generation for record in (run.head().elite, run.head().best)}
+    for generation in elites:
+        (directory / layout.confirmation(generation)).unlink()
+    result = verify(run, SPACES)
+    assert result.findings == []
+    assert names(result.absent)[-1] == layout.timings(2)
+    assert set(names(result.absent)) >= {layout.confirmation(run.head().elite.generation)}
+    assert "`evolve resume run` plays the confirmation of" in "".join(view.problem for view in result.absent)
+
+
+def test_clocks_of_another_generation_are_found_and_deleted_by_a_repair(directory):
+    one, two = (directory / layout.timings(generation) for generation in (1, 2))
+    os.rename(one, directory / "kept")
+    os.rename(two, one)
+    os.rename(directory / "kept", two)
+    result = verify(opened(directory), SPACES)
+    assert names(result.findings) == [layout.timings(1), layout.timings(2)]
+    assert "it holds times of g0002/m00, a member of another generation" in result.findings[0].problem
+    assert all(whole for _, _, whole in mend_all(Repair(opened(directory), result, recomputer(directory))))
+    again = verify(opened(directory), SPACES)
+    assert (again.findings, names(again.absent)) == ([], [layout.timings(1), layout.timings(2)])
+
+
+def recomputer(directory):
+    return Recomputer(opened(directory), CONFIG, SPACES)
+
+
+def test_what_only_its_followers_prove_is_missed(directory):
+    """The last COMMIT when its confirmation is there, and the first of two raised budgets."""
+    opened(directory).extend(Extension(max_steps=CONFIG.training.max_steps + 1024, target=None))
+    (directory / layout.commit(3)).unlink()
+    (directory / layout.extension(0)).unlink()
+    result = verify(opened(directory), SPACES)
+    assert {layout.commit(3), layout.extension(0)} <= set(names(result.findings))
+    mend_all(Repair(opened(directory), result, recomputer(directory)))
+    assert names(verify(opened(directory), SPACES).findings) == [layout.extension(0)]
+
+
+def test_a_replay_is_checked_too(directory):
+    path = directory / layout.replay("g0003/m00", "fixed", 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    result = verify(opened(directory), SPACES)
+    assert names(result.findings) == [layout.replay("g0003/m00", "fixed", 0)]
