@@ -35,14 +35,16 @@ from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
 from evo_core.scores import Score
 from flows.api import configured_api
+from flows.changes import extend_run, fork_run
 from flows.engine import open_engine
 from flows.evolve import evolve as evolution
 from flows.observer import also_watched_by
-from flows.runs import check_run, derived_run_id, extend_run, fork_run, open_ref, run_ids
+from flows.runs import check_run, derived_run_id, open_ref, run_ids
 from flows.settings import BadInput, Settings
 from flows.stored_results import refuse_stored_results
 from flows.summary import RunSummary
 from tasks import retention
+from tasks.addresses import is_relative
 from tasks.failing import fails_plainly
 from tasks.ref import RunRef
 
@@ -133,7 +135,7 @@ def resume(
     longer = partial(extend_run, settings, max_steps=max_steps, target=target)
     if from_generation is not None:
         source, run_id = run_id, new_run_id or derived_run_id(config, runtime.flow_run.id)
-        fork_run(settings, source, from_generation, run_id)
+        fork_run(settings, source, from_generation, run_id, max_steps, target)
     elif new_run_id:
         raise BadInput("Name of the branch: names the run that From generation makes; fill in both, or neither")
     longer(run_id, dry_run=True)
@@ -205,9 +207,14 @@ def _begin() -> Settings:
     """
     guard()
     settings = Settings()
-    if "://" not in settings.store and not settings.store.startswith("/"):
+    if is_relative(settings.store):
         raise BadInput(
             f"EVOLVE_STORE: expected a whole path or a URL in this worker's environment, got {settings.store!r}; "
             "start the worker with EVOLVE_STORE=s3://bucket/runs, or a directory such as /var/lib/evolve/runs"
+        )
+    if settings.study is not None and is_relative(settings.study):
+        raise BadInput(
+            f"EVOLVE_STUDY: expected a whole path or a URL in this worker's environment, got {settings.study!r}; "
+            "start the worker with EVOLVE_STUDY=sqlite:////var/lib/evolve/study.db, or postgresql://user@host/optuna"
         )
     return settings

@@ -59,7 +59,7 @@ def run(
 
     loaded = load_config(config, _overrides)
     if dry_run:
-        return preview(loaded, json=json)
+        return preview(loaded, asdict(operational), json=json)
     return start(loaded, run_id, asdict(operational), json=json)
 
 

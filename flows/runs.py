@@ -1,8 +1,7 @@
-"""Beginning a run, and finding, extending and forking one that exists."""
+"""Beginning a run, and finding one that exists."""
 
 import re
 import secrets
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,11 +9,8 @@ from evo_core.config import RunConfig
 from evo_core.loading import ConfigError, did_you_mean, differences
 from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
-from flows.summary import finished
 from tasks import layout
 from tasks.deletion import is_half_deleted
-from tasks.fork import fork
-from tasks.recomputation import Recomputer
 from tasks.records import Extension, extended
 from tasks.ref import RunRef, new_session
 from tasks.run_store import RunStore
@@ -103,60 +99,6 @@ def begun_ref(run_id: str) -> RunRef:
     if run_id not in _begun:
         return open_ref(run_id, PATIENCE_S)
     return replace(_begun[run_id], session=new_session())
-
-
-def extend_run(
-    settings: Settings, run_id: str, max_steps: int | None, target: float | None, *, dry_run: bool = False
-) -> None:
-    """Raise a run's budget or change its target; BadInput when that would not let it go on.
-
-    None leaves either as it is. With `dry_run` nothing is written.
-    """
-    config = open_ref(run_id).config
-    extension = Extension(
-        max_steps=max_steps if max_steps is not None else config.training.max_steps,
-        target=target if target is not None else config.training.target,
-    )
-    if extension == Extension(max_steps=config.training.max_steps, target=config.training.target):
-        return
-    if extension.max_steps < config.training.max_steps:
-        raise BadInput(
-            f"--extend: expected the new TOTAL of training steps, more than {config.training.max_steps:,}, got "
-            f"{extension.max_steps:,}; `{evolve_command('status', run_id, **store_flag())}` shows how many are spent"
-        )
-    longer = open_run(settings, extended(config, extension), run_id)
-    if finished(longer) is not None:
-        raise BadInput(
-            f"run {run_id} would still be finished: its target {extension.target} is reached, or its budget of "
-            f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"
-        )
-    if not dry_run:
-        run = open_run_store(settings, run_id)
-        run.store.probe()
-        run.extend(extension)
-
-
-def fork_run(settings: Settings, run_id: str, generation: int, new_id: str) -> None:
-    """Copy a run up to a generation under a new id; BadInput when that id is taken by something else."""
-    source = open_ref(run_id)
-    target = open_run(settings, source.config, new_id).open()
-    store = source.open()
-    last = store.last(layout.commit)
-    if last is None:
-        raise BadInput(f"--from-generation: run {run_id} has no generation yet; resume it instead")
-    if not 0 <= generation <= last:
-        raise BadInput(f"--from-generation: expected 0 to {last}, the generations of {run_id}, got {generation}")
-    with suppress(MissingError):
-        origin = target.run_file().forked_from
-        if origin is None or (origin.run_id, origin.generation) != (run_id, generation):
-            raise BadInput(f"--run-id {new_id}: there is such a run already; choose another id for the fork")
-        return
-    begun = target.last(layout.commit)
-    if begun is not None and (begun > generation or target.commit(0) != store.commit(0)):
-        raise BadInput(f"--run-id {new_id}: something else was begun under this id; choose another one for the fork")
-    target.store.probe()
-    spaces = source.environment().spaces
-    fork(store, target, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 
 
 def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:

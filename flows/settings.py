@@ -10,7 +10,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import torch
 from dask.system import CPU_COUNT
@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from evo_core.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
 from flows.arguments import LONGEST_S, MOST_WORKERS
 from flows.slots import VISIBLE, Slot, place, visible_gpus
+from tasks.addresses import directory_of, parse_store, parse_study, shown
 from tasks.secrecy import concealed
 from tasks.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.watchdog import Limits
@@ -112,7 +113,7 @@ class Settings(BaseSettings):
         if value != "local" and not (address.scheme in ("tcp", "tls") and address.hostname) and not _CLASS.match(value):
             raise ValueError(
                 "expected local, a scheduler's address such as tcp://host:8786, or a cluster class such as "
-                f"dask_jobqueue.SLURMCluster, got {value!r}"
+                f"dask_jobqueue.SLURMCluster, got {shown(value)}"
             )
         return value
 
@@ -138,8 +139,14 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _check_store(cls, value: str) -> str:
-        if "://" in value and urlsplit(value).scheme not in ("file", "s3"):
-            raise ValueError(f"expected a directory, or a URL that begins with file:// or s3://, got {value!r}")
+        parse_store(value)
+        return value
+
+    @field_validator("study")
+    @classmethod
+    def _check_study(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_study(value)
         return value
 
     @field_validator("store_page", "study_page")
@@ -163,7 +170,8 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
-        return self.store if "://" in self.store else Path(self.store).absolute().as_uri()
+        found = parse_store(self.store)
+        return found if "://" in found else Path(f"/{str(Path(found).absolute()).lstrip('/')}").as_uri()
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -210,7 +218,7 @@ class Settings(BaseSettings):
     def study_url(self) -> str:
         """The Optuna database; by default SQLite, in the local store's directory or in ./runs."""
         if self.study is not None:
-            return self.study if "://" in self.study else f"sqlite:///{Path(self.study).absolute()}"
+            return parse_study(self.study)
         return f"sqlite:///{self._local_directory / 'study.db'}"
 
     @property
@@ -225,8 +233,8 @@ class Settings(BaseSettings):
 
     @property
     def _local_directory(self) -> Path:
-        local = urlsplit(self.store_url)
-        return Path(unquote(local.path)) if local.scheme == "file" else Path("runs").absolute()
+        url = self.store_url
+        return directory_of(url) if url.startswith("file:") else Path("runs").absolute()
 
     def cluster_class(self) -> type[Cluster]:
         """Import the cluster class that `engine` names; BadInput when there is no such class."""

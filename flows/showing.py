@@ -46,8 +46,12 @@ def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> Non
         save_plotly_graph_object(study, figure, graph_object_id=name)
 
 
-def attach_video(study: optuna.Study, video: Path, directory: Path) -> None:
-    """Add a video to a study as an artifact; a trial that is finished takes none."""
+def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path) -> None:
+    """Add a video to a study as an artifact; a trial that is finished takes none.
+
+    GoneError when the run is gone: beside a local store's runs, this must not make the store's directory.
+    """
+    ref.open().require_in_place()
     directory.mkdir(parents=True, exist_ok=True)
     upload_artifact(
         artifact_store=FileSystemArtifactStore(directory), file_path=str(video), study_or_trial=study, storage=None

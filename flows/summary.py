@@ -61,10 +61,13 @@ def summarise(run_id: str, config: RunConfig, head: Generation, confirm: Confirm
     )
 
 
-def finished(run: RunRef) -> tuple[RunSummary, Generation] | None:
-    """Summarise a run that has nothing left to do, with its head; None when there is something."""
+def finished(run: RunRef, head: Generation | None = None) -> tuple[RunSummary, Generation] | None:
+    """Summarise a run that has nothing left to do, with its head; None when there is something.
+
+    With `head`, as if that were the last COMMIT.
+    """
     store = run.open()
-    head = store.head()
+    head = head or store.head()
     if head is None or head.elite is None:
         return None
     confirm = _stored(store.confirmation)

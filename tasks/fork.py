@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from evo_core.records import BlobRef, Generation, Member, record_hash
 from tasks import layout
 from tasks.recomputation import Recomputer
-from tasks.records import Fork, Release
 from tasks.record_store import CONNECTIONS
+from tasks.records import Fork, Release
 from tasks.run_store import RunStore
 from tasks.store import CorruptError, MissingError
 

@@ -1,4 +1,4 @@
-"""Sealed records below one run id of a store: verified whenever they are read, written only while the run is in place."""
+"""Sealed records below one run id: verified whenever they are read, written only while the run is in place."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -8,11 +8,11 @@ from evo_core.confirmation import chunk_count, confirmation, play_chunk
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.records import Generation, Member, Training, record_hash
 from tasks import layout
+from tasks.findings import Finding, Verification
 from tasks.recomputation import Recomputer
 from tasks.records import sealed_bytes
 from tasks.run_store import RunStore
 from tasks.store import CorruptError, MissingError, StoreError
-from tasks.findings import Finding, Verification
 
 
 class Unrepairable(RuntimeError):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from evo_core.records import Generation
 from tasks import layout
-from tasks.records import Release
 from tasks.record_store import CONNECTIONS
+from tasks.records import Release
 from tasks.run_store import RunStore
 from tasks.store import MissingError
 

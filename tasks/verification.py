@@ -198,5 +198,3 @@ def _absent_confirmations(run: RunStore, result: Verification) -> None:
         if finished and commit.elite is not None:
             deliver(commit, confirm)
     result.absent += absent.values()
-
-

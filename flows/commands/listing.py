@@ -12,7 +12,7 @@ from flows.settings import Settings
 from flows.summary import finished
 from tasks import layout
 from tasks.presence import is_at_work
-from tasks.run_store import CONNECTIONS
+from tasks.record_store import CONNECTIONS
 from tasks.store import CorruptError, MissingError, StoreError
 from tasks.words import describe_number
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from evo_core.config import RunConfig
 from flows.api import configured_api, describe_api, find_api, require_configured_api
-from flows.commands.ending import Report
+from flows.commands.ending import Report, without_password
 from flows.output import emit
 from flows.server import prefect_api
 from flows.settings import BadInput, Settings
@@ -51,7 +51,8 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
 
 def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
     """Continue a run with its own configuration; before that, fork it or raise its budget if that was asked for."""
-    from flows.runs import extend_run, fork_run, fresh_run_id, open_ref
+    from flows.changes import extend_run, fork_run
+    from flows.runs import fresh_run_id, open_ref
 
     settings = read_settings(operational)
     settings.check_reach(configured_api())
@@ -61,7 +62,7 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
         require_configured_api()  # before anything is written
     if change.from_generation is not None:
         new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
-        fork_run(settings, run_id, change.from_generation, new_id)
+        fork_run(settings, run_id, change.from_generation, new_id, change.extend, change.target)
         run_id = new_id
     elif change.run_id is not None:
         raise BadInput("--run-id: names the fork that --from-generation makes; give both, or neither")
@@ -70,19 +71,22 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
     return _run(open_ref(run_id).config, run_id, settings, json=json, exists=True)
 
 
-def dry_run(config: RunConfig, *, json: bool) -> int:
-    """Print the resolved configuration, the networks and their parameter counts; write nothing."""
+def dry_run(config: RunConfig, operational: Operational, *, json: bool) -> int:
+    """Print the resolved configuration, networks, parameter counts and addresses; write nothing."""
     from evo_core.envs.inspection import check_environment
     from evo_core.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
     from evo_core.notices import notices
 
-    environment = check_environment(config, read_settings({}).packages)
+    settings = read_settings(operational)
+    environment = check_environment(config, settings.packages)
     genome = initial_genome(config, environment.spaces.observation)
     network = ActorCritic(genome, environment.spaces)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
     preview = {
         "config": config.model_dump(mode="json"),
+        "store": settings.store_url,
+        "study": without_password(settings.study_url),
         "prefect": describe_api(find_api()),
         "observation_space": str(environment.spaces.observation),
         "action_space": str(environment.spaces.action),

@@ -70,8 +70,7 @@ def watch(
     except KeyboardInterrupt:  # the usual end of watching
         return 1
     if study is not None:
-        open_ref(run_id).open().require_in_place()  # beside a local store's runs: must not make the store's directory
-        attach_video(study, path, settings.artifact_directory)
+        attach_video(open_ref(run_id), study, path, settings.artifact_directory)
         console.print(f"the video is in the study: {dashboard_command(settings)}")
     if shared and settings.trackers:
         shown = track_video(open_ref(run_id), settings, path)

@@ -10,9 +10,9 @@ from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.records import Confirmation, Replay, ReplayKind
 from flows.summary import delivery
+from tasks.record_store import CONNECTIONS
 from tasks.records import Timing
 from tasks.ref import RunRef
-from tasks.record_store import CONNECTIONS
 from tasks.run_store import RunStore
 
 PHASES = ("train", "evaluate")

@@ -1,9 +1,9 @@
 """Stores by URL scheme. A new kind is one file, and one line here."""
 
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from tasks.addresses import directory_of, parse_store, shown
 from tasks.store.base import PATIENCE_S, Backend, Store
 from tasks.store.errors import (
     ConflictError,
@@ -35,13 +35,13 @@ __all__ = [
 def _open_s3(url: str) -> Backend:
     from tasks.store.s3 import S3Backend  # seconds of imports that a local run does not need
 
-    return S3Backend(url)
+    return S3Backend(parse_store(url))
 
 
 def _open_file(url: str) -> Backend:
     from tasks.store.file import FileBackend
 
-    return FileBackend(Path(unquote(urlsplit(url).path)))
+    return FileBackend(directory_of(url))
 
 
 def _open_memory(url: str) -> Backend:
@@ -57,5 +57,7 @@ def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
     """Open the store at a URL, such as file:///data/runs or s3://bucket/runs; ValueError for another scheme."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
-        raise ValueError(f"store {url!r}: expected a URL that begins with {' or '.join(f'{s}://' for s in SCHEMES)}")
+        raise ValueError(
+            f"store {shown(url)}: expected a URL that begins with {' or '.join(f'{s}://' for s in SCHEMES)}"
+        )
     return Store(SCHEMES[scheme](url), patience_s)

@@ -62,7 +62,7 @@ def test_whenever_the_store_vanishes_nothing_is_made_in_its_place_and_the_resume
         directory = tmp_path / f"at-{number}"
         monkeypatch.setattr(Vanishing, "writes", 0)
         monkeypatch.setattr(Vanishing, "at", number)
-        with pytest.raises(GoneError, match="the store is gone: .* Nothing was made in its place; bring it back"):
+        with pytest.raises(GoneError, match=r"the store is gone: .* Nothing was made in its place; bring it back"):
             evolve(run, keep_generations=1)
         assert not directory.exists(), number
         monkeypatch.setattr(Vanishing, "at", -1)
@@ -105,7 +105,7 @@ def test_a_commit_follows_the_very_one_before_it(run, tmp_path):
     with pytest.raises(GoneError, match=r"no longer holds run/gen/000003/COMMIT\.json"):
         store.put_commit(following)
     store.put_commit(head)
-    with pytest.raises(GoneError, match="holds another run/gen/000003/COMMIT.json: expected the hash abc"):
+    with pytest.raises(GoneError, match=r"holds another run/gen/000003/COMMIT\.json: expected the hash abc"):
         store.put_commit(following.model_copy(update={"previous": "abc"}))
     other = RunStore(open_store(run.store_url), "other")
     other.create_run(fake_config(seed=7))
@@ -148,7 +148,7 @@ def test_a_bucket_that_is_deleted_or_replaced_is_a_store_that_is_gone(s3):
     longer = RunRef(run.store_url, "run", fake_config(5), "cpu")
     fs.rm(f"{bucket}/runs", recursive=True)
     fs.call_s3("delete_bucket", Bucket=bucket)
-    with pytest.raises(GoneError, match="the store is gone: s3://vanishing/runs no longer holds run/run.json"):
+    with pytest.raises(GoneError, match=r"the store is gone: s3://vanishing/runs no longer holds run/run\.json"):
         run_generation(longer, head)
     fs.call_s3("create_bucket", Bucket=bucket)
     with pytest.raises(GoneError, match="the store is gone"):

@@ -54,12 +54,14 @@ def test_the_oldest_checkpoints_go_and_the_newest_stays_whatever_its_size():
     assert (kept.get("d"), kept.get("e")) == (None, b"e")
 
 
-def test_a_member_costs_four_requests_where_its_parent_was_trained(run, asked):
+def test_a_member_costs_four_requests_and_looks_at_run_json_where_its_parent_was_trained(run, asked):
     head = run_generation(run, _begin(run))
     asked.clear()
     child = head.offspring[1]
     evaluate_member.fn(run, child, train_member.fn(run, child))
+    looks = asked.pop(("read", "run/run.json"))  # before the training and before each write: is the run in place?
     assert asked == {("read", "train"): 1, ("create", "blob"): 1, ("create", "train"): 1, ("create", "member"): 1}
+    assert looks == 4
 
 
 def test_a_second_try_of_an_evaluation_asks_the_store_and_finds_the_member(run, asked):

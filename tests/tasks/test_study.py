@@ -237,4 +237,4 @@ def test_a_recorder_that_starts_late_asks_the_store_only_for_what_is_missing(tmp
     read = run.store.backend.read
     run.store.backend.read = lambda key: asked.append(key) or read(key)
     assert StudyRecorder(run, CONFIG, study_url(tmp_path)).catch_up(commits[3]) == 0
-    assert set(asked) == {"run/gen/000000/COMMIT.json"}
+    assert set(asked) == {"run/run.json", "run/gen/000000/COMMIT.json"}

@@ -69,8 +69,8 @@ def interrupt(recorder):
         wait_for(lambda: int(time.time()) > second)
 
 
-def stored(directory, commits):
-    return store_run(directory.as_uri(), "run", CONFIG, commits)
+def stored(directory, commits, config=CONFIG):
+    return store_run(directory.as_uri(), "run", config, commits)
 
 
 @pytest.mark.parametrize("name", TRACKERS)
@@ -145,7 +145,7 @@ def test_what_shows_another_run_of_that_id_is_left_alone(tmp_path, result, recor
     recorder("csv").catch_up(result.commits[1])
     other = train_on_policy(make_config(seed=2)).commits
     with pytest.raises(ForeignTracking, match="another run of the id run"):
-        TrackRecorder("csv", stored(tmp_path / "other", other), CONFIG, tmp_path / "tracking")
+        TrackRecorder("csv", stored(tmp_path / "other", other, make_config(seed=2)), CONFIG, tmp_path / "tracking")
 
 
 def test_tensorboard_has_configuration_lineage_and_hyperparameters(tmp_path, result, ending, recorder):
