@@ -12,7 +12,7 @@ from tasks.secrecy import HIDDEN, concealed
 JOURNAL = "journal"
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql", JOURNAL)
 
-_USER = re.compile(r"(?<=/)[^/\s]*:\S*@|(?<=/)[^/\s]*@|^[^/\s]*:[^/\s]+@")
+_USER = re.compile(r"(?<=/)[^/\s]*:\S*@|(?<=/)[^/\s]*@|^[^/\s]*:(?!/)\S+@")
 _VARIABLE = re.compile(r"\$\{?\w")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -30,6 +30,9 @@ BAD_INPUT = [
     (("--config", "missing.yaml"), "missing.yaml: there is no such file"),
     (("--run-id", "Not Valid"), "run id 'Not Valid': expected 1 to 63"),
     (("--store", "ftp://host/x"), "expected a directory, or a URL that begins with file:// or s3://"),
+    (("--store", "file://tmp/x"), "write file:///tmp/x, or tmp/x for a directory below this one"),
+    (("--store", "file://tmp/x", "--dry-run"), "write file:///tmp/x, or tmp/x for a directory below this one"),
+    (("--study", "sqlite://tmp/x"), "--study: expected sqlite:////path (whole) or sqlite:///path (relative)"),
     (("--engine", "ray"), "--engine: expected local, a scheduler's address"),
     (("--engine", "tcp://far:8786"), "cannot reach this directory; use --store s3://"),
     (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
@@ -114,6 +117,12 @@ def test_a_dry_run_shows_configuration_and_networks_and_writes_nothing(bare):
     assert preview["config"]["algorithm"]["gamma"] == 0.99
     assert preview["parameters"]["total"] == 4 * 16 + 16 + 16 * 16 + 16 + 2 * (16 * 16 + 16) + 16 * 2 + 2 + 16 + 1
     assert preview["generations"] == 3
+    assert preview["store"] == (bare.directory / "runs").as_uri()
+    assert preview["study"] == f"sqlite:///{bare.directory}/runs/study.db"
+    assert "http://127.0.0.1:9/api" in preview["prefect"]
+    elsewhere = ("--store", "s3://bucket/x/", "--study", "postgresql://me:secret-word@host/optuna")
+    preview = bare.json("run", "--config", path, "--dry-run", *elsewhere)
+    assert (preview["store"], preview["study"]) == ("s3://bucket/x", "postgresql://me:***@host/optuna")
     assert sorted(os.listdir(bare.directory)) == ["config.yaml"]
     assert "encoder:" in bare("run", "--config", path, "--dry-run").stdout
 

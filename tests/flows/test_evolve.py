@@ -296,6 +296,22 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
 
 
 @pytest.mark.slow
+def test_a_store_that_vanishes_in_mid_run_stops_it_and_is_not_made_anew(cli: Cli, slower_oracle):
+    process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "gone", "--workers", "2", "--json")
+    runs, away = cli.directory / "runs", cli.directory / "away"
+    wait_for(lambda: (runs / "gone/gen/000001/m/0000.train.json").exists())
+    runs.rename(away)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert '"status": "failed"' in out
+    assert "the store is gone" in out
+    assert "when it is back, nothing is lost: evolve resume gone" in " ".join(err.split())
+    assert not runs.exists()
+    away.rename(runs)
+    assert cli.json("resume", "gone", "--workers", "2")["head"] == slower_oracle.head
+
+
+@pytest.mark.slow
 def test_environments_in_processes_of_their_own_run_on_daemonic_workers_and_leave_none(cli):
     config = make_config(**{"env.vectorization": "async", "env.num_envs": 2, "training.max_steps": 1536})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "spawned", "--workers", "2", "--json")

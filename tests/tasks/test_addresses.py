@@ -1,6 +1,7 @@
 """Addresses: each has one meaning, and what could have two is refused with what to write instead."""
 
 import pytest
+from optuna.study import StudyDirection
 
 from flows.commands.run import read_settings
 from flows.settings import BadInput, Settings
@@ -151,7 +152,9 @@ def test_stores_and_databases_are_opened_where_their_address_says(tmp_path):
             open_store(url)
     with pytest.raises(KeyError, match="there is no database"):
         open_storage(Settings(study="journal:///./new/study.journal").study_url)
-    open_storage(Settings(study="journal:///./new/study.journal").study_url, make=True).create_new_study(["maximize"])
+    open_storage(Settings(study="journal:///./new/study.journal").study_url, make=True).create_new_study(
+        [StudyDirection.MAXIMIZE]
+    )
     assert (tmp_path / "new" / "study.journal").exists()
 
 
