@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from evo_core.records import Generation
 from flows.next_steps import evolve_command, store_flag
-from flows.runs import open_run_store, open_ref, open_run
+from flows.runs import open_ref, open_run, open_run_store
 from flows.settings import BadInput, Settings
 from flows.summary import finished
 from tasks import layout

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from evo_core.architecture import Record
 from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.numerics import differences
