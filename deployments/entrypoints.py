@@ -39,12 +39,13 @@ from flows.changes import extend_run, fork_run
 from flows.engine import open_engine
 from flows.evolve import evolve as evolution
 from flows.observer import also_watched_by
-from flows.runs import check_run, derived_run_id, open_ref, run_ids
+from flows.runs import check_run, derived_run_id, open_ref, open_run_store, run_ids
 from flows.settings import BadInput, Settings
 from flows.stored_results import refuse_stored_results
 from flows.summary import RunSummary
 from tasks import retention
 from tasks.addresses import is_relative
+from tasks.artifacts import artifact_key, belongs_here, newest
 from tasks.failing import fails_plainly
 from tasks.ref import RunRef
 
@@ -95,7 +96,8 @@ def evolve(
     config = config_of(form)
     run_id = run_id or derived_run_id(config, runtime.flow_run.id)
     inspect_environment(config, settings.packages)  # what is wrong is said at once, and not after others' turns
-    check_run(settings, config, run_id)
+    if not check_run(settings, config, run_id):
+        _require_unbegun(settings, run_id)
     with alone_on(run_id), also_watched_by(Offering()):
         return evolution.fn(config, run_id)
 
@@ -198,6 +200,14 @@ def gc(
 
     failed: list[str] = []
     return each({name: partial(collect, ref) for name, ref in meant(run_id, failed).items()}, failed)
+
+
+def _require_unbegun(settings: Settings, run_id: str) -> None:
+    """Raise GoneError on a Retry of a flow run that has begun a run, which its bar of progress shows."""
+    if (runtime.flow_run.run_count or 1) > 1:
+        bar = newest(artifact_key("progress", run_id))
+        if bar is not None and belongs_here(bar):
+            open_run_store(settings, run_id).require_in_place()
 
 
 def _begin() -> Settings:

@@ -10,9 +10,13 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 
+from deployments.entrypoints import _begin, _require_unbegun
 from flows.run_log import RunLog
 from flows.runs import derived_run_id
+from flows.settings import BadInput, Settings
+from tasks.artifacts import add_progress, artifact_key
 from tasks.run_log import tell
+from tasks.store import GoneError
 from tests.conftest import make_config
 from tests.flows.conftest import make_runs
 from tests.services import credentials
@@ -54,6 +58,39 @@ def test_flow_runs_that_are_made_together_make_runs_of_their_own(prefect_url):
     with get_client(sync_client=True) as client:
         ids = {str(client.create_flow_run(flow(len, name="unnamed")).id) for _ in range(20)}
     assert len({derived_run_id(make_config(), flow_run) for flow_run in ids}) == 20
+
+
+def test_a_retry_does_not_begin_a_run_anew_whose_store_is_gone(prefect_url, tmp_path, monkeypatch):
+    settings = Settings(store=str(tmp_path / "runs"))
+
+    @flow
+    def retried() -> None:
+        _require_unbegun(settings, "never-begun")
+        monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "2")
+        _require_unbegun(settings, "never-begun")
+        add_progress(artifact_key("progress", "begun-here"), 1.0, "", {})
+        with pytest.raises(GoneError, match="the store is gone"):
+            _require_unbegun(settings, "begun-here")
+
+    @flow
+    def another() -> None:
+        _require_unbegun(settings, "begun-here")
+
+    retried()
+    another()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_addresses_that_would_vanish_with_the_flow_run_are_refused(monkeypatch):
+    monkeypatch.setattr("deployments.entrypoints.guard", lambda: None)
+    for name, value in (("EVOLVE_STORE", "runs"), ("EVOLVE_STUDY", "sqlite:///study.db")):
+        monkeypatch.setenv("EVOLVE_STORE", "~/runs")
+        monkeypatch.setenv(name, value)
+        with pytest.raises(BadInput, match=f"{name}: expected a whole path or a URL"):
+            _begin()
+    monkeypatch.setenv("EVOLVE_STORE", "~/runs")
+    monkeypatch.setenv("EVOLVE_STUDY", "sqlite:////var/study.db")
+    assert _begin().study_url == "sqlite:////var/study.db"
 
 
 def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):
