@@ -11,8 +11,10 @@ from flows.cli import _main
 from flows.commands.run import read_settings
 from flows.runs import begin_run, check_run, open_ref
 from flows.settings import BadInput
+from flows.showing import open_study
 from tasks.ref import RunRef
 from tasks.store import GoneError
+from tasks.study import delete_study, study_number
 from tests.fake import evolve, fake_config, fake_trainer
 
 CONFIG = fake_config()
@@ -30,7 +32,8 @@ def origin(tmp_path_factory):
 @pytest.fixture
 def settings(origin, here, monkeypatch):
     shutil.copytree(origin, here / "runs")
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(origin.parent / "prefect"))
     monkeypatch.setenv("EVOLVE_STORE", str(here / "runs"))
     return read_settings({})
 
@@ -86,14 +89,14 @@ def test_a_change_that_is_accepted_is_made(settings, here):
     assert open_ref("one").config.training.max_steps == STEPS
 
 
-def test_a_study_that_is_looked_for_is_not_made(settings, here, capfd):
+def test_a_study_that_is_looked_for_is_not_made(settings, here):
     before = files(here)
-    for command in (("report", "one", "--dashboard"), ("watch", "one", "--dashboard", "--video", "x.mp4")):
-        code = _main([*command])
-        assert code in (1, 2), command
-        assert [name for name in files(here) if "study" in name or "artifacts" in name] == [], command
-        capfd.readouterr()
-    assert [name for name in files(here) if name not in before and not name.startswith("reports")] == []
+    with pytest.raises(BadInput, match="has no study one; make it: evolve lineage rebuild one"):
+        open_study(settings, "one")
+    with pytest.raises(KeyError):
+        study_number(settings.study_url, "one")
+    assert not delete_study(open_ref("one").open(), settings.study_url)
+    assert files(here) == before
 
 
 def test_a_run_that_this_process_has_found_is_never_begun_anew(settings, here):
