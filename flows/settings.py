@@ -17,7 +17,7 @@ from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evo_core.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
@@ -136,17 +136,11 @@ class Settings(BaseSettings):
             )
         return str(value)
 
-    @field_validator("store")
+    @field_validator("store", "study")
     @classmethod
-    def _check_store(cls, value: str) -> str:
-        parse_store(value)
-        return value
-
-    @field_validator("study")
-    @classmethod
-    def _check_study(cls, value: str | None) -> str | None:
+    def _check_address(cls, value: str | None, field: ValidationInfo) -> str | None:
         if value is not None:
-            parse_study(value)
+            (parse_store if field.field_name == "store" else parse_study)(value)
         return value
 
     @field_validator("store_page", "study_page")
@@ -170,8 +164,7 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
-        found = parse_store(self.store)
-        return found if "://" in found else Path(f"/{str(Path(found).absolute()).lstrip('/')}").as_uri()
+        return parse_store(self.store)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -233,8 +226,7 @@ class Settings(BaseSettings):
 
     @property
     def _local_directory(self) -> Path:
-        url = self.store_url
-        return directory_of(url) if url.startswith("file:") else Path("runs").absolute()
+        return directory_of(self.store_url) if self.store_url.startswith("file:") else Path("runs").absolute()
 
     def cluster_class(self) -> type[Cluster]:
         """Import the cluster class that `engine` names; BadInput when there is no such class."""

@@ -27,10 +27,11 @@ def shown(address: str) -> str:
 
 
 def parse_store(text: str) -> str:
-    """Return a store's URL (file:///… or s3://bucket/prefix), or its directory as a path whose `~` is expanded."""
+    """Return a store's URL, file:///… or s3://bucket/prefix; a plain path is a directory, and becomes a whole one."""
     _require_text(text, "a directory, file:///path or s3://bucket/prefix")
     if "://" not in text:
-        return _path(text, f"s3://bucket/prefix or file:///path, got {shown(text)}")
+        path = _path(text, f"s3://bucket/prefix or file:///path, got {shown(text)}")
+        return _whole(path).as_uri()
     scheme, rest = text.split("://", 1)
     match scheme.lower():
         case "file":
@@ -131,10 +132,15 @@ def _database_file(scheme: str, rest: str, text: str) -> str:
 
 
 def _file(name: str, text: str) -> Path:
-    path = Path(name).absolute()
+    path = _whole(name)
     if path.is_dir():
         raise AddressError(f"expected a database file, got {shown(text)}, which is a directory; add a file name")
-    return Path(f"/{str(path).lstrip('/')}")
+    return path
+
+
+def _whole(path: str) -> Path:
+    """Return a path from the root on, without the second slash that POSIX lets begin one."""
+    return Path(f"/{str(Path(path).absolute()).lstrip('/')}")
 
 
 def _server(url: str, text: str) -> str:
