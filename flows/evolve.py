@@ -79,9 +79,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         views.record(head)
         summary = summarise(run.run_id, config, head, confirm)
         watcher.ended(summary.ending)
-        behind = views.close(summary)
-
-    return summary.model_copy(update={"behind": behind})
+        return summary.model_copy(update={"behind": views.close(summary)})
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:
