@@ -1,5 +1,7 @@
 """The whole evolution, on one page."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 
 from prefect import flow, runtime
@@ -27,6 +29,7 @@ from flows.views import Views
 from tasks.failing import fails_plainly
 from tasks.generation import found_population, record_view
 from tasks.presence import at_work
+from tasks.run_store import RunStore
 
 
 @flow(name="evolve", flow_run_name="{config.run_name}", persist_result=False)
@@ -43,10 +46,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     config, store = run.config, run.open()
 
     with (
-        store.in_place(),
-        kept_settings(),
-        at_work(store),
-        no_stored_results(),
+        working_on(store),
         also_watched_by(RunLog(config)),
         Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
         also_watched_by(Progress(views.advance)) as watcher,
@@ -80,6 +80,13 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         summary = summarise(run.run_id, config, head, confirm)
         watcher.ended(summary.ending)
         return summary.model_copy(update={"behind": views.close(summary)})
+
+
+@contextmanager
+def working_on(store: RunStore) -> Iterator[None]:
+    """Hold a run while the body works on it: its place in the store, its lock, its settings; and store no results."""
+    with store.in_place(), at_work(store), kept_settings(), no_stored_results():
+        yield
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:
