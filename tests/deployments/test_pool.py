@@ -25,18 +25,14 @@ def worker(ui, prefect_environment, tmp_path_factory):
         yield worker
 
 
-def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui, prefect_environment, tmp_path, oracle):
+def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui, prefect_environment, tmp_path):
     with pool_worker(tmp_path, prefect_environment) as worker:
         flow_run, process = begun(worker, ui, "ended")
         family = {process, *descendants(process)}
         worker.process.send_signal(signal.SIGTERM)
         worker.process.wait(120)
         assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
-        wait_for(lambda: not any(alive(pid) for pid in family))
-    with pool_worker(tmp_path, prefect_environment) as worker:
-        ui.retry(flow_run)
-        assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]
-        assert chain(worker.store, "ended") == oracle
+        wait_for(lambda: not any(alive(pid) for pid in family))  # test_serve.py goes on with such a run
 
 
 def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
