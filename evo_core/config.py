@@ -83,6 +83,11 @@ class RunConfig(Section):
         """Generations that the budget pays for in full."""
         return self.training.max_steps // self.generation_steps
 
+    @property
+    def left_over_steps(self) -> int:
+        """Steps of the budget that stay unspent, because they are less than a whole generation."""
+        return self.training.max_steps % self.generation_steps
+
 
 def _check_steps(
     num_envs: int, learn_step: float, algorithm: AlgorithmConfig, training: TrainingConfig, size: int

@@ -17,6 +17,7 @@ from tasks.view import Ending
 from tasks.words import (
     describe_fitness,
     describe_interval,
+    describe_left_over,
     describe_mutation,
     describe_number,
     describe_score,
@@ -191,9 +192,10 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
 def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     """Say where a run starts, and how far it may go."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
+    left_over = describe_left_over(config)
     return (
         f"run {run_id} {origin}: population {config.population.size}, at most {config.max_generations} generations of "
-        f"{config.generation_steps:,} steps"
+        f"{config.generation_steps:,} steps{f'; {left_over}' if left_over else ''}"
     )
 
 

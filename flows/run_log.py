@@ -9,7 +9,7 @@ from flows.observer import Observer
 from tasks.run_log import run_logger, same_run
 from tasks.secrecy import concealed
 from tasks.view import Ending
-from tasks.words import describe_failure
+from tasks.words import describe_failure, describe_left_over
 
 
 class RunLog(Observer):
@@ -43,6 +43,8 @@ class RunLog(Observer):
     def ended(self, ending: Ending) -> None:
         """Say how the run ended, and whom it delivers."""
         self._say(f"{ending.status.replace('_', ' ')}: delivers {describe_delivery(ending)}")
+        if ending.status == "budget_spent" and (left_over := describe_left_over(self._config)):
+            self._say(left_over)
 
     def warned(self, message: str) -> None:
         """Pass a warning on."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from evo_core.config import RunConfig
 from evo_core.genome import Genome, sizes
 from evo_core.records import Evaluation, Failure, Member, Mutation, Training
 
@@ -84,6 +85,17 @@ def describe_returns(returns: Sequence[float]) -> str:
 def describe_failure(failure: Failure) -> str:
     """Say why a member did not finish."""
     return f"failed: {failure.reason} at step {failure.step:,}"
+
+
+def describe_left_over(config: RunConfig) -> str:
+    """Say how much of the budget stays unspent, because generations are whole; empty when that is nothing."""
+    if not config.left_over_steps:
+        return ""
+    whole = config.max_generations * config.generation_steps
+    return (
+        f"{config.left_over_steps:,} of {config.training.max_steps:,} steps are left over, less than a generation of "
+        f"{config.generation_steps:,}; none are with a budget of {whole:,} or {whole + config.generation_steps:,}"
+    )
 
 
 def describe_number(value: float, beside: float | None = None) -> str:

@@ -13,6 +13,7 @@ from flows.display import describe_delivery
 from flows.next_steps import changed_settings, evolve_command
 from flows.settings import Settings
 from tasks.store import GoneError, StoreError, open_store
+from tasks.words import describe_left_over
 
 if TYPE_CHECKING:
     from flows.summary import RunSummary
@@ -55,7 +56,7 @@ class Report:
             where["tracking"] = str(self.settings.tracking_directory)
         common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
         if self.summary is None:
-            unknown = ("generations", "train_steps", "eval_steps", "elite", "confirmed", "head")
+            unknown = ("generations", "train_steps", "eval_steps", "left_over_steps", "elite", "confirmed", "head")
             return {**common, **dict.fromkeys(unknown), "error": describe_failure(self.failure)}
         s = self.summary
         return {
@@ -63,6 +64,7 @@ class Report:
             "generations": s.generations,
             "train_steps": s.train_steps,
             "eval_steps": s.eval_steps,
+            "left_over_steps": self.config.left_over_steps if s.status == "budget_spent" else 0,
             "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
             "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}) if s.confirmed else None,
             "head": s.head,
@@ -78,10 +80,12 @@ class Report:
         s = self.summary
         assert s is not None
         target = self.config.training.target
+        left_over = describe_left_over(self.config) if s.status == "budget_spent" else ""
         lines = [
             f"delivered   {describe_delivery(s.ending)}{f'; target {target:g}' if target is not None else ''}",
             f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
             f"; evaluated {s.eval_steps:,} steps",
+            *([f"left over   {left_over}"] if left_over else []),
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
             f"lineage     {without_password(self.settings.study_url)}",
             *([f"tracking    {self.settings.tracking_directory}"] if self.settings.trackers else []),

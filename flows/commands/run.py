@@ -94,6 +94,7 @@ def dry_run(config: RunConfig, operational: Operational, *, json: bool) -> int:
         "parameters": {**parts, "total": sum(parts.values())},
         "generations": config.max_generations,
         "steps_per_generation": config.generation_steps,
+        "left_over_steps": config.left_over_steps,
     }
     if json:
         emit(preview)

@@ -6,7 +6,10 @@ import pytest
 from rich.console import Console
 
 from evo_core.local import train_on_policy
-from flows.display import LineObserver, LiveObserver, display
+from flows.commands.ending import Report
+from flows.display import LineObserver, LiveObserver, describe_beginning, display
+from flows.settings import Settings
+from flows.summary import summarise
 from tasks.words import describe_mutation
 from tests.conftest import make_config
 
@@ -46,6 +49,21 @@ def test_a_file_gets_plain_lines(result):
     assert lines[-2].startswith(f"confirmed {result.elite.uid}: ")
     assert lines[-1] == "warning: something [odd]"
     assert "\x1b" not in out.getvalue()
+
+
+def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
+    config = make_config(**{"training.max_steps": 3000})
+    assert describe_beginning("my-run", result.commits[0], config) == (
+        "run my-run starts: population 3, at most 3 generations of 768 steps; 696 of 3,000 steps are left over, less "
+        "than a generation of 768; none are with a budget of 2,304 or 3,072"
+    )
+    confirm = {result.elite.uid: result.confirmed}
+    summary = summarise("my-run", config, result.commits[-1], lambda elite: confirm.get(elite.uid))
+    report = Report("my-run", config, Settings(), summary, None, 1.0)
+    assert any("left over   696 of 3,000 steps" in line for line in report._outcome())
+    assert report.as_json()["left_over_steps"] == 696
+    even = Report("my-run", CONFIG, Settings(), summary, None, 1.0)
+    assert "left over" not in " ".join([*even._outcome(), describe_beginning("my-run", result.commits[0], CONFIG)])
 
 
 def test_a_terminal_gets_a_table_of_the_running_generation(result):
