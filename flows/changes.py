@@ -1,5 +1,6 @@
 """Changing a run that exists: a raised budget, another target, a branch; all is checked before a byte is written."""
 
+import math
 from contextlib import suppress
 
 from evo_core.records import Generation
@@ -73,6 +74,8 @@ def _extension(
 
     BadInput when a run with this `head`, by default its last COMMIT, could not go on.
     """
+    if target is not None and not math.isfinite(target):
+        raise BadInput(f"--target: expected a finite number, got {target}; leave it out to keep the run's own")
     training = run.config.training
     extension = Extension(
         max_steps=max_steps if max_steps is not None else training.max_steps,

@@ -203,6 +203,8 @@ def _main(tokens: list[str]) -> int:
     if (longest := max(map(len, tokens), default=0)) > LONGEST_ARGUMENT:
         return _refuse(f"expected arguments of at most {LONGEST_ARGUMENT} characters, got one of {longest}")
     bypass_proxies()
+    if tokens[:1] == ["portable"] and tokens[1:] and not tokens[1].startswith("-"):
+        return portable(*tokens[1:])  # whose flags are the command's own
     if tokens[:1] == ["run"]:
         from flows.flags import describe_flags, split_flags
 

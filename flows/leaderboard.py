@@ -126,20 +126,21 @@ def _descent(lineage: Lineage, uid: str) -> list[str]:
     left_out = len(steps) - SHOWN_STEPS
     rows = [line[0], *steps[max(left_out, 0) :], *line[1:][-1:]]
     return [
-        "| line of descent | mutation | fitness | gain over the parent |",
-        "|---|---|---|---|",
+        "| line of descent | mutation | fitness | against unmutated siblings | against the parent, before training |",
+        "|---|---|---|---|---|",
         *(_step(lineage, member) for member in rows),
         *(["", f"The first {left_out} mutations after the founder are left out."] if left_out > 0 else []),
     ]
 
 
 def _step(lineage: Lineage, member: Member) -> str:
-    gain = lineage.gain(member)
+    effect, gain = lineage.effect(member), lineage.gain(member)
     mutation = describe_mutation(member.offspring.mutation)
     cells = (
         member.uid,
         mutation if member.offspring.parent else f"founder, {mutation}",
         describe_fitness(member) or "–",
+        describe_gain(effect) if effect else "–",
         describe_gain(gain) if gain else "–",
     )
     escaped = [cell.replace("|", "\\|") for cell in cells]

@@ -11,7 +11,9 @@ from evo_core.confirmation import Confirm, deliver, reaches_target
 from evo_core.records import Confirmation, EliteRef, Generation, record_hash
 from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput
+from tasks import layout
 from tasks.ref import RunRef
+from tasks.run_store import RunStore
 from tasks.view import Ending
 
 
@@ -40,6 +42,30 @@ class _NotConfirmed(Exception):
     """A confirmation that decides how the run ends was not played yet."""
 
 
+Status = Literal["target_reached", "budget_spent", "unfinished"]
+
+
+def standing(config: RunConfig, head: Generation | None, confirm: Confirm) -> Status:
+    """Return how a run has ended, or that it has not: the one answer of summaries, `evolve status` and views.
+
+    The target is reached only where evaluation and confirmation both say so. With stored confirmations alone, a target
+    whose confirmation was not played is not reached yet.
+    """
+    if head is None or head.elite is None:
+        return "unfinished"
+    try:
+        if reaches_target(config, head, confirm):
+            return "target_reached"
+    except _NotConfirmed:
+        pass
+    return "budget_spent" if head.generation >= config.max_generations else "unfinished"
+
+
+def stored_standing(run: RunRef, head: Generation | None) -> Status:
+    """Return how a run has ended, or that it has not, from its store alone."""
+    return standing(run.config, head, _stored(run.open().confirmation))
+
+
 def ended(config: RunConfig, head: Generation, confirm: Confirm) -> bool:
     """Tell whether nothing is left to train: the budget is spent, or the target is confirmed."""
     return reaches_target(config, head, confirm) or head.generation >= config.max_generations
@@ -47,11 +73,12 @@ def ended(config: RunConfig, head: Generation, confirm: Confirm) -> bool:
 
 def summarise(run_id: str, config: RunConfig, head: Generation, confirm: Confirm) -> RunSummary:
     """Choose whom to deliver, and say how the run ended."""
-    reached = reaches_target(config, head, confirm)
+    status = standing(config, head, confirm)
+    assert status != "unfinished"
     elite, confirmed = deliver(head, confirm)
     return RunSummary(
         run_id=run_id,
-        status="target_reached" if reached else "budget_spent",
+        status=status,
         generations=head.generation,
         train_steps=head.train_steps,
         eval_steps=head.eval_steps,
@@ -103,8 +130,29 @@ def delivery(run: RunRef) -> Delivery:
     head = run.open().head()
     if head is None or head.elite is None:
         command = evolve_command("resume", run.run_id, **store_flag())
+        if (missing := missing_commit(run.open())) is not None:
+            raise BadInput(describe_gap(missing, evolve_command("verify", run.run_id, "--repair", **store_flag())))
         raise BadInput(f"run {run.run_id} has finished no generation yet; `{command}` goes on with it")
     return Delivery(head.elite, None, "unfinished")
+
+
+def missing_commit(run: RunStore) -> int | None:
+    """Return the generation of the first COMMIT that is missing although a later one was begun, else None.
+
+    A generation is begun only when the one before it is committed. One listing; `evolve verify` looks at all.
+    """
+    last = run.last(layout.commit)
+    following = 0 if last is None else last + 1
+    begun = [int(name) for name in run.store.children(run.key("gen")) if name.isdigit()]
+    return following if max(begun, default=0) > following else None
+
+
+def describe_gap(generation: int, command: str) -> str:
+    """Say that a COMMIT is missing, and the command that may restore it."""
+    return (
+        f"COMMIT {generation} is missing, although later generations were begun: part of the store was lost, and "
+        f"nothing behind it is counted; restore it from a copy, or try {command}"
+    )
 
 
 def _stored(find: Callable[[int], Confirmation | None]) -> Confirm:

@@ -30,7 +30,7 @@ class Extension(Record):
     """A budget in place of the one before."""
 
     max_steps: int
-    target: float | None
+    target: float | None = Field(allow_inf_nan=False)
 
 
 class Release(Record):

@@ -48,13 +48,36 @@ class Lineage:
         return tuple(reversed(line))
 
     def gain(self, member: Member) -> Gain | None:
-        """Compare a member's fitness with its parent's; None for founders and where either failed."""
+        """Compare a member's fitness with its parent's; None for founders and where either failed.
+
+        A generation of training lies between the two, so this is not what a mutation was worth: see `effect`.
+        """
         parent = self.parent(member)
         if parent is None or member.evaluation is None or parent.evaluation is None:
             return None
         errors = [member.evaluation.fitness_sem, parent.evaluation.fitness_sem]
         se = None if None in errors else math.hypot(*(error for error in errors if error is not None))
         return Gain(member.evaluation.fitness - parent.evaluation.fitness, se)
+
+    def effect(self, member: Member) -> Gain | None:
+        """Compare a mutated member's fitness with the mean of its unmutated siblings'.
+
+        They share parent, weights, training steps and evaluation seeds: what is left is the mutation, and noise. None
+        for one that is as its parent was, that failed, or that has no such sibling.
+        """
+        offspring = member.offspring
+        if offspring.parent is None or offspring.mutation.kind == "none" or member.evaluation is None:
+            return None
+        siblings = self.children[offspring.parent]
+        control = [s.evaluation for s in siblings if s.evaluation and s.offspring.mutation.kind == "none"]
+        if not control:
+            return None
+        mean = sum(one.fitness for one in control) / len(control)
+        errors = [one.fitness_sem for one in control if one.fitness_sem is not None]
+        own = member.evaluation.fitness_sem
+        known = own is not None and len(errors) == len(control)
+        se = math.hypot(own or 0.0, math.hypot(*errors) / len(control)) if known else None
+        return Gain(member.evaluation.fitness - mean, se)
 
     @cached_property
     def children(self) -> dict[str, list[Member]]:

@@ -10,9 +10,10 @@ from flows.display import describe_confirmation, describe_generation
 from flows.next_steps import evolve_command, store_flag
 from flows.output import emit, make_console
 from flows.runs import open_ref
+from flows.summary import describe_gap, missing_commit, stored_standing
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
-from tasks.words import describe_fitness, describe_genes, describe_mutation
+from tasks.words import describe_fitness, describe_genes, describe_left_over, describe_mutation
 
 WIDE = 110
 """Columns from which on hyperparameters are shown."""
@@ -47,7 +48,8 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "best": head.best.model_dump(mode="json") if head and head.best else None,
         "head": record_hash(head) if head else None,
         "target": ref.config.training.target,
-        "status": _outcome(ref, run, head),
+        "status": stored_standing(ref, head),
+        "missing_commit": missing_commit(run),
         "finished_members_of_next_generation": sum(member is not None for member in members),
     }
 
@@ -55,31 +57,27 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
 def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None) -> None:
     config = ref.config
     console.print(f"run {ref.run_id} in {ref.store_url}: {config.env.id}, population {config.population.size}")
-    if head is None or not head.members:
+    if (missing := missing_commit(run)) is not None:
+        command = evolve_command("verify", ref.run_id, "--repair", **store_flag())
+        console.print(describe_gap(missing, command), highlight=False, markup=False, soft_wrap=True)
+    elif head is None or not head.members:
         console.print("no generation is finished yet")
-    else:
+    if head is not None and head.members:
         console.print(describe_generation(head, config), highlight=False)
         console.print(members_table(head, console.width))
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
-    outcome = _outcome(ref, run, head)
-    target = ref.config.training.target
-    console.print(f"{outcome.replace('_', ' ')}{f', target {target:g}' if target is not None else ''}", highlight=False)
-    if outcome == "unfinished":
+    status, target = stored_standing(ref, head), config.training.target
+    aim = "" if target is None else f", target {target:g}{' not reached' if status == 'budget_spent' else ''}"
+    console.print(f"{status.replace('_', ' ')}{aim}", highlight=False)
+    if status == "budget_spent" and (left_over := describe_left_over(config)):
+        console.print(left_over, highlight=False, soft_wrap=True)
+    if status == "unfinished":
         members = _running(run, head)
         done = sum(member is not None for member in members)
         command = evolve_command("resume", ref.run_id, **store_flag())
         said = f"next generation: {done} of {len(members)} members finished; go on: {command}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
-
-
-def _outcome(ref: RunRef, run: RunStore, head: Generation | None) -> str:
-    if head is None:
-        return "unfinished"
-    confirmation, target = run.confirmation(head.generation), ref.config.training.target
-    if confirmation is not None and target is not None and confirmation.mean >= target:
-        return "target_reached"
-    return "budget_spent" if head.generation >= ref.config.max_generations else "unfinished"
 
 
 def _running(run: RunStore, head: Generation | None) -> list[Member | None]:

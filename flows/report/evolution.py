@@ -160,11 +160,13 @@ def _edges(points: list[Point | None], color: str, name: str, width: float) -> g
 
 
 def _hover(lineage: Lineage, member: Member) -> str:
-    offspring, gain = member.offspring, lineage.gain(member)
+    offspring, gain, effect = member.offspring, lineage.gain(member), lineage.effect(member)
     lines = [
         f"<b>{member.uid}</b> from {offspring.parent or 'nobody'}",
         describe_mutation(offspring.mutation),
-        f"fitness {member.fitness:.4g}{f' ({gain.value:+.4g})' if gain else ''}",
+        f"fitness {member.fitness:.4g}",
+        *([f"{effect.value:+.4g} against unmutated siblings"] if effect else []),
+        *([f"{gain.value:+.4g} against its parent, a generation of training earlier"] if gain else []),
         *(f"{name} {value}" for name, value in written_genes(offspring.genome).items()),
     ]
     return "<br>".join(lines)

@@ -10,16 +10,18 @@ LARGEST = 3
 
 
 def explain(lineage: Lineage, uid: str) -> list[str]:
-    """Tell where a member comes from, what its line gained by what, and what became of it."""
+    """Tell where a member comes from, what the mutations of its line were worth, and what became of it."""
     member, line = lineage[uid], lineage.line(uid)
     steps = mutated(line[1:])
     said = [_origin(line, len(steps))]
-    gains = [(gain, step) for step in steps if (gain := lineage.gain(step)) is not None]
-    largest = sorted(gains, key=lambda pair: -pair[0].value)[:LARGEST]
-    for number, (gain, step) in enumerate(pair for pair in largest if pair[0].value > 0):
-        said.append(f"{'Largest gain over a parent' if not number else 'Then'}: {_step(lineage, step, gain)}.")
-    if gains and (worst := min(gains, key=lambda pair: pair[0].value))[0].value < 0:
-        said.append(f"Largest loss: {_step(lineage, worst[1], worst[0])}.")
+    effects = [(effect, step) for step in steps if (effect := lineage.effect(step)) is not None]
+    largest = sorted(effects, key=lambda pair: -pair[0].value)[:LARGEST]
+    for number, (effect, step) in enumerate(pair for pair in largest if pair[0].value > 0):
+        said.append(f"{'Then' if number else 'Best against unmutated siblings'}: {_step(lineage, step, effect)}.")
+    if effects and (worst := min(effects, key=lambda pair: pair[0].value))[0].value < 0:
+        said.append(f"Worst against unmutated siblings: {_step(lineage, worst[1], worst[0])}.")
+    if steps and not effects:
+        said.append("None of these mutations has an unmutated sibling to compare with.")
     if member.offspring.mutation.kind != "none":
         said.append(f"Its own mutation: {describe_mutation(member.offspring.mutation)}.")
     said.append(_result(lineage, member))
@@ -78,7 +80,8 @@ def _result(lineage: Lineage, member: Member) -> str:
     if member.failure is not None:
         return f"It failed: {member.failure.reason} at step {member.failure.step}."
     gain = lineage.gain(member)
-    against = f", {describe_gain(gain)} against its parent {member.offspring.parent}" if gain else ""
+    parent = member.offspring.parent
+    against = f", {describe_gain(gain)} against its parent {parent}, a generation of training earlier" if gain else ""
     return f"It was trained for {_steps(member)} steps along its line and reached {_score(member)}{against}."
 
 

@@ -121,3 +121,21 @@ def test_health_counts_founders_and_parents():
     chance = selection_health(Lineage(make_commits(config, lambda child, before, rng: rng.normal())), config)
     assert abs(np.mean([h.heritability for h in chance[1:]])) < 0.2
     assert 0.15 < health[0].diversity < 0.4
+
+
+def test_a_mutation_is_compared_with_siblings_because_training_lies_between_it_and_its_parent():
+    def rule(offspring, parent, rng):
+        return parent + 10.0 + (5.0 if offspring.mutation.kind == "rl_hp" else 0.0)
+
+    lineage = Lineage(make_commits(make_lineage_config(16, 6), rule))
+    mutants = [member for member in lineage.members.values() if member.offspring.parent]
+    compared = [(lineage.effect(m), lineage.gain(m), m) for m in mutants if lineage.effect(m) is not None]
+    for effect, gain, member in compared:
+        worth = 5.0 if member.offspring.mutation.kind == "rl_hp" else 0.0
+        assert (effect.value, gain.value) == (pytest.approx(worth), pytest.approx(10.0 + worth))
+        control = [
+            s for s in lineage.children[member.offspring.parent] if s.fitness and s.offspring.mutation.kind == "none"
+        ]
+        assert effect.se == pytest.approx((1 + 1 / len(control)) ** 0.5)
+    assert {member.offspring.mutation.kind for *_, member in compared} >= {"rl_hp", "architecture"}
+    assert all(lineage.effect(m) is None for m in mutants if m.offspring.mutation.kind == "none")

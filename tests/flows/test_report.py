@@ -140,7 +140,8 @@ def test_a_member_is_explained(told):
     assert re.search(
         rf"{told.winner} descends from founder g0001/m\d\d through 9 generations and \d mutations?\.", story
     )
-    assert re.search(r"Largest gain over a parent: .* at [\d,]+ training steps .*, \+\d+\.\d ± 1\.4\.", story)
+    assert re.search(r"Best against unmutated siblings: .* at [\d,]+ training steps .*, \+\d+\.\d ± 1\.\d\.", story)
+    assert "a generation of training earlier" in story
     assert "got g0001/m00 to g0010/m07" in told("lineage", "whole", "g0011/m00", expect=2)
     assert "is a founder" in told("lineage", "whole", "g0001/m02")
 
