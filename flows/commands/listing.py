@@ -9,7 +9,7 @@ from rich.table import Table
 from flows.output import emit, make_console
 from flows.runs import open_run, open_run_store, run_ids
 from flows.settings import Settings
-from flows.summary import finished
+from flows.summary import finished, stored_standing
 from tasks import layout
 from tasks.presence import is_at_work
 from tasks.record_store import CONNECTIONS
@@ -89,8 +89,9 @@ def _line(settings: Settings, run_id: str) -> Line:
     try:
         config = run.config()
         ref = open_run(settings, config, run_id)
-        done, head = finished(ref), run.head()
-        state = done[0].status.replace("_", " ") if done else "running" if is_at_work(run) else "unfinished"
+        head = run.head()
+        working = finished(ref) is None and is_at_work(run)
+        state = "running" if working else stored_standing(ref, head).replace("_", " ")
     except MissingError:
         return Line(run_id, "half deleted", age_s=age_s)
     except CorruptError:
