@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -228,6 +229,13 @@ def prefect_server(
     finally:
         process.kill()
         process.wait()
+
+
+def server_errors(log: str) -> list[str]:
+    """Find what the log of a Prefect server has of errors; that SQLite is busy is none: who asks again is answered."""
+    records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d+ \| )", log, flags=re.MULTILINE)
+    wrong = [one for one in records if re.search(r"\| (ERROR|CRITICAL)|^Traceback \(most recent", one, re.MULTILINE)]
+    return [one for one in wrong if "database is locked" not in one]
 
 
 def _healthy(port: int) -> bool:
