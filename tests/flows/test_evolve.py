@@ -299,7 +299,7 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
 def test_a_store_that_vanishes_in_mid_run_stops_it_and_is_not_made_anew(cli: Cli, slower_oracle):
     process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "gone", "--workers", "2", "--json")
     runs, away = cli.directory / "runs", cli.directory / "away"
-    wait_for(lambda: (runs / "gone/gen/000001/m/0000.train.json").exists())
+    wait_for(lambda: (runs / "gone/gen/000001/m/0000.train.json").exists(), timeout_s=180)
     runs.rename(away)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
