@@ -1,6 +1,7 @@
-"""Says for a flow run that was killed that it has crashed: a process of its own, which waits for that one to end.
+"""Says how a flow run whose process has ended did end: a process of its own, which waits for that one to end.
 
 Prefect's worker kills the runs that it has when it is told to end, and then there is nobody left to tell the server.
+Of a run that is cancelled it says so only after it has loaded the flow, for hooks, which may take a minute and more.
 `python -m deployments.guardian FLOW_RUN ATTEMPT PROCESS WORKER`
 """
 
@@ -20,7 +21,7 @@ from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, WorkPoolFilter
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Crashed, State
+from prefect.states import Cancelled, Crashed, State
 
 RUNNING = (StateType.RUNNING,)
 PAGE = 200
@@ -42,11 +43,17 @@ FIRST_WORD = "Process exited with status code"
 SECOND_WORD = "Flow run infrastructure exited"
 """How it begins what it says some seconds after that."""
 
+CANCELLED_WORD = "Flow run was cancelled"
+"""How it begins what it says of a run that was cancelled, after it has loaded the flow."""
+
+ENDED = "Cancel ended its process"
+"""How a guardian begins what it says of a cancelled run."""
+
 KILLED = "Its process was killed"
 """How a guardian begins what it says of a killed run."""
 
 SECOND_WORD_S = 180
-"""How long it may take until it says that: it loads the flow before, for hooks."""
+"""How long it may take until it says the last of these: it loads the flow before, for hooks."""
 
 LOOK_S = 2
 """How often a guardian looks whether it has."""
@@ -104,11 +111,16 @@ _while_the_server_is_away = tenacity.retry(
 @_while_the_server_is_away
 def _end(flow_run: UUID, attempt: int) -> None:
     with get_client(sync_client=True) as client:
-        own = said_to_run(client, RUNNING, flow_run_filter={"id": {"any_": [flow_run]}})
+        own = said_to_run(client, (*RUNNING, StateType.CANCELLING), flow_run_filter={"id": {"any_": [flow_run]}})
         if own and len(_starts(client.read_flow_run_states(flow_run))) != attempt:
             return  # it was tried again meanwhile, by a process that has a guardian of its own
-        crash(client, own, f"{KILLED}: by the end of its worker, or for want of memory.")
         below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
+        if own and own[0].state_type == StateType.CANCELLING:
+            said = Cancelled(message=f"{ENDED}. The deployment resume goes on with its run.")
+            for run in (*below, *own):
+                client.set_flow_run_state(run.id, said.fresh_copy(), force=True)
+            return
+        crash(client, own, f"{KILLED}: by the end of its worker, or for want of memory.")
         crash(client, below, "The process of the run that it belongs to was killed.")
 
 
@@ -123,18 +135,26 @@ def _retry_kept(flow_run: UUID, attempt: int) -> bool:
         if len(starts := _starts(states)) < attempt:
             return True  # it was deleted
         since = states[starts[attempt - 1] + 1 :]
-        if since and since[-1].type in (StateType.COMPLETED, StateType.CANCELLED):
+        if since and _is_over(since):
             return True
         if len(since) < 3 or since[-2].is_final():
             return False
         word = since[-1].message or ""
-        second = word.startswith(SECOND_WORD)
+        second = word.startswith((SECOND_WORD, CANCELLED_WORD))
         # of a new attempt that runs, the first word may be its own
         late = word.startswith(FIRST_WORD) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
         if second or late:
             undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
             client.set_flow_run_state(flow_run, undone, force=True)
         return second
+
+
+def _is_over(since: Sequence[State[Any]]) -> bool:
+    """Return True if an attempt has ended, and the worker has nothing more to say about it."""
+    last, ours = since[-1], [state for state in since if (state.message or "").startswith(ENDED)]
+    if last.type != StateType.CANCELLED or not ours:
+        return last.type in (StateType.COMPLETED, StateType.CANCELLED)
+    return last is not ours[-1] and since[-2].is_final()
 
 
 def _waits(states: Sequence[State[Any]]) -> bool:

@@ -3,13 +3,15 @@
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
-from deployments.guardian import FIRST_WORD, KILLED, SECOND_WORD, _end, _retry_kept
+from deployments.guardian import CANCELLED_WORD, ENDED, FIRST_WORD, KILLED, SECOND_WORD, _end, _retry_kept
 
 OURS = Crashed(message=f"{KILLED}: by the end of its worker.")
 FIRST = Crashed(message=f"{FIRST_WORD}: -9.")
 SECOND = Crashed(message=f"{SECOND_WORD} with non-zero status code -9.")
+GONE = Cancelled(message=f"{ENDED}.")
+LATE = Cancelled(message=f"{CANCELLED_WORD} successfully.")
 
 
 @flow(name="evolve")
@@ -33,6 +35,13 @@ def work() -> None:
         ([Running(), OURS, AwaitingRetry(), FIRST, AwaitingRetry(), SECOND], True, "AwaitingRetry"),
         ([Running(), OURS, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
         ([Running(), FIRST, AwaitingRetry(), Running(), Completed()], True, "Completed"),
+        ([Running(), Cancelling(), GONE], False, "Cancelled"),  # the worker's word is still to come
+        ([Running(), Cancelling(), GONE, LATE], True, "Cancelled"),
+        ([Running(), Cancelling(), LATE], True, "Cancelled"),
+        ([Running(), Cancelling(), GONE, AwaitingRetry()], False, "AwaitingRetry"),
+        ([Running(), Cancelling(), GONE, AwaitingRetry(), LATE], True, "AwaitingRetry"),
+        ([Running(), Cancelling(), GONE, AwaitingRetry(), Pending(), Running(), LATE], True, "Running"),
+        ([Running(), Cancelling(), GONE, AwaitingRetry(), Running(), Completed()], True, "Completed"),
     ],
 )
 def test_a_retry_outlives_the_second_word(prefect_url, history, kept, state):
@@ -65,3 +74,16 @@ def test_an_attempt_that_was_put_back_to_running_is_still_known_to_its_own_guard
         assert client.read_flow_run(run.id).state.name == "Crashed"
         assert _retry_kept(run.id, attempt=2) is False
         assert client.read_flow_run(run.id).state.name == "Crashed"
+
+
+def test_a_cancelled_run_whose_process_has_ended_is_cancelled_at_once(prefect_url):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(work)
+        for passed in (Running(), Cancelling()):
+            client.set_flow_run_state(run.id, passed, force=True)
+        _end(run.id, attempt=2)
+        assert client.read_flow_run(run.id).state.name == "Cancelling", "another attempt has a guardian of its own"
+        _end(run.id, attempt=1)
+        state = client.read_flow_run(run.id).state
+        assert (state.name, state.type.value) == ("Cancelled", "CANCELLED")
+        assert state.message.startswith(ENDED)
