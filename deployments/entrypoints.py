@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from prefect import flow, get_run_logger, runtime
+from prefect import get_run_logger, runtime
 
 from deployments.evaluation import Request, Warnings, evaluate_runs
 from deployments.form import (
@@ -22,14 +22,15 @@ from deployments.form import (
     NewRun,
     Yaml,
     config_of,
-    in_words_of_the_form,
     labelled,
     shown,
 )
+from deployments.form_flow import form_flow
 from deployments.guardian import guard
 from deployments.offers import Offering
 from deployments.several import each, meant
 from deployments.sharing import alone_on
+from deployments.titles import Refused, in_words, in_words_of_the_form, refused_name
 from evo_core.bounds import LARGEST, MOST_EPISODES, MOST_GENERATIONS, SAFE_INTEGER
 from evo_core.envs.inspection import inspect_environment
 from evo_core.loading import ConfigError
@@ -58,42 +59,44 @@ SEEDS = 2**32
 
 
 def _name() -> str:
-    """Name a flow run by what it evolves, or by the run that it works on."""
-    parameters, name = runtime.flow_run.parameters, runtime.flow_run.flow_name
-    if name != "evolve":
-        return f"{name.removeprefix('evolve-')} {parameters.get('run_id') or 'all runs'}"
+    """Name a flow run by what it evolves, or by the run that it works on; a refused one says why."""
+    parameters, kind = runtime.flow_run.parameters, runtime.flow_run.flow_name.removeprefix("evolve-")
+    refused = next((value for value in parameters.values() if isinstance(value, Refused)), None)
+    if refused is not None:
+        return refused_name(kind, refused.reason)
+    if kind != "evolve":
+        return f"{kind} {parameters.get('run_id') or 'all runs'}"
     try:
         config = config_of(parameters)
-    except (ConfigError, KeyError):  # the run itself will say what is wrong
-        return "evolve"
+    except ConfigError as error:  # the run itself will say it, too
+        return refused_name(kind, in_words(str(error), kind, pasted=bool(parameters.get("yaml"))))
     return config.run_name
 
 
-@flow(name="evolve", flow_run_name=_name, persist_result=False)
+@form_flow("evolve", _name)
 @fails_plainly
 @in_words_of_the_form
 def evolve(
-    environment: Annotated[str, shown("environment", "Environment")] = _ENV.id,
+    environment: Annotated[str, shown("environment")] = _ENV.id,
     run_id: NewRun = "",
-    population_size: Annotated[int, shown("population_size", "Members of the population")] = DEFAULT.population.size,
-    max_steps: Annotated[int, shown("max_steps", "Budget in steps")] = _TRAINING.max_steps,
-    evo_steps: Annotated[int, shown("evo_steps", "Steps per member and generation")] = _TRAINING.evo_steps,
-    target: Annotated[float | None, shown("target", "Target")] = _TRAINING.target,
-    num_envs: Annotated[int, shown("num_envs", "Copies of the environment")] = _ENV.num_envs,
-    lr: Annotated[float, shown("lr", "Learning rate")] = _ALGORITHM.lr,
-    batch_size: Annotated[int, shown("batch_size", "Minibatch size")] = _ALGORITHM.batch_size,
-    learn_step: Annotated[int, shown("learn_step", "Steps per update")] = _ALGORITHM.learn_step,
-    recurrent: Annotated[bool, shown("recurrent", "Recurrent policy")] = _ALGORITHM.recurrent,
+    population_size: Annotated[int, shown("population_size")] = DEFAULT.population.size,
+    max_steps: Annotated[int, shown("max_steps")] = _TRAINING.max_steps,
+    evo_steps: Annotated[int, shown("evo_steps")] = _TRAINING.evo_steps,
+    target: Annotated[float | None, shown("target")] = _TRAINING.target,
+    num_envs: Annotated[int, shown("num_envs")] = _ENV.num_envs,
+    lr: Annotated[float, shown("lr")] = _ALGORITHM.lr,
+    batch_size: Annotated[int, shown("batch_size")] = _ALGORITHM.batch_size,
+    learn_step: Annotated[int, shown("learn_step")] = _ALGORITHM.learn_step,
+    recurrent: Annotated[bool, shown("recurrent")] = _ALGORITHM.recurrent,
     evolving: Evolving = DEFAULTS["evolving"],
-    seed: Annotated[int, shown("seed", "Seed")] = DEFAULT.seed,
+    seed: Annotated[int, shown("seed")] = DEFAULT.seed,
     yaml: Yaml = "",
     advanced: AdvancedBox = None,
 ) -> RunSummary:
     """Evolve a population of PPO agents and their hyperparameters until the target is confirmed or the budget spent."""
-    form = dict(locals())
+    config = config_of(dict(locals()))
     settings = _begin()
     settings.check_reach(configured_api())
-    config = config_of(form)
     run_id = run_id or derived_run_id(config, runtime.flow_run.id)
     inspect_environment(config, settings.packages)  # what is wrong is said at once, and not after others' turns
     if not check_run(settings, config, run_id):
@@ -102,7 +105,7 @@ def evolve(
         return evolution.fn(config, run_id)
 
 
-@flow(name="evolve-resume", flow_run_name=_name, persist_result=False)
+@form_flow("evolve-resume", _name)
 @fails_plainly
 @in_words_of_the_form
 def resume(
@@ -146,7 +149,7 @@ def resume(
         return evolution.fn(open_ref(run_id).config, run_id)
 
 
-@flow(name="evolve-evaluate", flow_run_name=_name, persist_result=False)
+@form_flow("evolve-evaluate", _name)
 @fails_plainly
 @in_words_of_the_form
 def evaluate(
@@ -173,8 +176,9 @@ def evaluate(
         return evaluate_runs.with_options(task_runner=runner)(run_id, Request(member or None, episodes, seed))
 
 
-@flow(name="evolve-gc", flow_run_name=_name, persist_result=False)
+@form_flow("evolve-gc", _name)
 @fails_plainly
+@in_words_of_the_form
 def gc(
     run_id: AnyRun = "",
     keep_generations: Annotated[

@@ -7,8 +7,8 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from deployments.form import in_words_of_the_form
 from deployments.several import each, meant
+from deployments.titles import in_words_of_the_form
 from evo_core.evaluation import play_episodes, report_seeds
 from evo_core.records import FailureReason
 from evo_core.scores import Score, score

@@ -3,41 +3,21 @@
 Names, defaults and bounds are those of the configuration (evo_core/sections.py); only the titles are the form's own.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
-from functools import wraps
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
+from deployments.titles import SHOWN, TITLES
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.genes import SearchSpace
 from evo_core.loading import ConfigError, parse_config
 from evo_core.sections import AlgorithmConfig, Section
-from flows.settings import BadInput
 from tasks.record_store import RUN_ID
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-SHOWN = {
-    "environment": "env.id",
-    "population_size": "population.size",
-    "max_steps": "training.max_steps",
-    "evo_steps": "training.evo_steps",
-    "target": "training.target",
-    "num_envs": "env.num_envs",
-    "lr": "algorithm.lr",
-    "batch_size": "algorithm.batch_size",
-    "learn_step": "algorithm.learn_step",
-    "recurrent": "algorithm.recurrent",
-    "seed": "seed",
-}
-"""Fields of the form, and the fields of the configuration that they are."""
 
 DEFAULT = parse_config({"env": {"id": "CartPole-v1"}, "training": {"max_steps": 1_500_000}})
 
@@ -98,7 +78,7 @@ Hyperparameter = Literal[
 Evolving = Annotated[
     list[Hyperparameter],
     labelled(
-        "Evolving hyperparameters",
+        TITLES["evolving"],
         "Each moves between a tenth and ten times its initial value (whole numbers: a quarter and four times; gamma "
         "and gae_lambda: their distance to 1). Other ranges: advanced, search.",
         max_length=len(get_args(Hyperparameter)),
@@ -107,7 +87,7 @@ Evolving = Annotated[
 Yaml = Annotated[
     str,
     labelled(
-        "Configuration as YAML",
+        TITLES["yaml"],
         f"A whole configuration file, pasted; at most {MOST_CHARACTERS} characters. It replaces every other field but "
         "the name of the run; those must then keep their defaults.",
         max_length=MOST_CHARACTERS,
@@ -115,45 +95,10 @@ Yaml = Annotated[
 ]
 
 
-WORDS = {
-    "--extend": "Budget in steps",
-    "--target": "Target",
-    "--from-generation": "From generation",
-    "--run-id": "Name of the run",
-    "--member": "Member",
-}
-"""What the forms call that for which the command line has a flag."""
-
-OF_ONE_FORM = {"resume": {"--run-id": "Name of the branch"}}
-"""The same where a form calls it differently; by the flow's name."""
-
-
-def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
-    """Have the body of a flow name the form's fields where it would name flags."""
-
-    @wraps(body)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return body(*args, **kwargs)
-        except (BadInput, ConfigError) as error:
-            raise BadInput(_in_words(str(error), WORDS | OF_ONE_FORM.get(body.__name__, {}))) from error
-
-    return run
-
-
-def _in_words(said: str, words: Mapping[str, str]) -> str:
-    """Put titles in place of flags, but not in commands, which stand between backticks."""
-    flags = re.compile("|".join(rf"{re.escape(flag)}(?![\w-])" for flag in words))
-    parts = said.split("`")
-    return "`".join(
-        part if place % 2 else flags.sub(lambda found: words[found[0]], part) for place, part in enumerate(parts)
-    )
-
-
-def shown(name: str, title: str) -> FieldInfo:
+def shown(name: str) -> FieldInfo:
     """Describe a field of the form by the field of the configuration that it is: its bounds and its text."""
     field = copy(_config_field(SHOWN[name]))
-    field.json_schema_extra = {"title": title, "description": field.description or ""}
+    field.json_schema_extra = {"title": TITLES[name], "description": field.description or ""}
     return field
 
 
@@ -234,14 +179,17 @@ def _pasted(form: Mapping[str, Any]) -> RunConfig:
     if changed:
         raise ConfigError(
             [
-                f"yaml: a pasted file is the whole configuration, but {', '.join(changed)} was changed in the form; "
-                "put the value into the file, or clear the field `yaml`"
+                f"{TITLES['yaml']}: a pasted file is the whole configuration, but "
+                f"{', '.join(TITLES[name] for name in changed)} was changed in the form; put the value into the file, "
+                "or clear this field"
             ]
         )
     text = str(form["yaml"])
-    content = load_yaml(text, "yaml: not YAML")
+    content = load_yaml(text, f"{TITLES['yaml']}: not YAML")
     if not isinstance(content, dict):
-        raise ConfigError([f"yaml: expected sections such as env: and training:, got {str(content)[:80]!r}"])
+        raise ConfigError(
+            [f"{TITLES['yaml']}: expected sections such as env: and training:, got {str(content)[:80]!r}"]
+        )
     return parse_config(content)
 
 
@@ -253,8 +201,8 @@ def _gene_around(name: str, initial: Any, num_envs: int) -> dict[str, Any]:
     if not initial:
         raise ConfigError(
             [
-                f"evolving: {name} begins at {initial}, around which there is no range; give one in "
-                f'advanced, search: {{"{name}": {{"min": 0, "max": 0.1}}}}'
+                f"{TITLES['evolving']}: {name} begins at {initial}, around which there is no range; give one in "
+                f'Advanced → Search: {{"{name}": {{"min": 0, "max": 0.1}}}}'
             ]
         )
     limits = [item.le for item in AlgorithmConfig.model_fields[name].metadata if isinstance(item, Le)]

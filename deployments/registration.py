@@ -67,7 +67,10 @@ def _deploy(client: SyncPrefectClient, spec: dict[str, Any]) -> str:
         "description": spec["description"],
         "entrypoint": spec["entrypoint"],
         "pull_steps": [],
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(exclude_unset=True),
+        "parameter_openapi_schema": {
+            **parameter_schema(flow).model_dump(exclude_unset=True),
+            "additionalProperties": False,  # an unknown parameter is refused, and not left to the run
+        },
         "enforce_parameter_schema": True,
         "tags": spec["tags"],
         "work_pool_name": spec["work_pool"]["name"],

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 
-from deployments.entrypoints import _begin, _require_unbegun
+from deployments.entrypoints import _begin, _require_unbegun, evaluate, evolve, gc, resume
 from flows.run_log import RunLog
 from flows.runs import derived_run_id
 from flows.settings import BadInput, Settings
@@ -91,6 +92,47 @@ def test_addresses_that_would_vanish_with_the_flow_run_are_refused(monkeypatch):
     monkeypatch.setenv("EVOLVE_STORE", "~/runs")
     monkeypatch.setenv("EVOLVE_STUDY", "sqlite:////var/study.db")
     assert _begin().study_url == "sqlite:////var/study.db"
+
+
+REFUSED = [
+    (evolve, {"population": 8}, "evolve", "population: there is no such field; did you mean population_size?"),
+    (evolve, {"lr": "fast"}, "evolve", "Learning rate: Input should be a valid number"),
+    (evolve, {"advanced": {"mutation": {"rl_hp": -1}}}, "evolve", "Advanced → mutation → rl_hp: Input should be"),
+    (evolve, {"batch_size": 4096}, "evolve", "Minibatch size: expected at most the initial rollout of 2048 steps"),
+    (resume, {"max_steps": 5}, "resume", "Run: required, but missing"),
+    (gc, {"run_id": "one", "force": True}, "gc", "force: there is no such field; known: dry_run, keep_generations"),
+    (evaluate, {"run_id": "one", "episodes": 0}, "evaluate", "Episodes: Input should be greater than or equal to 1"),
+]
+
+
+@pytest.mark.parametrize(("flow", "parameters", "kind", "said"), REFUSED, ids=[said for *_, said in REFUSED])
+def test_parameters_that_do_not_fit_are_a_sentence_that_stands_in_the_runs_name(
+    prefect_url, flow, parameters, kind, said
+):
+    with get_client(sync_client=True) as client:
+        created = client.create_flow_run(flow, parameters=parameters, name="daft-lemur")
+        state = run_flow(flow, flow_run=created, parameters=parameters, return_type="state")
+        run = client.read_flow_run(created.id)
+    assert (state.type.value, run.state.type.value) == ("FAILED", "FAILED")
+    assert run.state.message.startswith(said)
+    assert run.name.startswith(f"{kind}, refused: {said}") and len(run.name) <= 200
+
+
+def test_a_run_that_is_refused_later_says_so_in_its_name_too(prefect_url, tmp_path, monkeypatch):
+    monkeypatch.setattr("deployments.entrypoints.guard", lambda: None)
+    monkeypatch.setenv("EVOLVE_STORE", str(tmp_path / "runs"))
+    with get_client(sync_client=True) as client:
+        for flow, parameters, name in (
+            (
+                evolve,
+                {"environment": "Nowhere-v0"},
+                "nowhere-v0 · pop 6 · seed 1, refused: Environment",
+            ),
+            (resume, {"run_id": "one"}, "resume one, refused: "),
+        ):
+            created = client.create_flow_run(flow, parameters=parameters, name="daft-lemur")
+            assert run_flow(flow, flow_run=created, parameters=parameters, return_type="state").is_failed()
+            assert client.read_flow_run(created.id).name.startswith(name)
 
 
 def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):

@@ -8,7 +8,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from deployments.entrypoints import evaluate, evolve, gc, resume
-from deployments.form import DEFAULT, DEFAULTS, SHOWN, Advanced, Hyperparameter, config_of, in_words_of_the_form
+from deployments.form import DEFAULT, DEFAULTS, Advanced, Hyperparameter, config_of
+from deployments.titles import SHOWN, TITLES, in_words_of_the_form
 from evo_core.config import RunConfig, evolvable_hyperparameters
 from evo_core.loading import ConfigError, parse_config
 from flows.flags import read_yaml
@@ -127,14 +128,17 @@ def test_merged_keys_may_be_replaced():
 def test_what_does_not_fit_together_is_said_in_one_line():
     assert "batch_size" in refused(batch_size=4096, learn_step=1024)
     assert "multiple of env.num_envs" in refused(evo_steps=1001)
-    assert "lr was changed in the form" in refused(lr=0.5, yaml=CONFIGS[0].read_text())
+    assert "Learning rate was changed in the form" in refused(lr=0.5, yaml=CONFIGS[0].read_text())
     assert "not YAML" in refused(yaml="env: [")
     assert "expected sections" in refused(yaml="hello")
     assert "*a stands inside of what it repeats" in refused(yaml="a: &a [*a]")
     assert "too deep" in refused(yaml="[" * 3000)
-    assert refused(yaml="seed: !!int one").startswith("yaml: not YAML: expected what !!int stands for, got 'one'")
+    assert refused(yaml="seed: !!int one").startswith(
+        "Configuration as YAML: not YAML: expected what !!int stands for, got 'one'"
+    )
     assert (
-        refused(yaml="seed: 1\nenv: {id: A-v0}\nseed: 2") == "yaml: not YAML: 'seed' is given twice (line 3, column 1)"
+        refused(yaml="seed: 1\nenv: {id: A-v0}\nseed: 2")
+        == "Configuration as YAML: not YAML: 'seed' is given twice (line 3, column 1)"
     )
     assert "at least env.num_envs" in refused(learn_step=2, batch_size=1)
     assert "unknown key" in refused(yaml="env: {id: CartPole-v1}\ntraining: {max_stps: 5}")
@@ -158,6 +162,40 @@ def test_what_does_not_fit_together_is_said_in_one_line():
 def test_the_server_refuses_a_wrong_value_on_submit(wrong):
     assert validate({}, SCHEMA) == []
     assert validate(wrong, SCHEMA)
+
+
+def test_the_titles_are_those_of_the_form():
+    found = {name: field["title"] for name, field in SCHEMA["properties"].items()}
+    assert {name: found[name] for name in TITLES} == TITLES
+
+
+def test_fields_of_the_configuration_are_named_as_the_form_names_them():
+    @in_words_of_the_form
+    def evolve(yaml="", **form):
+        return config_of({**FORM, **form, "yaml": yaml})
+
+    def said(**form):
+        with pytest.raises(BadInput) as refused:
+            evolve(**form)
+        return str(refused.value)
+
+    assert said(batch_size=4096).startswith(
+        "Minibatch size: expected at most the initial rollout of 2048 steps "
+        "(the smaller of Steps per update and Steps per member and generation), got 4096"
+    )
+    assert "Steps per member and generation: expected a multiple of Copies of the environment" in said(evo_steps=1001)
+    tournament = Advanced(selection={"tournament_size": 9})
+    assert said(advanced=tournament).startswith(
+        "Advanced → Selection → Tournament Size: expected at most Members of the population (6), got 9"
+    )
+    assert said(seed=-1).startswith("Seed: expected")
+    wide = Advanced(search={"lr": {"min": 0.1, "max": 0.2}})
+    assert said(advanced=wide).startswith("Advanced → Search → lr: ") or "Learning rate: the initial" in said(
+        advanced=wide
+    )
+    pasted = "{env: {id: A-v0}, training: {max_steps: 0}}"
+    assert said(yaml=pasted).startswith("training.max_steps: "), "the names of the file"
+    assert said(yaml="[").startswith("Configuration as YAML: not YAML")
 
 
 def test_messages_name_the_fields_of_the_form():

@@ -101,6 +101,8 @@ def test_a_wrong_value_is_refused_on_submit(registered, api):
     assert submit("resume", {"run_id": "one", "max_steps": 10**20}).status_code == 409
     listing = api.post("flow_runs/filter", json={})
     assert (listing.status_code, listing.json()) == (200, listed), "nobody's list of runs is touched by it"
+    unknown = submit("evolve", {"population": 8})
+    assert (unknown.status_code, "'population' was unexpected" in unknown.text) == (409, True), unknown.text
     assert submit("resume", {"run_id": "No/Good"}).status_code == 409
     assert submit("resume", {}).status_code == 409
 

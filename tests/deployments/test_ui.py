@@ -224,7 +224,7 @@ def test_what_the_fields_say_together_is_checked_at_once_and_read_on_the_page_of
     submit(page)
     state(page, "Failed")
     page.get_by_role("tab", name="Details").click()
-    page.get_by_text("algorithm.batch_size: expected at most the initial rollout of 512 steps").first.wait_for()
+    page.get_by_text("Minibatch size: expected at most the initial rollout of 512 steps").first.wait_for()
 
 
 def test_a_run_that_is_killed_is_finished_by_the_retry_button(page, service, oracle):
