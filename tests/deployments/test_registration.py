@@ -95,12 +95,13 @@ def test_a_wrong_value_is_refused_on_submit(registered, api):
     assert answer.status_code == 409, answer.text
     assert "lr" in answer.text
     assert "less than or equal to the maximum of 1" in answer.text or "maximum" in answer.text
-    listed = api.post("flow_runs/filter", json={}).json()
+    listed = {run["id"] for run in api.post("flow_runs/filter", json={}).json()}
     for large in ({"max_steps": 10**20}, {"advanced": {"env": {"kwargs": {"n": [{"n": 10**20}]}}}}):
         assert submit("evolve", large).status_code == 409, large
     assert submit("resume", {"run_id": "one", "max_steps": 10**20}).status_code == 409
     listing = api.post("flow_runs/filter", json={})
-    assert (listing.status_code, listing.json()) == (200, listed), "nobody's list of runs is touched by it"
+    assert listing.status_code == 200, "nobody's list of runs is broken by it"
+    assert {run["id"] for run in listing.json()} == listed
     unknown = submit("evolve", {"population": 8})
     assert (unknown.status_code, "'population' was unexpected" in unknown.text) == (409, True), unknown.text
     assert submit("resume", {"run_id": "No/Good"}).status_code == 409
