@@ -11,11 +11,11 @@ from evo_core.agent import Agent
 from evo_core.checkpoint import from_bytes
 from evo_core.config import RunConfig
 from evo_core.evaluation import CHUNK, confirmation_seeds, play_episodes
-from evo_core.failures import MemberFailure
+from evo_core.failures import TOLD, MemberFailure
 from evo_core.intervals import student_interval
 from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics import one_thread
-from evo_core.records import Confirmation, EliteRef, Generation
+from evo_core.records import Confirmation, EliteRef, FailureDetail, Generation
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +32,25 @@ def chunk_count(config: RunConfig) -> int:
 
 
 def play_chunk(
-    config: RunConfig, elite: EliteRef, blob: bytes, spaces: Spaces, chunk: int, device: torch.device | str = "cpu"
+    config: RunConfig,
+    elite: EliteRef,
+    blob: bytes,
+    spaces: Spaces,
+    chunk: int,
+    device: torch.device | str = "cpu",
+    on_failure: Callable[[FailureDetail], None] = lambda detail: None,
 ) -> Chunk | None:
     """Play one chunk of the episodes that confirm an elite, on seeds that selection never used.
 
-    Returns None when the environment breaks.
+    Returns None when the environment breaks, and calls `on_failure` with what it said.
     """
     seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
     try:
         with one_thread():
             played = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
     except MemberFailure as failure:
-        log.warning("%s cannot be confirmed: %s", elite.uid, failure)
+        log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=TOLD)
+        on_failure(failure.describe())
         return None
     return played.returns.tolist(), played.steps
 

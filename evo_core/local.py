@@ -11,9 +11,10 @@ from evo_core.checkpoint import load_agent
 from evo_core.config import RunConfig
 from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
 from evo_core.envs.inspection import check_environment
-from evo_core.evolution.population import create_population, next_generation
+from evo_core.evolution.population import create_population, next_generation, require_survivors
+from evo_core.failures import bounded
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import Confirmation, EliteRef, Generation, Member, Offspring, record_hash
+from evo_core.records import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
 from evo_core.training import evaluate_member, train
 
 Blobs = dict[str, bytes]
@@ -75,7 +76,9 @@ def train_on_policy(
 
     reached = False
     while not reached and commits[-1].generation < config.max_generations:
-        members = [run_member(config, offspring, blobs, spaces, device) for offspring in commits[-1].offspring]
+        details: dict[str, FailureDetail] = {}
+        members = [run_member(config, offspring, blobs, spaces, device, details) for offspring in commits[-1].offspring]
+        require_survivors(config, commits[-1].generation + 1, members, details)
         commits.append(next_generation(config, commits[-1], members))
         blobs = _needed(commits[-1], blobs)
         on_generation(commits[-1])
@@ -86,14 +89,24 @@ def train_on_policy(
 
 
 def run_member(
-    config: RunConfig, offspring: Offspring, blobs: Blobs, spaces: Spaces, device: torch.device | str = "cpu"
+    config: RunConfig,
+    offspring: Offspring,
+    blobs: Blobs,
+    spaces: Spaces,
+    device: torch.device | str = "cpu",
+    details: dict[str, FailureDetail] | None = None,
 ) -> Member:
-    """Train and evaluate one member; its checkpoint is added to `blobs`."""
+    """Train and evaluate one member; its checkpoint is added to `blobs`, and to `details` what a failure said."""
+
+    def keep(detail: FailureDetail) -> None:
+        if details is not None:
+            details[offspring.uid] = bounded(detail)
+
     parent = blobs[offspring.parent_blob.sha256] if offspring.parent_blob else None
-    blob, training = train(config, offspring, parent, spaces, device)
+    blob, training = train(config, offspring, parent, spaces, device, on_failure=keep)
     if blob is not None and training.blob is not None:
         blobs[training.blob.sha256] = blob
-    return evaluate_member(config, offspring, training, blob, spaces, device)
+    return evaluate_member(config, offspring, training, blob, spaces, device, on_failure=keep)
 
 
 def _needed(commit: Generation, blobs: Blobs) -> Blobs:

@@ -64,6 +64,29 @@ class Failure(Record):
     step: int
 
 
+class FailureDetail(Record):
+    """What a failure said, for people: free text, kept beside records and part of no hash.
+
+    `error` is the type of what was raised, None when a value was at fault; `where` names the step of the member and
+    the environment; `frames` are the environment's own last lines of the traceback, the innermost last.
+    """
+
+    message: str
+    error: str | None = None
+    where: str = ""
+    frames: tuple[str, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """What was wrong, without the place: the same for all members that failed of the same fault."""
+        return f"{self.error}: {self.message}".removesuffix(": ") if self.error else self.message
+
+    @property
+    def sentence(self) -> str:
+        """What was wrong, and where."""
+        return f"{self.cause} ({self.where})" if self.where else self.cause
+
+
 class Update(Record):
     """One rollout and what was learned from it; the training curve is a tuple of these.
 
@@ -199,12 +222,14 @@ RecordT = TypeVar("RecordT", bound=Record)
 class Sealed(Record, Generic[RecordT]):
     """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under.
 
-    `seal` is the hash of hash and numerics, so that no byte of a stored record can change unseen.
+    `detail`, of members that failed, stands there too. `seal` is the hash of hash, numerics and detail, so that no byte
+    of a stored record can change unseen.
     """
 
     record: SerializeAsAny[RecordT]
     sha256: str
     numerics: dict[str, str]
+    detail: FailureDetail | None = None
     seal: str
 
 

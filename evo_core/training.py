@@ -12,7 +12,7 @@ from evo_core.checkpoint import from_bytes, to_bytes
 from evo_core.config import RunConfig
 from evo_core.envs.vectors import make_vect_envs
 from evo_core.evaluation import evaluate, evaluation_seeds
-from evo_core.failures import MemberFailure
+from evo_core.failures import TOLD, MemberFailure
 from evo_core.genome import algorithm_of
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.transfer import output_shift, perturb, transfer
@@ -21,7 +21,7 @@ from evo_core.numerics import one_thread
 from evo_core.observations import Layout, Tensors
 from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
-from evo_core.records import BlobRef, Failure, FailureReason, Member, Offspring, Training, Update
+from evo_core.records import BlobRef, Failure, FailureDetail, FailureReason, Member, Offspring, Training, Update
 from evo_core.seeding import Purpose, environment_seeds, stream
 
 PROBES = 64
@@ -58,10 +58,12 @@ def train(
     spaces: Spaces,
     device: torch.device | str = "cpu",
     on_update: Callable[[Update], None] = lambda update: None,
+    on_failure: Callable[[FailureDetail], None] = lambda detail: None,
 ) -> tuple[bytes | None, Training]:
     """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
 
-    Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout.
+    Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
+    `on_failure` with what the record of a failure does not hold.
     """
     updates: list[Update] = []
     shift: float | None = None
@@ -73,7 +75,8 @@ def train(
             agent = Agent(state, spaces, device)
             _train(agent, config, offspring, updates, on_update)
         except MemberFailure as failure:
-            log.warning("%s failed: %s", offspring.uid, failure)
+            log.warning("%s failed: %s", offspring.uid, failure, extra=TOLD)
+            on_failure(failure.describe())
             return None, Training(
                 uid=offspring.uid,
                 steps=failure.step,
@@ -94,6 +97,7 @@ def evaluate_member(
     blob: bytes | None,
     spaces: Spaces,
     device: torch.device | str = "cpu",
+    on_failure: Callable[[FailureDetail], None] = lambda detail: None,
 ) -> Member:
     """Evaluate a trained offspring on its generation's seeds; one that failed in training stays failed."""
     if training.failure is not None or blob is None:
@@ -103,7 +107,8 @@ def evaluate_member(
             agent = Agent(from_bytes(blob, spaces), spaces, device)
             result = evaluate(agent, config, evaluation_seeds(config, offspring.generation))
         except MemberFailure as failure:
-            log.warning("%s failed in evaluation: %s", offspring.uid, failure)
+            log.warning("%s failed in evaluation: %s", offspring.uid, failure, extra=TOLD)
+            on_failure(failure.describe(trained=training.steps))
             record = Failure(reason=failure.reason, step=training.steps + failure.step)
             return Member(offspring=offspring, training=training, failure=record)
     return Member(offspring=offspring, training=training, evaluation=result)

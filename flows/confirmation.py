@@ -4,12 +4,13 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 
 from evo_core.confirmation import chunk_count, confirmation
-from evo_core.records import Confirmation, EliteRef
+from evo_core.records import Confirmation, EliteRef, FailureDetail
 from flows.numerics import compare_numerics
 from flows.observer import observer
 from flows.runs import begun_ref
 from tasks.failing import fails_plainly
 from tasks.members import confirm_chunk
+from tasks.words import describe_detail
 
 
 @flow(name="evolve-confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
@@ -21,15 +22,18 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     record = store.confirmation(elite.generation)
     if record is None:
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
+        detail: FailureDetail | None = None
         try:
             played = [chunk.result() for chunk in chunks]
             for part in played:
                 compare_numerics(ref, elite.uid, part.timing, part.numerics)
+            detail = next((part.detail for part in played if part.detail is not None), None)
             record = confirmation(elite, [part.chunk for part in played])
         except KilledWorker as error:
             observer().warned(f"{elite.uid}: its confirmation ended its worker again and again: {error}")
         if record is None:
-            observer().warned(f"{elite.uid} cannot be confirmed: its environment broke")
+            said = f": {describe_detail(detail)}" if detail is not None else ""
+            observer().warned(f"{elite.uid} cannot be confirmed: its environment broke{said}")
             return None
         store.put_confirmation(elite.generation, record)
     observer().confirmed(record)

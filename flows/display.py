@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.table import Table
 
 from evo_core.config import RunConfig
-from evo_core.records import Confirmation, Generation, Member, Offspring, Training
+from evo_core.records import Confirmation, FailureDetail, Generation, Member, Offspring, Training
 from flows.observer import Observer
 from tasks.view import Ending
 from tasks.words import (
+    describe_detail,
+    describe_failure,
     describe_fitness,
     describe_interval,
     describe_left_over,
@@ -36,6 +38,7 @@ class LineObserver(Observer):
         self._clock = time.monotonic()
         self._start_steps = 0
         self._training: set[str] = set()
+        self._causes: set[str] = set()
 
     def began(self, run_id: str, head: Generation) -> None:
         """Say where the run starts."""
@@ -50,6 +53,16 @@ class LineObserver(Observer):
         """Leave members that the store already had out of the rate."""
         if record.uid not in self._training:
             self._start_steps += record.steps
+
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Say why a member failed; where the same fault comes again, without the lines that led to it."""
+        if member.failure is None:
+            return
+        said, known = "", detail is not None and detail.cause in self._causes
+        if detail is not None:
+            self._causes.add(detail.cause)
+            said = f": {detail.sentence if known else describe_detail(detail)}"
+        self.warned(f"{member.uid} {describe_failure(member.failure)}{said}")
 
     def committed(self, head: Generation) -> None:
         """Say how the generation went."""
@@ -131,8 +144,9 @@ class LiveObserver(LineObserver):
         row.phase, row.steps = "evaluating", record.steps
         self._advance()
 
-    def evaluated(self, member: Member) -> None:
-        """Show a member's fitness."""
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Show a member's fitness, or print above the table why it failed."""
+        super().evaluated(member, detail)
         row = self._state.rows[member.uid]
         row.result, row.steps = member, member.training.steps
         row.phase = f"failed: {member.failure.reason}" if member.failure else "done"

@@ -1,5 +1,7 @@
 """One generation: every member is trained and evaluated in parallel, then selection makes the next."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +9,7 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
-from evo_core.evolution.population import require_survivors
+from evo_core.evolution.population import GenerationFailed, require_survivors
 from evo_core.records import Generation, Offspring
 from evo_core.training import lost_member
 from flows.engine import hear, hear_endings
@@ -16,10 +18,11 @@ from flows.observer import observer
 from flows.runs import begun_ref
 from flows.settings import Settings
 from tasks import layout
+from tasks.failed import put_failed_attempt
 from tasks.failing import fails_plainly
 from tasks.generation import release_checkpoints, select_and_mutate
 from tasks.members import Evaluated, evaluate_member, progress_topic, train_member
-from tasks.records import Timing
+from tasks.records import FailedAttempt, FailedMember, Timing
 from tasks.ref import RunRef
 from tasks.store import ConflictError, MissingError, StoreError
 
@@ -86,8 +89,24 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
             results[offspring.uid] = Evaluated(lost)
             observer().evaluated(lost)
     ordered = [results[offspring.uid] for offspring in population]
-    require_survivors(ref.config, population[0].generation, [result.member for result in ordered])
+    _require_survivors(ref, population[0].generation, ordered)
     return [result if result.member.failure is None else _write_down(ref, result) for result in ordered]
+
+
+def _require_survivors(ref: RunRef, generation: int, results: Sequence[Evaluated]) -> None:
+    """Raise GenerationFailed when too few members finished; the store keeps how the others failed, for `status`."""
+    details = {result.member.uid: result.detail for result in results if result.detail is not None}
+    try:
+        require_survivors(ref.config, generation, [result.member for result in results], details)
+    except GenerationFailed:
+        failed = {
+            result.member.uid: FailedMember(failure=result.member.failure, detail=result.detail)
+            for result in results
+            if result.member.failure is not None
+        }
+        with suppress(StoreError):
+            put_failed_attempt(ref.open(), generation, FailedAttempt(members=failed))
+        raise
 
 
 def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
@@ -109,7 +128,7 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
             # a training whose worker died before the evaluation is asked for again, and found in the store then
             results[uid] = replace(result, trained=result.trained or clocks.get(uid))
             compare_numerics(ref, uid, result.evaluated, result.numerics)
-            observer().evaluated(result.member)
+            observer().evaluated(result.member, result.detail)
         else:
             clocks[result.record.uid] = result.timing
             compare_numerics(ref, result.record.uid, result.timing, result.numerics)
@@ -121,9 +140,9 @@ def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:
     """Record a member that failed; return what counts."""
     store, offspring, member = ref.open(), result.member.offspring, result.member
     try:
-        store.put_training(offspring.generation, offspring.index, member.training)
-        store.put_member(offspring.generation, offspring.index, member)
+        store.put_training(offspring.generation, offspring.index, member.training, result.detail)
+        store.put_member(offspring.generation, offspring.index, member, result.detail)
     except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
         result = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
-        observer().evaluated(result.member)
+        observer().evaluated(result.member, result.detail)
     return result

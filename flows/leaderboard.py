@@ -1,16 +1,17 @@
 """What the page of a run says, in tables and Markdown: the leaderboard of a generation, and the summary at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Generation, Member
+from evo_core.records import FailureDetail, Generation, Member
 from flows.display import describe_delivery
 from flows.next_steps import evolve_command
 from flows.report.sentences import describe_gain, explain
 from tasks.view import Ending
 from tasks.words import (
+    describe_detail,
     describe_failure,
     describe_fitness,
     describe_mutation,
@@ -35,12 +36,16 @@ class Place:
     page: str | None = None
 
 
-def leaderboard(commit: Generation) -> list[dict[str, str]]:
-    """Tabulate the members of a generation, best first: by what selection compared, failed members last."""
+def leaderboard(commit: Generation, details: Mapping[str, FailureDetail] | None = None) -> list[dict[str, str]]:
+    """Tabulate the members of a generation, best first: by what selection compared, failed members last.
+
+    `details` hold what failures said, by uid.
+    """
     draw = commit.draw
     assert draw is not None
     order = sorted(range(len(commit.members)), key=lambda i: (-_known(draw.scores[i]), i))
-    return [_row(rank, commit, index) for rank, index in enumerate(order[:SHOWN_MEMBERS], start=1)]
+    said = details or {}
+    return [_row(rank, commit, index, said) for rank, index in enumerate(order[:SHOWN_MEMBERS], start=1)]
 
 
 def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
@@ -93,14 +98,14 @@ def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Plac
     )
 
 
-def _row(rank: int, commit: Generation, index: int) -> dict[str, str]:
+def _row(rank: int, commit: Generation, index: int, details: Mapping[str, FailureDetail]) -> dict[str, str]:
     member = commit.members[index]
     offspring = member.offspring
     return {
         "rank": str(rank) if member.failure is None else "–",
         "member": member.uid,
         "fitness": describe_fitness(member) or "–",
-        "status": _status(commit, index),
+        "status": _status(commit, index, details.get(member.uid)),
         "parent": offspring.parent or "founder",
         "mutation": describe_mutation(offspring.mutation),
         "steps": f"{offspring.lineage_steps + member.training.steps:,}",
@@ -109,11 +114,12 @@ def _row(rank: int, commit: Generation, index: int) -> dict[str, str]:
     }
 
 
-def _status(commit: Generation, index: int) -> str:
+def _status(commit: Generation, index: int, detail: FailureDetail | None) -> str:
     member, draw = commit.members[index], commit.draw
     assert draw is not None
     if member.failure is not None:
-        return describe_failure(member.failure)
+        said = f": {describe_detail(detail)}" if detail is not None else ""
+        return f"{describe_failure(member.failure)}{said}"
     children = draw.parents.count(index)
     offspring = f"parent of {children}" if children else "no offspring"
     return f"elite, {offspring}" if index == draw.elite else offspring

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from evo_core.records import Confirmation, Generation, Member, Offspring, Training
+from evo_core.records import Confirmation, FailureDetail, Generation, Member, Offspring, Training
 from tasks.view import Ending
 
 
@@ -23,8 +23,8 @@ class Observer:
     def trained(self, record: Training) -> None:
         """Hear that a member was trained."""
 
-    def evaluated(self, member: Member) -> None:
-        """Hear that a member was evaluated, or failed."""
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Hear that a member was evaluated, or failed, and what its failure said."""
 
     def committed(self, head: Generation) -> None:
         """Hear that a generation exists."""
@@ -61,9 +61,9 @@ class _Both(Observer):
         for each in self._both:
             each.trained(record)
 
-    def evaluated(self, member: Member) -> None:
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
         for each in self._both:
-            each.evaluated(member)
+            each.evaluated(member, detail)
 
     def committed(self, head: Generation) -> None:
         for each in self._both:

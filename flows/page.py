@@ -22,6 +22,7 @@ from tasks.artifacts import (
     move_progress,
     newest,
 )
+from tasks.failed import details
 from tasks.ref import RunRef
 from tasks.secrecy import concealed
 from tasks.study import study_number
@@ -58,7 +59,7 @@ class RunPage(View):
         for commit in self._run.commits_from(self._next, head):
             add_table(
                 self._key("leaderboard"),
-                leaderboard(commit),
+                leaderboard(commit, details(self._run, commit.members)),
                 describe_leaderboard(commit, self._config),
                 {**self._mark, "generation": str(commit.generation)},
             )

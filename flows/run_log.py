@@ -3,13 +3,13 @@
 import logging
 
 from evo_core.config import RunConfig
-from evo_core.records import Confirmation, Generation, Member, Offspring
+from evo_core.records import Confirmation, FailureDetail, Generation, Member, Offspring
 from flows.display import describe_beginning, describe_confirmation, describe_delivery, describe_generation
 from flows.observer import Observer
 from tasks.run_log import run_logger, same_run
 from tasks.secrecy import concealed
 from tasks.view import Ending
-from tasks.words import describe_failure, describe_left_over
+from tasks.words import describe_detail, describe_failure, describe_left_over
 
 
 class RunLog(Observer):
@@ -27,10 +27,11 @@ class RunLog(Observer):
         """Say whose generation begins."""
         self._say(f"generation {offspring[0].generation} begins: {len(offspring)} members")
 
-    def evaluated(self, member: Member) -> None:
-        """Say which members failed; the logs of their tasks say more."""
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Say which members failed, and of what; the logs of their tasks say more."""
         if member.failure is not None:
-            self._say(f"{member.uid} {describe_failure(member.failure)}", logging.WARNING)
+            said = f": {describe_detail(detail)}" if detail is not None else ""
+            self._say(f"{member.uid} {describe_failure(member.failure)}{said}", logging.WARNING)
 
     def committed(self, head: Generation) -> None:
         """Say how the generation went."""

@@ -1,5 +1,7 @@
 """The names of a run's keys, below its run id. Every key is created once."""
 
+from collections.abc import Callable
+
 RUN = "run.json"
 
 DELETION = "deleting.json"
@@ -34,6 +36,11 @@ def member(generation: int, index: int) -> str:
 def timings(generation: int) -> str:
     """When and where the members of a generation ran."""
     return f"gen/{generation:06d}/timings.json"
+
+
+def failed_attempts(generation: int) -> Callable[[int], str]:
+    """Attempts at a generation in which too few members finished, by their number."""
+    return lambda number: f"gen/{generation:06d}/failed/{number:06d}.json"
 
 
 def extension(number: int) -> str:

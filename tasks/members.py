@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,16 +13,18 @@ from prefect.cache_policies import NO_CACHE
 
 from evo_core.confirmation import Chunk, play_chunk
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import BlobRef, EliteRef, Member, Offspring, Training, Update
+from evo_core.records import BlobRef, EliteRef, FailureDetail, Member, Offspring, Training, Update
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
 from tasks import layout, recent
+from tasks.failed import details
 from tasks.failing import fails_plainly
 from tasks.recomputation import Recomputer
 from tasks.records import Timing
 from tasks.ref import RunRef
 from tasks.run_log import tell
 from tasks.run_store import RunStore
+from tasks.secrecy import concealed_detail
 from tasks.watchdog import watched
 from tasks.words import describe_evaluation, describe_returns, describe_training
 
@@ -45,13 +47,14 @@ class Trained:
 
     `timing` is None when it was found in the store. `adopted`: its checkpoint, if it has one, was there already, so a
     collector may take it; one that was just created is spared (tasks/retention.py). `numerics`: what it was computed
-    under, by this process or the one that stored it.
+    under, by this process or the one that stored it. `detail`: what its failure said.
     """
 
     record: Training
     timing: Timing | None = None
     adopted: bool = True
     numerics: Mapping[str, str] = field(default_factory=dict)
+    detail: FailureDetail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Evaluated:
     evaluated: Timing | None = None
     adopted: bool = True
     numerics: Mapping[str, str] = field(default_factory=dict)
+    detail: FailureDetail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Played:
     chunk: Chunk | None
     timing: Timing
     numerics: Mapping[str, str]
+    detail: FailureDetail | None = None
 
 
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
@@ -87,11 +92,12 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
         tell(ADOPTED)
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
     store.require_in_place()  # hours of work for a store that is gone
-    start, created = datetime.now(UTC), False
+    start, created, said = datetime.now(UTC), False, list[FailureDetail]()
     with watched(run.limits, run.session, offspring.uid):
         spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
-        blob, record = train(run.config, offspring, parent, spaces, run.resolve_device(), _progress(run, offspring))
+        device, progress = run.resolve_device(), _progress(run, offspring)
+        blob, record = train(run.config, offspring, parent, spaces, device, progress, said.append)
         if blob is not None and record.blob is not None:
             created = store.put_blob(blob)
             recent.checkpoints.put(record.blob.sha256, blob)
@@ -100,7 +106,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
         store.put_training(*address, record)
         recent.just_trained(run.session, offspring.uid)
         tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
-    return Trained(record, timing, not created, store.numerics)
+    return Trained(record, timing, not created, store.numerics, _detail(said))
 
 
 @member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
@@ -112,34 +118,36 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
     done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
     if done is not None:
         tell(ADOPTED)
-        found = store.numerics_of(layout.member(*address), Member)
-        return Evaluated(done, trained.timing, None, trained.adopted, found)
-    start = datetime.now(UTC)
+        found, detail = store.numerics_of(layout.member(*address), Member), details(store, [done]).get(done.uid)
+        return Evaluated(done, trained.timing, None, trained.adopted, found, detail)
+    start, said = datetime.now(UTC), list[FailureDetail]()
     with watched(run.limits, run.session, offspring.uid):
         blob = _checkpoint(store, training.blob) if training.blob else None
         spaces = run.environment().spaces
-        member = evaluate_offspring(run.config, offspring, training, blob, spaces, run.resolve_device())
+        device = run.resolve_device()
+        member = evaluate_offspring(run.config, offspring, training, blob, spaces, device, said.append)
     timing = _until_now(start)
     if member.evaluation is not None:
         store.put_member(*address, member)
         tell(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
-    return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics)
+    detail = trained.detail or _detail(said)
+    return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics, detail)
 
 
 @member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
 @fails_plainly
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
     """Play one chunk of an elite's confirmation on fresh seeds."""
-    start, store = datetime.now(UTC), run.open()
+    start, store, said = datetime.now(UTC), run.open(), list[FailureDetail]()
     with watched(run.limits, run.session, elite.uid):
         spaces = run.environment().spaces
         blob = _weights(run, store, spaces, elite.uid, elite.blob)
         assert blob is not None
-        played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device())
+        played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device(), said.append)
     timing = _until_now(start)
     if played is not None:
         tell(f"{describe_returns(played[0])}; {_effort(timing)}")
-    return Played(played, timing, store.numerics)
+    return Played(played, timing, store.numerics, _detail(said))
 
 
 def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, reference: BlobRef | None) -> bytes | None:
@@ -156,6 +164,11 @@ def _checkpoint(store: RunStore, reference: BlobRef) -> bytes:
     """Take a checkpoint from this process's memory, where it lies if it was trained here, else from the store."""
     content = recent.checkpoints.get(reference.sha256)
     return store.blob(reference) if content is None else content
+
+
+def _detail(said: Sequence[FailureDetail]) -> FailureDetail | None:
+    """Take what a failure said, if one did, without credentials."""
+    return concealed_detail(said[-1]) if said else None
 
 
 def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from evo_core.architecture import Record
-from evo_core.records import Sealed, record_hash
+from evo_core.records import FailureDetail, Sealed, record_hash
 from tasks import layout
 from tasks.records import sealed_bytes
 from tasks.store import ConflictError, CorruptError, GoneError, MissingError, Store
@@ -61,10 +61,10 @@ class RecordStore:
         """Tell whether a key of this run exists."""
         return self.store.exists(self.key(name))
 
-    def put(self, name: str, record: Record) -> None:
-        """Seal a record and create it; one that exists is adopted if it differs in nothing but its numerics."""
+    def put(self, name: str, record: Record, detail: FailureDetail | None = None) -> None:
+        """Seal a record and create it; one that exists is adopted if nothing but what stands beside it differs."""
         try:
-            self._create(name, sealed_bytes(record, self.numerics))
+            self._create(name, sealed_bytes(record, self.numerics, detail))
         except ConflictError:
             if self.get(name, type(record)) != record:
                 raise
@@ -90,7 +90,7 @@ class RecordStore:
                 raise CorruptError(
                     f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; {self._advice(name)}"
                 ) from error
-            if content != sealed_bytes(sealed.record, sealed.numerics):
+            if content != sealed_bytes(sealed.record, sealed.numerics, sealed.detail):
                 raise CorruptError(
                     f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
                     f"{sealed.sha256}, or its seal is broken; the record is damaged: {self._advice(name)}"

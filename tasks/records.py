@@ -1,13 +1,14 @@
 """Records that belong to a run's keeping and not to its chain."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
 from evo_core.architecture import Record
 from evo_core.canonical import canonical_json, sha256
 from evo_core.config import RunConfig
-from evo_core.records import SCHEMA
+from evo_core.records import SCHEMA, Failure, FailureDetail
 
 
 class Fork(Record):
@@ -61,12 +62,31 @@ class Timings(Record):
     evaluate: dict[str, Timing] = Field(default_factory=dict)
 
 
-def sealed_bytes(record: Record, numerics: dict[str, str]) -> bytes:
-    """Write a record as it is stored: the canonical JSON of a `Sealed`, put together from the record's own."""
+class FailedMember(Record):
+    """How one member of an attempt failed."""
+
+    failure: Failure
+    detail: FailureDetail | None = None
+
+
+class FailedAttempt(Record):
+    """An attempt at a generation in which too few members finished, by uid of those that failed. For views."""
+
+    members: dict[str, FailedMember]
+
+
+def sealed_bytes(record: Record, numerics: dict[str, str], detail: FailureDetail | None = None) -> bytes:
+    """Write a record as it is stored: the canonical JSON of a `Sealed`, put together from the record's own.
+
+    The detail of a failure stands beside the record, and is left out where there is none.
+    """
     body, beside = canonical_json(record), dict(numerics)
     digest = sha256(body)
-    seal = sha256(canonical_json({"sha256": digest, "numerics": beside}))
-    return b'{"numerics":%b,"record":%b,"seal":"%b","sha256":"%b"}' % (
+    said: dict[str, Any] = {} if detail is None else {"detail": detail.model_dump(mode="json")}
+    seal = sha256(canonical_json({"sha256": digest, "numerics": beside, **said}))
+    first = b'"detail":%b,' % canonical_json(said["detail"]) if said else b""
+    return b'{%b"numerics":%b,"record":%b,"seal":"%b","sha256":"%b"}' % (
+        first,
         canonical_json(beside),
         body,
         seal.encode(),

@@ -11,6 +11,7 @@ from evo_core.numerics import differences
 from evo_core.records import (
     BlobRef,
     Confirmation,
+    FailureDetail,
     Generation,
     Member,
     Replay,
@@ -96,17 +97,17 @@ class RunStore(RecordStore):
             there = pool.map(lambda key: self.store.exists(key, expected=True), keys)
         return [reference for reference, found in zip(asked, there, strict=True) if not found]
 
-    def put_training(self, generation: int, index: int, record: Training) -> None:
+    def put_training(self, generation: int, index: int, record: Training, detail: FailureDetail | None = None) -> None:
         """Write what training made of a member."""
-        self.put(layout.training(generation, index), record)
+        self.put(layout.training(generation, index), record, detail)
 
     def training(self, generation: int, index: int) -> Training | None:
         """Read what training made of a member; None when it was not trained yet."""
         return self.find(layout.training(generation, index), Training)
 
-    def put_member(self, generation: int, index: int, record: Member) -> None:
+    def put_member(self, generation: int, index: int, record: Member, detail: FailureDetail | None = None) -> None:
         """Write a whole member."""
-        self.put(layout.member(generation, index), record)
+        self.put(layout.member(generation, index), record, detail)
 
     def member(self, generation: int, index: int) -> Member | None:
         """Read a whole member; None when it was not evaluated yet."""

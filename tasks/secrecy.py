@@ -3,13 +3,28 @@
 import os
 import re
 
+from evo_core.failures import bounded
+from evo_core.records import FailureDetail
+
 HIDDEN = "***"
 
 _PASSWORD = re.compile(r"(\w://[^\s/:@]*):\S*@")
 _QUERY = re.compile(r"([?&][\w.-]+)=[^\s&#'\"`)]+")
 _SECRET_VARIABLES = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|AUTH_STRING|CREDENTIAL", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"(?P<name>[\w-]*(?:password|passwd|secret|token|api[_-]?key|credential|auth_string)[\w-]*[\"']?\s*[=:]\s*"
+    r"|\b(?:bearer|basic)\s+)[\"']?[^\s\"',;)}]{4,}",
+    re.IGNORECASE,
+)
+"""What texts that are not this program's own may hold: password=…, 'api_key': '…', Bearer …"""
+
 _SHORTEST = 6
 """Values shorter than this are words and numbers of every text, and no credentials."""
+
+
+def concealed_detail(detail: FailureDetail) -> FailureDetail:
+    """Make what an environment said fit to be kept and shown: short, on one line, and without credentials."""
+    return bounded(detail, lambda text: _ASSIGNED.sub(rf"\g<name>{HIDDEN}", concealed(text)))
 
 
 def concealed(text: str) -> str:

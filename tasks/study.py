@@ -28,10 +28,12 @@ from evo_core.genes import Gene
 from evo_core.genome import Genome, sizes
 from evo_core.network_sections import BoundsConfig
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.records import Generation, Member, record_hash, uid
+from evo_core.records import FailureDetail, Generation, Member, record_hash, uid
+from tasks.failed import details
 from tasks.records import Timings
 from tasks.run_store import RunStore
 from tasks.view import View
+from tasks.words import describe_detail
 
 FOUNDERS = "founders"
 """The study's attribute that says by the hash of COMMIT 0 whose it is."""
@@ -73,7 +75,8 @@ class StudyRecorder(View):
         added = 0
         for commit in self._run.commits_from(self._next, head):
             timings = self._run.timings(commit.generation)
-            added += sum(self._add(member, timings) for member in commit.members)
+            said = details(self._run, commit.members)
+            added += sum(self._add(member, timings, said.get(member.uid)) for member in commit.members)
             self._next = commit.generation + 1
         return added
 
@@ -90,17 +93,17 @@ class StudyRecorder(View):
             self._study.set_user_attr(FOUNDERS, record_hash(self._run.commit(0)))
         _require_owner(self._study, self._run)
 
-    def _add(self, member: Member, timings: Timings) -> bool:
+    def _add(self, member: Member, timings: Timings, detail: FailureDetail | None) -> bool:
         if member.uid in self._recorded:
             return False
         self._recorded.add(member.uid)
         try:
-            self._storage.create_new_trial(self._id, self._trial(member, timings))
+            self._storage.create_new_trial(self._id, self._trial(member, timings, detail))
         except IntegrityError:  # another recorder of this run was faster
             return False
         return True
 
-    def _trial(self, member: Member, timings: Timings) -> FrozenTrial:
+    def _trial(self, member: Member, timings: Timings, detail: FailureDetail | None) -> FrozenTrial:
         trial = create_trial(
             state=TrialState.COMPLETE if member.evaluation else TrialState.FAIL,
             value=member.fitness,
@@ -110,6 +113,7 @@ class StudyRecorder(View):
             intermediate_values=learning_curve(member),
         )
         trial.datetime_start, trial.datetime_complete = _times(member.uid, timings)
+        trial.user_attrs["failure_detail"] = describe_detail(detail) if detail is not None else None
         trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
         return trial
 

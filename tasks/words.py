@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evo_core.config import RunConfig
 from evo_core.genome import Genome, sizes
-from evo_core.records import Evaluation, Failure, Member, Mutation, Training
+from evo_core.records import Evaluation, Failure, FailureDetail, Member, Mutation, Training
 
 SMALL = 2.0
 """Scores below this are written with three decimals."""
@@ -82,9 +82,15 @@ def describe_returns(returns: Sequence[float]) -> str:
     return f"mean return {describe_number(mean)} over {len(returns)} fresh episodes"
 
 
-def describe_failure(failure: Failure) -> str:
-    """Say why a member did not finish."""
-    return f"failed: {failure.reason} at step {failure.step:,}"
+def describe_failure(failure: Failure, detail: FailureDetail | None = None) -> str:
+    """Say why a member did not finish, and what its environment said."""
+    said = f": {detail.cause}" if detail is not None else ""
+    return f"failed: {failure.reason} at step {failure.step:,}{said}"
+
+
+def describe_detail(detail: FailureDetail) -> str:
+    """Write what a failure said in several lines: the exception with its place, then the environment's own frames."""
+    return "\n".join([detail.sentence, *(f"  {frame}" for frame in detail.frames)])
 
 
 def describe_left_over(config: RunConfig) -> str:

@@ -33,7 +33,7 @@ def fake_config(generations: int = 3, **overrides: object) -> RunConfig:
     return make_config(**{**steps, **overrides})
 
 
-def train(config, offspring, parent, spaces, device="cpu", on_update=lambda update: None):
+def train(config, offspring, parent, spaces, device="cpu", on_update=lambda update: None, on_failure=None):
     """Make a checkpoint out of everything that a real one depends on."""
     origin = {"seed": config.seed, "uid": offspring.uid, "genome": sha256(canonical_json(offspring.genome))}
     blob = canonical_json({**origin, "parent": sha256(parent) if parent is not None else None}) * 8
@@ -41,14 +41,14 @@ def train(config, offspring, parent, spaces, device="cpu", on_update=lambda upda
     return blob, Training(uid=offspring.uid, steps=config.training.evo_steps, blob=reference)
 
 
-def evaluate(config, offspring, training, blob, spaces, device="cpu"):
+def evaluate(config, offspring, training, blob, spaces, device="cpu", on_failure=None):
     """Make a fitness out of the checkpoint."""
     fitness = int(sha256(blob)[:8], 16) / 2**32 * 100
     evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=2, steps=20)
     return Member(offspring=offspring, training=training, evaluation=evaluation)
 
 
-def play_chunk(config, elite, blob, spaces, chunk, device="cpu"):
+def play_chunk(config, elite, blob, spaces, chunk, device="cpu", on_failure=None):
     """Make returns out of the checkpoint."""
     return [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)], 40
 

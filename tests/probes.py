@@ -793,7 +793,7 @@ def register() -> None:
     gym.register("Probe/ReturnsVector-v0", entry_point=Policy, vector_entry_point=ReturnsVector)
 
 
-def make_registered(env):
+def make_registered(env, index, farewells):
     """Make an environment in a process that has not registered the probes yet, in place of gym_vector's function.
 
     Imports late: every process of a run under test imports this module, and must start quickly.
@@ -803,5 +803,5 @@ def make_registered(env):
     if "Probe/Policy-v0" not in gym.registry:
         register()
     if gym_vector._in_process is make_registered:  # where it takes that function's place
-        return gym_vector._Checked(gym_vector.make_env(env))
-    return gym_vector._in_process(env)
+        return gym_vector._Checked(gym_vector.make_env(env), index)
+    return gym_vector._in_process(env, index, farewells)

@@ -2,17 +2,18 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from evo_core.envs.returned import ReturnedError
-from evo_core.failures import MemberFailure
+from evo_core.failures import MemberFailure, Place, text_of
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
 from evo_core.observations import Arrays, Layout, UnsoundError
+from evo_core.records import FailureReason
 
 MASK = "action_mask"
 """Key of an environment's info under which it says what actions it allows, as Gymnasium's own environments do."""
@@ -43,7 +44,8 @@ class VectorEnvs(ABC):
     `observations`: per leaf [B, ...]; `masks`: what actions are allowed, [B, outputs], None if environments do not
     say; `returns`, `lengths`: [B], of each running episode; `ended_returns`, `ended_lengths`: [B], of the last one
     that ended; `memory`: what the policy remembers of each running episode, kept by whoever collects; `steps`:
-    environment steps so far.
+    environment steps so far; `own_steps`: [B], those of each environment; `at`: the environment that is being stepped,
+    None where that is not known.
     """
 
     def __init__(self, name: str, spaces: Spaces, count: int) -> None:
@@ -55,6 +57,8 @@ class VectorEnvs(ABC):
         self.returns, self.lengths = np.zeros(count), np.zeros(count, np.int64)
         self.ended_returns, self.ended_lengths = np.zeros(count), np.zeros(count, np.int64)
         self.steps = 0
+        self.own_steps = np.zeros(count, np.int64)
+        self.at: int | None = None
         self._distribution = make_distribution(spaces.action, squash=False)
         self._inside_so_far = [leaf for leaf in self.layout.leaves if (name, leaf.name) not in _SAID]
 
@@ -62,9 +66,13 @@ class VectorEnvs(ABC):
         """Step every environment; MemberFailure when one raises, or returns what is not sound."""
         try:
             made = self._advance(actions)
+        except MemberFailure:
+            raise
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
+        self.at = None
         self.steps += self.count
+        self.own_steps += 1
         self._check(made)
         self.returns += made.rewards
         self.lengths += made.valid
@@ -86,18 +94,25 @@ class VectorEnvs(ABC):
         """Name environment, step and fault of what was raised."""
         if isinstance(error, MemberFailure):
             return error
+        place = self.place(self.at)
         if isinstance(error, UnsoundError):
-            reason = "environment_error" if error.finite else "nan_observation"
-            return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}")  # type: ignore[arg-type]
+            reason: FailureReason = "environment_error" if error.finite else "nan_observation"
+            return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}", place)
         if isinstance(error, ReturnedError):
-            return MemberFailure("environment_error", self.steps, f"{self.name}: {error}")
-        return MemberFailure("environment_error", self.steps, f"{self.name}: {type(error).__name__}: {error}")
+            return MemberFailure("environment_error", self.steps, f"{self.name}: {error}", place)
+        said = f"{self.name}: {type(error).__name__}: {text_of(error)}"
+        return MemberFailure("environment_error", self.steps, said, place)
+
+    def place(self, index: int | None) -> Place | None:
+        """Say how far an environment is; None when it is not known which one."""
+        return None if index is None else Place(index, int(self.own_steps[index]), int(self.lengths[index]))
 
     def require_sound(self) -> None:
         """Raise MemberFailure unless all observations are; warn once when they leave their stated bounds."""
         try:
             self.layout.check(self.observations)
         except UnsoundError as error:
+            self.at = self._first_unsound()
             raise self.failure(error) from None
         for leaf in self._inside_so_far:
             if leaf.outside(self.observations[leaf.name]):
@@ -124,13 +139,26 @@ class VectorEnvs(ABC):
     def _check(self, made: Transition) -> None:
         self.require_sound()
         try:
-            for observation in made.final_observations.values():
+            for index, observation in made.final_observations.items():
+                self.at = index
                 self.layout.check(observation)
+            self.at = None
         except UnsoundError as error:
             raise self.failure(error) from None
         self.require_finite(made.rewards)
 
-    def require_finite(self, rewards: np.ndarray) -> None:
-        """Raise MemberFailure unless all rewards are numbers."""
+    def require_finite(self, rewards: np.ndarray, indices: Sequence[int] | None = None) -> None:
+        """Raise MemberFailure unless all rewards are numbers; `indices` are the environments' when not all stepped."""
         if not np.isfinite(rewards).all():
-            raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}")
+            wrong = int(np.flatnonzero(~np.isfinite(rewards))[0])
+            place = self.place(wrong if indices is None else indices[wrong])
+            raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}", place)
+
+    def _first_unsound(self) -> int | None:
+        """Find the environment whose observation is at fault."""
+        for index in range(self.count):
+            try:
+                self.layout.check({name: rows[index : index + 1] for name, rows in self.observations.items()})
+            except UnsoundError:
+                return index
+        return None

@@ -6,12 +6,14 @@ last observation comes in the info; in the step after it (NEXT_STEP), that step 
 
 import multiprocessing
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,9 +21,10 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from evo_core.envs.base import MASK, Transition, VectorEnvs
+from evo_core.envs.elsewhere import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.returned import read_flags, read_reset, read_rewards, read_step, require_info
-from evo_core.failures import MemberFailure
+from evo_core.failures import MemberFailure, unmade
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
 from evo_core.observations import Arrays, Layout
@@ -102,13 +105,13 @@ class AsyncEnvs(GymVectorEnvs):
     def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
         self._timeout = env.step_timeout
         self._broken = False
-        try:
-            vector = _spawned(env, len(seeds))
-        except (EOFError, ConnectionError) as error:
-            gone = "a process ended while it made the environment; what it raised is in the log of this one"
-            raise MemberFailure("environment_error", 0, f"{env.id}: {gone}") from error
-        except (Exception, SystemExit) as error:
-            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+        with tempfile.TemporaryDirectory() as farewells:
+            try:
+                vector = _spawned(env, len(seeds), Path(farewells))
+            except (EOFError, ConnectionError) as error:
+                raise last_words(env.id, Path(farewells)) from error
+            except (Exception, SystemExit) as error:
+                raise unmade(env.id, error) from error
         spaces = Spaces(vector.single_observation_space, vector.single_action_space)
         self._processes = vector
         super().__init__(env, spaces, vector, list(seeds))
@@ -128,6 +131,8 @@ class AsyncEnvs(GymVectorEnvs):
     def failure(self, error: BaseException) -> MemberFailure:
         """Name environment, step and fault, also of a process that hangs or is gone."""
         self._broken = True
+        if isinstance(error, RaisedElsewhere):
+            return error.failure(self)
         if isinstance(error, multiprocessing.TimeoutError):
             silent = f"no answer within env.step_timeout, {self._timeout:g} s; raise it if steps may take so long"
             return MemberFailure("environment_error", self.steps, f"{self.name}: {silent}")
@@ -135,8 +140,10 @@ class AsyncEnvs(GymVectorEnvs):
             processes = self._processes.processes
             for process in processes:
                 process.join(FAREWELL_S / len(processes))
-            gone = ", ".join(f"{i} (exit code {p.exitcode})" for i, p in enumerate(processes) if not p.is_alive())
-            return MemberFailure("environment_error", self.steps, f"{self.name}: its process ended: environment {gone}")
+            gone = {i: p.exitcode for i, p in enumerate(processes) if not p.is_alive()}
+            codes = ", ".join(f"{index} (exit code {code})" for index, code in gone.items())
+            said = f"{self.name}: its process ended: environment {codes}"
+            return MemberFailure("environment_error", self.steps, said, self.place(next(iter(gone), None)))
         return super().failure(error)
 
     def close(self) -> None:
@@ -165,7 +172,7 @@ class NativeEnvs(GymVectorEnvs):
         try:
             vector = gym.make_vec(env.id, num_envs=len(seeds), vectorization_mode=entry, **kwargs)
         except (Exception, SystemExit) as error:
-            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+            raise unmade(env.id, error) from error
         super().__init__(env, Spaces(vector.single_observation_space, vector.single_action_space), vector, seeds[0])
 
 
@@ -187,7 +194,7 @@ class EnvpoolEnvs(GymVectorEnvs):
                 env.id, env_type="gymnasium", num_envs=len(seeds), seed=list(seeds), num_threads=1, **kwargs
             )
         except (Exception, SystemExit) as error:
-            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+            raise unmade(env.id, error) from error
         super().__init__(env, spaces, vector, None)
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
@@ -209,27 +216,30 @@ def _said_once() -> Iterator[None]:
 
 
 class _Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Reads what the environment returns where it is made, so that what is wrong is named.
+    """Reads what the environment returns where it is made, so that what is wrong is named; see RaisedElsewhere.
 
     Of infos only action masks are sent on: Gymnasium would merge all of them, and fails where arrays change shape.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
+    def __init__(self, env: gym.Env[Any, Any], index: int) -> None:
         super().__init__(env)
+        self._index = index
         self._layout = Layout(env.observation_space)
         self._row = self._layout.empty(1)
         self._distribution = make_distribution(env.action_space, squash=False)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = read_reset(self.env.reset(seed=seed, options=options))
-        self._layout.put(self._row, 0, observation)
-        return observation, self._mask(info)
+        with raised_elsewhere(self._index):
+            observation, info = read_reset(self.env.reset(seed=seed, options=options))
+            self._layout.put(self._row, 0, observation)
+            return observation, self._mask(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = read_step(self.env.step(action))
-        self._layout.put(self._row, 0, observation)
-        shown = {} if terminated or truncated else self._mask(info)  # at the end nothing need be allowed any more
-        return observation, reward, terminated, truncated, shown
+        with raised_elsewhere(self._index):
+            observation, reward, terminated, truncated, info = read_step(self.env.step(action))
+            self._layout.put(self._row, 0, observation)
+            shown = {} if terminated or truncated else self._mask(info)  # at the end nothing need be allowed any more
+            return observation, reward, terminated, truncated, shown
 
     def _mask(self, info: Mapping[str, Any]) -> dict[str, Any]:
         mask = info.get(MASK)
@@ -239,12 +249,14 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
         return {MASK: mask}
 
 
-def _in_process(env: EnvConfig) -> gym.Env[Any, Any]:
+def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any]:
     """Make an environment; in a process of its own, one that ends when its parent does, even in mid-step."""
     parent = multiprocessing.parent_process()
-    if parent is not None and multiprocessing.current_process().name.startswith("Worker<"):
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    return _Checked(make_env(env))
+    if parent is None or not multiprocessing.current_process().name.startswith("Worker<"):
+        return _Checked(make_env(env), index)
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    with saying_farewell(index, farewells):
+        return _Checked(make_env(env), index)
 
 
 def _end_with(sentinel: int) -> None:
@@ -252,7 +264,7 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _spawned(env: EnvConfig, count: int) -> AsyncVectorEnv:
+def _spawned(env: EnvConfig, count: int, farewells: Path) -> AsyncVectorEnv:
     """Start the processes. Observations come through pipes, where their shapes are checked."""
     process = multiprocessing.current_process()
     config: dict[str, Any] = process._config  # type: ignore[attr-defined]
@@ -261,7 +273,7 @@ def _spawned(env: EnvConfig, count: int) -> AsyncVectorEnv:
     config["daemon"] = False
     try:
         return AsyncVectorEnv(
-            [partial(_in_process, env)] * count,
+            [partial(_in_process, env, index, farewells) for index in range(count)],
             shared_memory=False,
             copy=False,
             context="spawn",

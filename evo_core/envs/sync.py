@@ -13,7 +13,7 @@ import numpy as np
 from evo_core.envs.base import Transition, VectorEnvs
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.returned import read_reset, read_step
-from evo_core.failures import MemberFailure
+from evo_core.failures import MemberFailure, unmade
 from evo_core.networks.actor_critic import Spaces
 from evo_core.sections import EnvConfig
 
@@ -29,19 +29,22 @@ class SyncEnvs(VectorEnvs):
             first = self.envs[0]
             super().__init__(env.id, Spaces(first.observation_space, first.action_space), len(seeds))
             self.reset(seeds)
+        except MemberFailure:
+            self.close()
+            raise
         except (Exception, SystemExit) as error:
             self.close()
-            if hasattr(self, "steps"):
-                raise self.failure(error) from error
-            raise MemberFailure("environment_error", 0, f"{env.id}: {type(error).__name__}: {error}") from error
+            raise unmade(env.id, error) from error
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Reset every environment to the beginning of the episode that its seed draws."""
         try:
             for b, seed in enumerate(seeds):
+                self.at = b
                 self._show(b, *read_reset(self.envs[b].reset(seed=seed)))
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
+        self.at = None
         self.require_sound()
 
     def _advance(self, actions: Iterable[Any]) -> Transition:
@@ -50,6 +53,7 @@ class SyncEnvs(VectorEnvs):
             np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.ones(count, np.bool_), {}
         )
         for b, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
+            self.at = b
             observation, made.rewards[b], terminated, truncated, info = read_step(env.step(action))
             if terminated or truncated:
                 made.terminated[b], made.truncated[b] = terminated, truncated
@@ -61,9 +65,10 @@ class SyncEnvs(VectorEnvs):
 
     def advance_some(self, indices: Iterable[int], actions: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Step some environments and reset none; return their rewards, and whether their episodes ended."""
-        rewards, ended = [], []
+        stepped, rewards, ended = list(indices), [], []
         try:
-            for b, action in zip(indices, actions, strict=True):
+            for b, action in zip(stepped, actions, strict=True):
+                self.at = b
                 observation, reward, terminated, truncated, info = read_step(self.envs[b].step(action))
                 rewards.append(reward)
                 ended.append(terminated or truncated)
@@ -71,10 +76,13 @@ class SyncEnvs(VectorEnvs):
                 self._show(b, observation, {} if ended[-1] else info)
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
+        self.at = None
         self.steps += len(rewards)
+        self.own_steps[stepped] += 1
+        self.lengths[stepped] += 1
         self.require_sound()
         found = np.array(rewards, np.float64)
-        self.require_finite(found)
+        self.require_finite(found, stepped)
         return found, np.array(ended, np.bool_)
 
     def close(self) -> None:

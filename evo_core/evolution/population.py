@@ -1,6 +1,6 @@
 """Populations: the founders, and the step from one generation to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from evo_core.evolution.selection import select, selection_score
 from evo_core.genome import Genome, initial_genome
 from evo_core.records import (
     EliteRef,
+    FailureDetail,
     Generation,
     Member,
     Offspring,
@@ -20,6 +21,9 @@ from evo_core.records import (
     uid,
 )
 from evo_core.seeding import POPULATION, Purpose, stream
+
+QUOTED = 3
+"""How many different faults the message of a failed generation quotes."""
 
 
 class GenerationFailed(RuntimeError):
@@ -99,8 +103,13 @@ def elite_ref(member: Member) -> EliteRef:
     )
 
 
-def require_survivors(config: RunConfig, generation: int, members: Sequence[Member]) -> None:
-    """Raise GenerationFailed when fewer members finished than the configuration asks for."""
+def require_survivors(
+    config: RunConfig, generation: int, members: Sequence[Member], details: Mapping[str, FailureDetail] | None = None
+) -> None:
+    """Raise GenerationFailed when fewer members finished than the configuration asks for.
+
+    `details` hold what failures said, by uid.
+    """
     failed = [member for member in members if member.failure is not None]
     finished, needed = len(members) - len(failed), config.population.required_survivors
     if finished < needed:
@@ -109,8 +118,17 @@ def require_survivors(config: RunConfig, generation: int, members: Sequence[Memb
         )
         raise GenerationFailed(
             f"generation {generation}: {finished} of {len(members)} members finished, population.min_survivors asks "
-            f"for {needed}; generation {generation - 1} stands. Failed: {reasons}"
+            f"for {needed}; generation {generation - 1} stands. Failed: {reasons}{_quoted(details or {})}"
         )
+
+
+def _quoted(details: Mapping[str, FailureDetail]) -> str:
+    """Quote what failures said, each fault once with the first member that had it."""
+    first = {detail.cause: f"{uid}: {detail.sentence}" for uid, detail in reversed(list(details.items()))}
+    frames = {detail.cause: f", at {detail.frames[-1]}" for detail in details.values() if detail.frames}
+    quotes = [f". {first[cause]}{frames.get(cause, '')}" for cause in reversed(first)]
+    more = f". {len(quotes) - QUOTED} other faults are in the log" if len(quotes) > QUOTED else ""
+    return "".join(quotes[:QUOTED]) + more
 
 
 def _offspring(config: RunConfig, generation: int, index: int, parent: Member, *, keep: bool) -> Offspring:

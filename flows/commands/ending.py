@@ -1,5 +1,6 @@
 """How a run ended: for people, as one JSON object, and as an exit code."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Report:
     summary: "RunSummary | None"
     failure: BaseException | None
     wall_s: float
+    failures: Sequence[Mapping[str, object]] = ()
 
     @property
     def status(self) -> str:
@@ -55,6 +57,7 @@ class Report:
         if self.settings.trackers:
             where["tracking"] = str(self.settings.tracking_directory)
         common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
+        common["failures"] = list(self.failures)
         if self.summary is None:
             unknown = ("generations", "train_steps", "eval_steps", "left_over_steps", "elite", "confirmed", "head")
             return {**common, **dict.fromkeys(unknown), "error": describe_failure(self.failure)}
@@ -115,7 +118,7 @@ class Report:
         if isinstance(self.failure, GenerationFailed):
             return [
                 reason,
-                "nothing was written down: mend the environment (deadline, memory: raise --member-deadline or "
+                "no member was written off: correct the environment (deadline, memory: raise --member-deadline or "
                 f"--member-memory), then {self._command('resume')}; or begin a run with a lower "
                 "population.min_survivors",
             ]

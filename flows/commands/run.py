@@ -125,7 +125,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
     began = time.monotonic()
-    summary, failure, began_work = None, None, False
+    summary, failure, began_work, failures = None, None, False, list[dict[str, object]]()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = _already_finished(config, run_id, settings) if exists else None
@@ -134,12 +134,12 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
             began_work = True
             console.print("starting Prefect and the workers …", style="dim")
             with prefect_api():
-                summary = _evolve(config, run_id, console)
+                summary = _evolve(config, run_id, console, failures)
     except BaseException as error:  # reported, with how to go on; Ctrl-C and SIGTERM among them
         if isinstance(error, BadInput) and not began_work:
             raise
         failure = error
-    report = Report(run_id, config, settings, summary, failure, time.monotonic() - began)
+    report = Report(run_id, config, settings, summary, failure, time.monotonic() - began, failures)
     if json:
         emit(report.as_json())
     report.show(console)
@@ -167,16 +167,24 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _evolve(config: RunConfig, run_id: str, console: Console) -> "RunSummary":
+def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dict[str, object]]) -> "RunSummary":
     from prefect.logging.handlers import APILogHandler
 
     from flows.display import display
     from flows.evolve import evolve
-    from flows.observer import watched_by
+    from flows.failures import Failures
+    from flows.observer import also_watched_by, watched_by
     from flows.stored_results import no_stored_results
 
+    kept = Failures()
     try:
-        with no_stored_results(), display(console, config) as observer, watched_by(observer):
+        with (
+            no_stored_results(),
+            display(console, config) as observer,
+            watched_by(observer),
+            also_watched_by(kept),
+        ):
             return evolve(config, run_id)
     finally:
+        failures += kept.as_dicts()
         APILogHandler().flush()  # the embedded server is about to end

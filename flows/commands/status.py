@@ -1,5 +1,7 @@
 """evolve status: how far a run is, from its store alone."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
@@ -7,13 +9,23 @@ from evo_core.records import Generation, Member, record_hash
 from flows.commands.listing import list_runs
 from flows.commands.run import read_settings
 from flows.display import describe_confirmation, describe_generation
+from flows.failures import as_dict
 from flows.next_steps import evolve_command, store_flag
 from flows.output import emit, make_console
 from flows.runs import open_ref
 from flows.summary import describe_gap, missing_commit, stored_standing
+from tasks.failed import failed_attempt, failed_members
+from tasks.records import FailedMember
 from tasks.ref import RunRef
 from tasks.run_store import RunStore
-from tasks.words import describe_fitness, describe_genes, describe_left_over, describe_mutation
+from tasks.words import (
+    describe_detail,
+    describe_failure,
+    describe_fitness,
+    describe_genes,
+    describe_left_over,
+    describe_mutation,
+)
 
 WIDE = 110
 """Columns from which on hyperparameters are shown."""
@@ -51,6 +63,8 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "status": stored_standing(ref, head),
         "missing_commit": missing_commit(run),
         "finished_members_of_next_generation": sum(member is not None for member in members),
+        "failures": _as_dicts(failed_members(run, head.members) if head else {}),
+        "last_failed_attempt": _as_dicts(_failed_attempt(run, head)),
     }
 
 
@@ -65,6 +79,8 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
     if head is not None and head.members:
         console.print(describe_generation(head, config), highlight=False)
         console.print(members_table(head, console.width))
+        for uid, failed in failed_members(run, head.members).items():
+            console.print(_why(uid, failed), highlight=False, markup=False, soft_wrap=True)
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
     status, target = stored_standing(ref, head), config.training.target
@@ -78,6 +94,24 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         command = evolve_command("resume", ref.run_id, **store_flag())
         said = f"next generation: {done} of {len(members)} members finished; go on: {command}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
+        for uid, failed in _failed_attempt(run, head).items():
+            line = f"last attempt at it: {_why(uid, failed)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _failed_attempt(run: RunStore, head: Generation | None) -> dict[str, FailedMember]:
+    """Read how members failed in the last attempt at the next generation, if too few of them finished."""
+    attempt = failed_attempt(run, head.generation + 1) if head else None
+    return attempt.members if attempt else {}
+
+
+def _as_dicts(failed: Mapping[str, FailedMember]) -> list[dict[str, object]]:
+    return [as_dict(uid, member) for uid, member in failed.items()]
+
+
+def _why(uid: str, failed: FailedMember) -> str:
+    said = f": {describe_detail(failed.detail)}" if failed.detail else ""
+    return f"{uid} {describe_failure(failed.failure)}{said}"
 
 
 def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
@@ -93,7 +127,7 @@ def members_table(head: Generation, width: int) -> Table:
         table.add_column(name, justify="right" if right else "left", no_wrap=right or name in ("member", "parent"))
     for member in head.members:
         genes = [describe_genes(member.offspring.genome)] if wide else []
-        result = f"failed: {member.failure.reason} at step {member.failure.step}" if member.failure else "finished"
+        result = describe_failure(member.failure) if member.failure else "finished"
         table.add_row(
             member.uid,
             member.offspring.parent or "–",

@@ -242,6 +242,12 @@ def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said
     with pytest.raises(MemberFailure, match=said) as caught:
         play(envs, 20)
     assert caught.value.reason in ("environment_error", "nan_reward", "nan_observation")
+    if what != "hang":  # all of them
+        place = caught.value.place
+        assert place is not None and 0 <= place.environment < 3
+    if what == "raise":
+        assert caught.value.describe().cause == "RuntimeError: the simulator fell over"
+        assert "probes.py:" in caught.value.describe().frames[-1]
     envs.close()
     assert living(envs) == []
 
@@ -259,9 +265,12 @@ def test_whole_runs_evolve_and_repeat_on_every_backend(backend):
 
 
 def test_an_environment_that_processes_cannot_make_is_said(registered_in_processes, capfd):
-    with pytest.raises(MemberFailure, match="NotInProcesses-v0: a process ended while it made the environment"):
+    with pytest.raises(MemberFailure, match="NotInProcesses-v0: RuntimeError: no display") as caught:
         make_vect_envs(configured("async", "Probe/NotInProcesses-v0").env, SEEDS)
-    wait_for(lambda: "RuntimeError: no display" in capfd.readouterr().err, timeout_s=15)
+    detail = caught.value.describe()
+    assert (detail.error, detail.message) == ("RuntimeError", "no display")
+    assert "probes.py:" in detail.frames[-1]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_vector_version_that_never_resets_is_refused():
