@@ -42,11 +42,13 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
         raise ConfigError(list(dict.fromkeys(_describe(item) for item in problems))) from None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Suggest the nearest known word, or list all of them."""
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Suggest the nearest known word, or list all of them, each with the prefix that the user wrote before the word."""
     words = sorted(known)
     near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(words)}"
+    if near:
+        return f"did you mean {' or '.join(prefix + word for word in near)}?"
+    return f"known: {', '.join(prefix + word for word in words)}"
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

@@ -9,6 +9,7 @@ from gymnasium.spaces import Box
 from evo_core.agent import Agent, initial_state
 from evo_core.config import RunConfig
 from evo_core.determinism import RandomActions
+from evo_core.envs.base import quietly
 from evo_core.envs.inspection import EnvSpec
 from evo_core.envs.sync import SyncEnvs
 from evo_core.failures import MemberFailure
@@ -30,6 +31,11 @@ SMALL = 0.1
 def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
     """Name what will run but is probably not what was meant, after a few random steps in the environment."""
     found = list(_short_generations(config, spec))
+    if spec.unread_masks:
+        found.append(
+            f"{config.env.id} offers action_masks(), which is not called here: put the mask into the info of reset and "
+            'step, info["action_mask"], or forbidden actions are tried'
+        )
     try:
         shown = _random_observations(config)
     except MemberFailure:  # members fail in the same way, and name it
@@ -66,14 +72,18 @@ def _short_generations(config: RunConfig, spec: EnvSpec) -> Iterator[str]:
 
 def _random_observations(config: RunConfig) -> list[Arrays]:
     """Collect the observations of random actions, STEPS + 1 times those of all environments."""
-    envs = SyncEnvs(config.env, SEEDS[: config.env.max_instances])
+    with quietly():
+        envs = SyncEnvs(config.env, SEEDS[: config.env.max_instances])
+        return list(_play_at_random(envs))
+
+
+def _play_at_random(envs: SyncEnvs) -> Iterator[Arrays]:
     try:
         actions = RandomActions(envs)
-        shown = [take(envs.observations, slice(None))]
+        yield take(envs.observations, slice(None))
         for _ in range(STEPS):
             envs.step(actions.draw())
-            shown.append(take(envs.observations, slice(None)))
-        return shown
+            yield take(envs.observations, slice(None))
     finally:
         envs.close()
 

@@ -80,6 +80,9 @@ class Operational:
     track: Annotated[
         str | None, Parameter(help="Trackers, separated by commas: csv, tensorboard, wandb, mlflow [none].")
     ] = None
+    env_path: Annotated[
+        str | None, Parameter(help="Directories, separated as in PATH, that hold packages of your own environments.")
+    ] = None
 
 
 Member = Annotated[

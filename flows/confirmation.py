@@ -8,6 +8,7 @@ from evo_core.records import Confirmation, EliteRef, FailureDetail
 from flows.numerics import compare_numerics
 from flows.observer import observer
 from flows.runs import begun_ref
+from flows.warned import hear_warnings
 from tasks.failing import fails_plainly
 from tasks.members import confirm_chunk
 from tasks.words import describe_detail
@@ -21,6 +22,7 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     store = ref.open()
     record = store.confirmation(elite.generation)
     if record is None:
+        hear_warnings(ref)
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
         detail: FailureDetail | None = None
         try:
@@ -29,8 +31,8 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
                 compare_numerics(ref, elite.uid, part.timing, part.numerics)
             detail = next((part.detail for part in played if part.detail is not None), None)
             record = confirmation(elite, [part.chunk for part in played])
-        except KilledWorker as error:
-            observer().warned(f"{elite.uid}: its confirmation ended its worker again and again: {error}")
+        except KilledWorker:
+            observer().warned(f"{elite.uid}: its confirmation ended its worker again and again")
         if record is None:
             said = f": {describe_detail(detail)}" if detail is not None else ""
             observer().warned(f"{elite.uid} cannot be confirmed: its environment broke{said}")

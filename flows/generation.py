@@ -17,6 +17,7 @@ from flows.numerics import compare_numerics
 from flows.observer import observer
 from flows.runs import begun_ref
 from flows.settings import Settings
+from flows.warned import hear_warnings
 from tasks import layout
 from tasks.failed import put_failed_attempt
 from tasks.failing import fails_plainly
@@ -76,6 +77,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
             watcher.progressed(said["uid"], said["steps"])
 
     hear(progress_topic(ref.run_id), progressed)
+    hear_warnings(ref)
     results = _attempt(ref, population)
     for offspring in population:
         # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
@@ -120,8 +122,8 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
     for future in as_completed(list(phases)):
         try:
             result = future.result()
-        except KilledWorker as error:
-            observer().warned(f"{phases[future].uid}: its worker died again and again: {error}")
+        except KilledWorker:
+            observer().warned(f"{phases[future].uid}: its worker died again and again")
             continue
         if isinstance(result, Evaluated):
             uid = result.member.uid

@@ -128,7 +128,8 @@ def unknown_run(settings: Settings, run_id: str) -> BadInput:
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     """Refer to a run under these settings."""
     limits = settings.limits(config.population.size)
-    return RunRef(settings.store_url, run_id, config, settings.device, limits, settings.packages)
+    packages = settings.packages, settings.env_directories
+    return RunRef(settings.store_url, run_id, config, settings.device, limits, *packages)
 
 
 def run_ids(settings: Settings) -> list[str]:

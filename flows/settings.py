@@ -15,13 +15,16 @@ from urllib.parse import urlsplit
 import torch
 from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
-from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evo_core.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
+from evo_core.envs.making import search_in
 from flows.arguments import LONGEST_S, MOST_WORKERS
+from flows.refusals import BadInput as BadInput
+from flows.refusals import Failed as Failed
+from flows.refusals import require_certificates
 from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.addresses import directory_of, parse_store, parse_study, shown
 from tasks.secrecy import concealed
@@ -37,14 +40,6 @@ LONGEST_SIZE = 32
 
 _WORKERS = re.compile(r"^([1-9]\d{0,9})(?:\.\.([1-9]\d{0,9}))?$")
 _CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
-
-
-class BadInput(ValueError):
-    """What the user asked for cannot be done; the message says what to change."""
-
-
-class Failed(RuntimeError):
-    """What the user asked for was tried and did not succeed; the message says why."""
 
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
@@ -93,7 +88,9 @@ class Settings(BaseSettings):
         default="minigrid",
         description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
     )
-
+    env_path: Address = Field(
+        default="", description="Directories, separated as in PATH, that hold such packages, on workers too."
+    )
     slots_tag: Name | None = Field(
         default=None,
         description="Prefect tag of members, whose limit bounds them over all runs; default: gpu, on GPUs.",
@@ -143,6 +140,14 @@ class Settings(BaseSettings):
             (parse_store if field.field_name == "store" else parse_study)(value)
         return value
 
+    @field_validator("env_path")
+    @classmethod
+    def _check_env_path(cls, value: str) -> str:
+        directories = [Path(name).expanduser().absolute() for name in value.split(os.pathsep) if name]
+        if missing := [directory for directory in directories if not directory.is_dir()]:
+            raise ValueError(f"expected directories, separated by {os.pathsep}, but {missing[0]} is none")
+        return os.pathsep.join(map(str, directories))
+
     @field_validator("store_page", "study_page")
     @classmethod
     def _check_page(cls, value: str | None) -> str | None:
@@ -161,6 +166,10 @@ class Settings(BaseSettings):
             raise ValueError(f"expected names out of {', '.join(TRACKERS)}, separated by commas, got {unknown[0]!r}")
         return ",".join(dict.fromkeys(names))
 
+    def model_post_init(self, context: object) -> None:
+        """Let the process that reads these settings find the packages that they allow."""
+        search_in(self.env_directories)
+
     @property
     def store_url(self) -> str:
         """The store as a URL; a plain path becomes file://."""
@@ -170,6 +179,11 @@ class Settings(BaseSettings):
     def packages(self) -> tuple[str, ...]:
         """Packages that may be imported for an environment's sake."""
         return _listed(self.env_packages)
+
+    @property
+    def env_directories(self) -> tuple[str, ...]:
+        """Directories in which packages of environments are looked for too."""
+        return tuple(name for name in self.env_path.split(os.pathsep) if name)
 
     @property
     def trackers(self) -> tuple[str, ...]:
@@ -196,7 +210,7 @@ class Settings(BaseSettings):
                 "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
             )
         if urlsplit(self.engine).scheme == "tls":
-            _require_certificates(self.engine)
+            require_certificates(self.engine)
         if self._on_this_machine:
             return
         elsewhere = f"workers of {self.engine} run on other machines"
@@ -279,20 +293,6 @@ class Settings(BaseSettings):
         """Put the settings into this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
             os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)
-
-
-def _require_certificates(engine: str) -> None:
-    """Refuse tls:// without the files that Dask's configuration should name."""
-    security = Security()
-    for key in ("ca-file", "client.cert", "client.key"):
-        value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")
-        if value is None or ("\n" not in value and not Path(value).is_file()):
-            variable = f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('-', '_').replace('.', '__')}"
-            state = "is not set" if value is None else f"names {value}, which is no file"
-            raise BadInput(
-                f"--engine {engine}: Dask's setting distributed.comm.tls.{key} {state}; set {variable}, or name the "
-                "certificates in Dask's configuration file"
-            )
 
 
 def _listed(names: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from evo_core.training import train
 from tasks import layout, recent
 from tasks.failed import details
 from tasks.failing import fails_plainly
+from tasks.hearing import heard
 from tasks.recomputation import Recomputer
 from tasks.records import Timing
 from tasks.ref import RunRef
@@ -93,7 +94,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
     store.require_in_place()  # hours of work for a store that is gone
     start, created, said = datetime.now(UTC), False, list[FailureDetail]()
-    with watched(run.limits, run.session, offspring.uid):
+    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
         spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
         device, progress = run.resolve_device(), _progress(run, offspring)
@@ -121,7 +122,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
         found, detail = store.numerics_of(layout.member(*address), Member), details(store, [done]).get(done.uid)
         return Evaluated(done, trained.timing, None, trained.adopted, found, detail)
     start, said = datetime.now(UTC), list[FailureDetail]()
-    with watched(run.limits, run.session, offspring.uid):
+    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
         blob = _checkpoint(store, training.blob) if training.blob else None
         spaces = run.environment().spaces
         device = run.resolve_device()
@@ -139,7 +140,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
     """Play one chunk of an elite's confirmation on fresh seeds."""
     start, store, said = datetime.now(UTC), run.open(), list[FailureDetail]()
-    with watched(run.limits, run.session, elite.uid):
+    with watched(run.limits, run.session, elite.uid), heard(run, elite.uid):
         spaces = run.environment().spaces
         blob = _weights(run, store, spaces, elite.uid, elite.blob)
         assert blob is not None

@@ -7,6 +7,7 @@ import torch
 
 from evo_core.config import RunConfig
 from evo_core.envs.inspection import EnvSpec, inspect_environment
+from evo_core.envs.making import search_in
 from evo_core.numerics import numerics
 from tasks.run_store import RunStore
 from tasks.store import open_store
@@ -22,8 +23,8 @@ def new_session() -> str:
 class RunRef:
     """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
 
-    `env_packages` may be imported for the environment's sake. `session` tells the events of one attempt at a
-    generation from those of earlier ones.
+    `env_packages` may be imported for the environment's sake, from `env_directories` too. `session` tells the events of
+    one attempt at a generation from those of earlier ones.
     """
 
     store_url: str
@@ -32,6 +33,7 @@ class RunRef:
     device: str = "auto"
     limits: Limits = field(default_factory=Limits)
     env_packages: tuple[str, ...] = ()
+    env_directories: tuple[str, ...] = ()
     session: str = field(default_factory=new_session)
 
     def resolve_device(self) -> torch.device:
@@ -42,6 +44,7 @@ class RunRef:
 
     def environment(self) -> EnvSpec:
         """Look at the run's environment; its packages are imported only if they are allowed."""
+        search_in(self.env_directories)
         return inspect_environment(self.config, self.env_packages)
 
     def open(self) -> RunStore:

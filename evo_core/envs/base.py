@@ -1,8 +1,10 @@
 """What every vector of environments is to the learner, whoever steps it."""
 
 import logging
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,24 @@ log = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
 """Environments and leaves of which this process has said that they leave their bounds: every generation would."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Say nothing of what environments warn of in the body, which only looks at them: members will warn again."""
+    said = set(_SAID)
+    log.addFilter(_nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(_nothing)
+        _SAID.intersection_update(said)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 class Transition(NamedTuple):

@@ -1,9 +1,14 @@
 """Looking at an environment before a run: does it exist, and does everything fit?"""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
 
 from evo_core.config import RunConfig
+from evo_core.envs.base import MASK, quietly
 from evo_core.envs.carried import require_stateless
 from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vectors import require_available
@@ -15,10 +20,14 @@ from evo_core.networks.distributions import make_distribution
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """What the rest of the program must know of an environment. `time_limit` is None when it has none."""
+    """What the rest of the program must know of an environment. `time_limit` is None when it has none.
+
+    `unread_masks`: it offers `action_masks()`, which is not called, and no mask in its info.
+    """
 
     spaces: Spaces
     time_limit: int | None
+    unread_masks: bool = False
 
 
 def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
@@ -36,7 +45,7 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
         raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}{given}: {reason}"]) from error
     try:
         limit = env.spec.max_episode_steps if env.spec else None
-        spec = EnvSpec(Spaces(env.observation_space, env.action_space), limit)
+        spec = EnvSpec(Spaces(env.observation_space, env.action_space), limit, _has_unread_masks(env))
     finally:
         close_env(env)
     try:
@@ -51,8 +60,18 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
     return spec
 
 
+def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
+    """Return True if an environment tells sb3-contrib what is allowed, and not its info; resets it to find out."""
+    if not env.has_wrapper_attr("action_masks"):
+        return False
+    with suppress(Exception):  # what a reset raises is said when members are trained
+        return MASK not in env.reset(seed=0)[1]
+    return False
+
+
 def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
     """Do what `inspect_environment` does and refuse wrappers that carry state: once, before a run starts."""
-    spec = inspect_environment(config, packages)
-    require_stateless(config.env)
+    with quietly():
+        spec = inspect_environment(config, packages)
+        require_stateless(config.env)
     return spec

@@ -3,8 +3,10 @@
 import inspect
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -64,7 +66,7 @@ def require_known(env: EnvConfig, packages: Collection[str]) -> None:
     for field, name in named:
         if ":" in name:
             _import(field, name)
-    _require_registered(env.id.rpartition(":")[2])
+    _require_registered(env.id)
     for name, _ in wrapper_list(env):
         try:
             _wrapper(name)
@@ -86,19 +88,41 @@ def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None
     )
 
 
+def search_in(directories: Iterable[str]) -> None:
+    """Let this process find modules in these directories too: after all others, so that they replace nothing."""
+    sys.path += [directory for directory in directories if directory not in sys.path]
+
+
 def _import(field: str, name: str) -> None:
     module = name.partition(":")[0]
     try:
         import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        is_its_own = f"{module}.".startswith(f"{missing}.")
+        advice = _how_to_find(missing) if is_its_own else f"install what {module} needs (pip install), on every worker"
+        raise ConfigError([f"{field} {name!r}: {error}; {advice}"]) from error
     except (Exception, SystemExit) as error:  # whatever the module makes of being imported
         raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
+
+
+def _how_to_find(module: str) -> str:
+    here = Path.cwd()
+    searched = "is" if {"", str(here)} & set(sys.path) else "is not"
+    return (
+        f"{module} is neither installed, nor in a directory of PYTHONPATH or EVOLVE_ENV_PATH (the working directory "
+        f"{here} {searched} searched). Install it (pip install), or name the directory that holds it, such as that of "
+        "the configuration file: --env-path DIRECTORY, EVOLVE_ENV_PATH or PYTHONPATH; on every machine with workers"
+    )
 
 
 _IMPORTERS = ("GymV21Environment-v0", "GymV26Environment-v0")
 """Gymnasium's own ids that make another environment, imported by the name in their keyword arguments."""
 
 
-def _require_registered(env_id: str) -> None:
+def _require_registered(name: str) -> None:
+    module, colon, env_id = name.rpartition(":")
+    prefix = module + colon
     if env_id in _IMPORTERS:
         raise ConfigError(
             [f"env.id {env_id!r}: makes environments of old versions by their names; register them instead"]
@@ -106,9 +130,20 @@ def _require_registered(env_id: str) -> None:
     try:
         gym.spec(env_id)
     except gym.error.DeprecatedEnv as error:
-        raise ConfigError([f"env.id {env_id!r}: {error}"]) from None
+        advice = re.sub(r"`([\w./-]+-v\d+)`", rf"`{prefix}\1`", str(error))
+        raise ConfigError([f"env.id {name!r}: {advice}"]) from None
     except gym.error.Error:
-        raise ConfigError([f"env.id {env_id!r}: not registered; {did_you_mean(env_id, gym.registry)}"]) from None
+        known = _registered_by(module.partition(".")[0]) or gym.registry
+        raise ConfigError([f"env.id {name!r}: not registered; {did_you_mean(env_id, known, prefix)}"]) from None
+
+
+def _registered_by(package: str) -> list[str]:
+    """List the ids whose environments a package holds."""
+    places = {
+        known: spec.entry_point if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "")
+        for known, spec in gym.registry.items()
+    }
+    return [known for known, place in places.items() if package and re.split("[.:]", place or "")[0] == package]
 
 
 def _wrapper(name: str) -> Wrap:
@@ -119,5 +154,6 @@ def _wrapper(name: str) -> Wrap:
         found = getattr(place, attribute, None)
         if inspect.isclass(found) and issubclass(found, gym.Wrapper):
             return found
+    prefix = f"{module}:" if module else ""
     known = {n for place in places for n, c in vars(place).items() if inspect.isclass(c) and issubclass(c, gym.Wrapper)}
-    raise AttributeError(f"no wrapper {name!r}; {did_you_mean(attribute, known)}")
+    raise AttributeError(f"no wrapper {name!r}; {did_you_mean(attribute, known, prefix)}")

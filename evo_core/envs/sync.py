@@ -45,6 +45,7 @@ class SyncEnvs(VectorEnvs):
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
         self.at = None
+        self.lengths[:] = 0
         self.require_sound()
 
     def _advance(self, actions: Iterable[Any]) -> Transition:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.inspection import check_environment, inspect_environment
 from evo_core.envs.making import make_env
 from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
+from evo_core.envs.vectors import make_vect_envs
 from evo_core.loading import ConfigError, parse_config
 from evo_core.notices import notices
 from tests.conftest import make_config
@@ -69,8 +71,71 @@ def test_a_module_that_breaks_and_an_id_that_it_does_not_register_are_named(pack
     (tmp_path / "canary_envs" / "broken.py").write_text("raise RuntimeError('no display')")
     with pytest.raises(ConfigError, match=r"importing canary_envs\.broken: RuntimeError: no display"):
         inspect_environment(make_config("canary_envs.broken:X-v0"), ("canary_envs",))
-    with pytest.raises(ConfigError, match="not registered; did you mean Mine-v0"):
+    with pytest.raises(ConfigError, match=r"not registered; did you mean canary_envs.mine:Mine-v0"):
         inspect_environment(make_config(f"{package}:Mime-v0"), ("canary_envs",))
+    with pytest.raises(ConfigError, match=r"did you mean canary_envs.mine:Half"):
+        inspect_environment(make_config("CartPole-v1", **{"env.wrappers": [f"{package}:Halv"]}), ("canary_envs",))
+    with pytest.raises(ConfigError, match=r"`canary_envs.mine:LunarLander-v3`"):
+        inspect_environment(make_config(f"{package}:LunarLander-v1"), ("canary_envs",))
+
+
+def test_a_module_that_is_nowhere_says_where_it_may_be(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        inspect_environment(make_config("mygame.envs:Game-v0"), ("mygame",))
+    said = str(refused.value)
+    assert "No module named 'mygame'" in said
+    for place in (str(tmp_path), "PYTHONPATH", "pip install", "--env-path", "EVOLVE_ENV_PATH", "configuration file"):
+        assert place in said
+    (tmp_path / "canary_envs" / "needy.py").write_text("import nowhere_to_be_found")
+    with pytest.raises(ConfigError, match=r"No module named 'nowhere_to_be_found'; install what canary_envs.needy nee"):
+        inspect_environment(make_config("canary_envs.needy:X-v0"), ("canary_envs",))
+
+
+def test_a_directory_of_packages_is_searched_by_commands_and_by_workers(tmp_path, monkeypatch):
+    from flows.commands.run import read_settings
+    from flows.runs import open_run
+    from flows.settings import BadInput
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_the_file.py").write_text(PACKAGE.replace("Mine-v0", "Beside-v0"))
+    config = make_config("beside_the_file:Beside-v0")
+    settings = read_settings({"env_path": str(tmp_path), "env_packages": "beside_the_file"})
+    assert sys.path[-1] == str(tmp_path)  # behind everything else: it replaces nothing
+    run = open_run(settings, config, "run")
+    sys.path.remove(str(tmp_path))  # as in a worker
+    assert run.environment().time_limit == 20
+    assert sys.path.count(str(tmp_path)) == 1
+    with pytest.raises(BadInput, match=r"--env-path: expected directories, .*nowhere is none"):
+        read_settings({"env_path": f"{tmp_path}:{tmp_path / 'nowhere'}"})
+
+
+class _Masked(gym.Env):
+    observation_space, action_space = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Discrete(2)
+
+    def __init__(self, told=False):
+        self.told = told
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {"action_mask": self.action_masks()} if self.told else {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    def action_masks(self):
+        return np.ones(2, np.int8)
+
+
+def test_masks_that_nobody_reads_are_said():
+    gym.register("Masked-v0", entry_point=_Masked, max_episode_steps=5)
+    try:
+        for told in (False, True):
+            config = make_config("Masked-v0", **{"env.kwargs": {"told": told}})
+            said = "\n".join(notices(config, inspect_environment(config)))
+            assert ('info["action_mask"]' in said) is not told
+    finally:
+        del gym.registry["Masked-v0"]
 
 
 def test_wrappers_apply_innermost_first_with_their_arguments():
@@ -125,3 +190,22 @@ def test_ready_configurations_fit_their_environments(path):
     config = parse_config(yaml.safe_load(path.read_text()))
     assert not notices(config, inspect_environment(config, ("minigrid",)))
     assert config.training.target is not None
+
+
+class _Loud(_Masked):
+    def reset(self, *, seed=None, options=None):
+        warnings.warn("this simulator is old", UserWarning, stacklevel=2)
+        return np.full(1, 2.0, np.float32), {}
+
+
+def test_looking_at_an_environment_says_nothing_that_its_members_will_say(caplog):
+    gym.register("Loud-v0", entry_point=_Loud, max_episode_steps=5)
+    try:
+        config = make_config("Loud-v0")
+        notices(config, check_environment(config))  # warnings are errors here
+        assert "leaves the bounds" not in caplog.text
+        with pytest.warns(UserWarning, match="old"):
+            make_vect_envs(config.env, [1]).close()
+        assert "leaves the bounds" in caplog.text
+    finally:
+        del gym.registry["Loud-v0"]

@@ -1,0 +1,27 @@
+"""Refusing what cannot be done: the errors that commands show as advice, and the files that tls:// needs."""
+
+from pathlib import Path
+
+from distributed.security import Security
+
+
+class BadInput(ValueError):
+    """What the user asked for cannot be done; the message says what to change."""
+
+
+class Failed(RuntimeError):
+    """What the user asked for was tried and did not succeed; the message says why."""
+
+
+def require_certificates(engine: str) -> None:
+    """Refuse tls:// without the files that Dask's configuration should name."""
+    security = Security()
+    for key in ("ca-file", "client.cert", "client.key"):
+        value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")
+        if value is None or ("\n" not in value and not Path(value).is_file()):
+            variable = f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('-', '_').replace('.', '__')}"
+            state = "is not set" if value is None else f"names {value}, which is no file"
+            raise BadInput(
+                f"--engine {engine}: Dask's setting distributed.comm.tls.{key} {state}; set {variable}, or name the "
+                "certificates in Dask's configuration file"
+            )

@@ -1,0 +1,86 @@
+"""What members warn of reaches the terminal once, with a member's name and without what only a cluster knows."""
+
+import logging
+import threading
+import warnings
+
+import pytest
+from distributed import Client, LocalCluster
+
+from flows import warned
+from flows.observer import Observer, watched_by
+from tasks.hearing import heard, warnings_topic
+from tasks.ref import RunRef
+from tests.conftest import make_config
+
+RUN = RunRef("memory://warned", "warned", make_config())
+
+
+def warn_a_lot(uid):
+    """Do what environments do, under a worker's ears."""
+    with heard(RUN, uid):
+        warnings.simplefilter("default")
+        for step in range(3):
+            logging.getLogger("evo_core.envs.base").warning("Odd-v0: step %d: leaf 'x' leaves its bounds", step)
+            logging.getLogger("mysim").warning("torque saturated")
+            warnings.warn("joint limit near, sent with password=hunter2://u:pw@host", stacklevel=2)
+            logging.getLogger("distributed.worker").warning("Compute Failed Key: train-g0001-0badc0de")
+            logging.getLogger("evo_core.training").warning("%s failed", uid, extra={"told": True})
+
+
+@pytest.fixture(scope="module")
+def sent():
+    """What a worker sends while two members run on it, one after the other."""
+    events, done = [], threading.Event()
+
+    def hear(event):
+        events.append(event[1])
+        if event[1] == "done":
+            done.set()
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.subscribe_topic(warnings_topic("warned"), hear)
+        for uid in ("g0001/m00", "g0001/m01"):
+            client.submit(warn_a_lot, uid).result(timeout=30)
+        client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.log_event(warnings_topic("warned"), "done"))
+        assert done.wait(30)
+    return [event for event in events if event != "done"]
+
+
+def test_a_worker_sends_each_warning_once_with_the_members_name_and_without_credentials(sent):
+    assert {event["uid"] for event in sent} == {"g0001/m00"}
+    texts = sorted(event["text"] for event in sent)
+    assert len(texts) == 3
+    assert texts[0] == "Odd-v0: step 0: leaf 'x' leaves its bounds"
+    assert texts[1].startswith("UserWarning: joint limit near, sent with password=hunter2://u:***@host (")
+    assert texts[2] == "mysim: torque saturated"
+
+
+class _Ears(Observer):
+    def __init__(self):
+        self.heard = []
+
+    def warned(self, message):
+        self.heard.append(message)
+
+
+def test_what_several_workers_send_is_said_once_and_not_for_ever(sent, monkeypatch):
+    ears, topics = _Ears(), {}
+    monkeypatch.setattr(warned, "hear", topics.__setitem__)
+    with watched_by(ears):
+        warned.hear_warnings(RUN)
+    tell = topics[warnings_topic("warned")]
+    for uid in ("g0001/m00", "g0002/m05"):
+        for event in sent:
+            tell({**event, "uid": uid})
+    tell({"session": "another", "uid": "g0001/m00", "text": "of another run"})
+    assert len(ears.heard) == 3
+    assert all(message.startswith("g0001/m00: ") for message in ears.heard)
+    assert "g0001/m00: mysim: torque saturated" in ears.heard
+    for number in range(100):
+        tell({"session": RUN.session, "uid": "g0003/m00", "text": "x" * number + "!"})
+    assert len(ears.heard) == warned.MOST + 1
+    assert ears.heard[-1].endswith("further warnings are in the logs of the tasks")
