@@ -229,7 +229,7 @@ class Sealed(Record, Generic[RecordT]):
     record: SerializeAsAny[RecordT]
     sha256: str
     numerics: dict[str, str]
-    detail: FailureDetail | None = None
+    detail: FailureDetail | None = Field(default=None, exclude_if=lambda value: value is None)
     seal: str
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from evo_core.canonical import canonical_json
 from evo_core.local import train_on_policy
-from evo_core.records import Sealed
+from evo_core.records import FailureDetail, Sealed
 from flows.summary import finished
 from tasks.records import sealed_bytes
 from tasks.ref import RunRef
@@ -89,8 +89,9 @@ def test_a_changed_record_is_corrupt(run, tmp_path, change, message):
 
 def test_what_is_stored_is_canonical_as_a_whole(result):
     for record in (result.commits[0], result.commits[2], result.commits[2].members[1].training):
-        content = sealed_bytes(record, {"torch": "2", "cpu": "a"})
-        assert content == canonical_json(Sealed[type(record)].model_validate_json(content))
+        for detail in (None, FailureDetail(message="it broke", error="RuntimeError", frames=("arm.py:1 in hit",))):
+            content = sealed_bytes(record, {"torch": "2", "cpu": "a"}, detail)
+            assert content == canonical_json(Sealed[type(record)].model_validate_json(content))
 
 
 def test_a_link_that_does_not_fit_is_corrupt(run, tmp_path, result):
