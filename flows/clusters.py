@@ -10,6 +10,7 @@ from distributed import LocalCluster
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
+from flows.nanny import MainThreadNanny
 from flows.settings import BadInput, Settings
 from flows.slots import RESOURCE, VISIBLE, Slot, least_used
 from tasks.dask_profiler import OFF
@@ -35,7 +36,7 @@ class SlotCluster(LocalCluster):
 
     def __init__(self, slots: tuple[Slot, ...], **options: Any) -> None:
         self.slots = slots
-        super().__init__(n_workers=0, **options)
+        super().__init__(n_workers=0, worker_class=MainThreadNanny, **options)
 
     def new_worker_spec(self) -> dict[Any, dict[str, Any]]:
         """Describe one more worker, on the slot that is used least."""

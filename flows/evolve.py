@@ -30,6 +30,7 @@ from tasks.failing import fails_plainly
 from tasks.generation import found_population, record_view
 from tasks.presence import at_work
 from tasks.run_store import RunStore
+from tasks.worker_process import own_event_loop
 
 
 @flow(name="evolve", flow_run_name="{config.run_name}", persist_result=False)
@@ -41,7 +42,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """
     settings = Settings()
     settings.check_reach(configured_api())
-    environment = check_environment(config, settings.packages)
+    with own_event_loop():  # as in a worker
+        environment = check_environment(config, settings.packages)
     run = begin_run(settings, config, run_id or derived_run_id(config, runtime.flow_run.id))
     config, store = run.config, run.open()
 

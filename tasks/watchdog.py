@@ -20,6 +20,7 @@ from dask.typing import Key
 from distributed import Worker, get_worker
 
 from tasks.dask_profiler import stop_profiler
+from tasks.worker_process import own_event_loop, prepare_process
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
         yield
         return
     stop_profiler(worker)
+    prepare_process()
     stop = threading.Event()
     key = worker.active_threads.get(threading.get_ident())
     watcher = threading.Thread(target=_watch, args=(worker, key, limits, session, uid, stop), daemon=True)
@@ -68,7 +70,8 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
         faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
     try:
-        yield
+        with own_event_loop():
+            yield
     except MemoryError:
         _end(worker, session, uid, "memory")
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:

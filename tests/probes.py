@@ -1,7 +1,10 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
+import asyncio
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import time
 from typing import Any, ClassVar
@@ -638,6 +641,30 @@ class Zeros(Probe):
         return 0.0, self.time == 3
 
 
+class Parent(Probe):
+    """Asks for what a script's main thread gives, and has two processes; writes which ones into `log`, a file."""
+
+    def __init__(self, log: str, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        asyncio.get_event_loop().run_until_complete(asyncio.sleep(0))
+        self.forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        self.forked.start()
+        self.started = subprocess.Popen(["sleep", "1000"])
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()} {self.forked.pid} {self.started.pid}\n")
+
+    def outcome(self, action):
+        time.sleep(self.pause_s)
+        return float(action), self.time == 5
+
+    def close(self):
+        for process in (self.forked, self.started):
+            process.kill()
+        self.forked.join()
+        self.started.wait()
+
+
 class LastMove(Probe):
     """Three moves, each of which allows one fewer; at the end nothing is allowed."""
 
@@ -764,6 +791,7 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "GarbageReset": (GarbageReset, 10),
     "LastMove": (LastMove, 10),
     "Returns": (Returns, None),
+    "Parent": (Parent, 10),
     "Far": (Far, 10),
     "Zeros": (Zeros, 10),
     "Habit": (Habit, 10),

@@ -255,6 +255,8 @@ def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any
     if parent is None or not multiprocessing.current_process().name.startswith("Worker<"):
         return _Checked(make_env(env), index)
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    # a daemon for the vector, which ends it; it may have children of its own all the same
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     with saying_farewell(index, farewells):
         return _Checked(make_env(env), index)
 

@@ -17,7 +17,7 @@ from evo_core.records import record_hash
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
-from tests.flows.conftest import Cli, alive, command_of, descendants, kill_all
+from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all
 from tests.services import BUCKET, S3Server, s3_server, start_s3, wait_for
 from tests.spreading import undisturbed
 
@@ -186,3 +186,36 @@ def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_
     assert len(list(cli.run_store(kind).commits())) < 4
     result = cli.json("resume", kind, "--workers", "2")
     assert result["head"] == undisturbed(config, packages=("minigrid",)).head
+
+
+@pytest.mark.slow
+def test_an_environment_may_have_processes_which_end_with_their_worker_and_with_the_flow(cli):
+    """And it may do what only the main thread of a script can: set a signal handler and ask for the event loop."""
+    log = cli.directory / "processes"
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    small = {"env.num_envs": 1, "training.evo_steps": 64, "training.max_steps": 128, "population.size": 2}
+    arguments = ("--workers", "1", "--json", "--config")
+    quick = make_config("Probe/Parent-v0", **small, **{"env.kwargs": {"log": str(log)}})
+    assert cli.json("run", "--workers", "1", "--config", cli.config(quick))["status"] == "budget_spent"
+    made = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    assert len({worker for worker, *_ in made}) > 1  # the flow's own process, and the worker
+    wait_for(lambda: not any(alive(pid) for row in made for pid in row), timeout_s=30)
+
+    log.unlink()
+    slow = make_config("Probe/Parent-v0", **small, **{"env.kwargs": {"log": str(log), "pause_s": 2.0}})
+    process = cli.start("run", *arguments, cli.config(slow))
+
+    def in_workers():
+        rows = [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
+        return [row for row in rows if "spawn_main" in command_of(row[0]) and all(alive(pid) for pid in row)]
+
+    wait_for(lambda: in_workers() or process.poll() is not None, timeout_s=120)
+    first = in_workers()[-1]
+    os.kill(first[0], signal.SIGKILL)
+    wait_for(lambda: not any(alive(pid) for pid in first), timeout_s=10)
+    wait_for(lambda: in_workers() or process.poll() is not None, timeout_s=60)
+    second = in_workers()[-1]
+    assert set(second).isdisjoint(first)
+    process.kill()
+    wait_for(lambda: not any(alive(pid) for pid in second), timeout_s=30)
+    process.communicate()

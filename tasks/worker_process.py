@@ -1,0 +1,66 @@
+"""What an environment finds in a worker: it may start processes, which end with the worker, and has an event loop."""
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_REAPER = 'read _; kill -s KILL -- "-$1" 2>/dev/null'
+"""Waits until the worker is gone, whatever ended it, then kills what is left of its process group."""
+
+_lock = threading.Lock()
+_prepared: int | None = None
+"""Process that was prepared: a fork is another one."""
+
+
+def prepare_process() -> None:
+    """Let this worker process have children, and let them end when it does; once per process.
+
+    A process that multiprocessing started becomes the leader of a process group: the terminal's Ctrl-C does not reach
+    it there, its run ends it.
+    """
+    global _prepared
+    with _lock:
+        if _prepared == os.getpid():
+            return
+        _prepared = os.getpid()
+    # workers are daemons for who started them, which ends them; it would forbid them to have children
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    config["daemon"] = False
+    if sys.platform == "win32" or multiprocessing.parent_process() is None:
+        return
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)
+    watched, held = os.pipe()
+    with open(watched, "rb") as beginning:
+        command = ["/bin/sh", "-c", _REAPER, "reaper", str(os.getpid())]
+        with suppress(OSError):  # a container without a shell: children of killed workers live on there
+            subprocess.Popen(
+                command,
+                stdin=beginning,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+    os.register_at_fork(after_in_child=lambda: _close(held))  # else a forked child would keep the reaper waiting
+
+
+@contextmanager
+def own_event_loop() -> Iterator[None]:
+    """Give this thread an event loop that is not running, as the main thread of a script has one."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):
+        os.close(descriptor)
