@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evo_core.envs.base import VectorEnvs
 from evo_core.envs.sync import SyncEnvs
 from evo_core.networks.distributions import make_distribution
 from evo_core.networks.distributions.base import masked
@@ -20,7 +21,7 @@ SEEDS = (1, 2)
 class RandomActions:
     """Draws actions of the space, among those that the environments allow."""
 
-    def __init__(self, envs: SyncEnvs) -> None:
+    def __init__(self, envs: VectorEnvs) -> None:
         self.envs = envs
         self._space: Any = deepcopy(envs.spaces.action)  # environments of one class may share theirs
         self._space.seed(0)

@@ -152,16 +152,17 @@ def doctor(
     /,
     *,
     config: Annotated[Path | None, Parameter(help="Check the environment, wrappers and network of this file.")] = None,
-    store: Store = None,
+    operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
-    """Check this installation; or an environment, by its id or a configuration file.
+    """Check this installation; or an environment, by its id, a configuration file or flags such as --env.id.
 
-    Of an environment: spaces, networks, Gymnasium's checker, whether a seed repeats it, and its speed.
+    Of an environment: spaces, networks, Gymnasium's checker, whether a seed repeats it, whether wrappers carry state,
+    how it does in a worker, and its speed. Takes the flags of `evolve run`.
     """
     from flows.commands.doctor import examine
 
-    return examine(env, config, store, json=json)
+    return examine(env, config, asdict(operational), _overrides, json=json)
 
 
 @app.command(name="import-agilerl")
@@ -205,7 +206,7 @@ def _main(tokens: list[str]) -> int:
     bypass_proxies()
     if tokens[:1] == ["portable"] and tokens[1:] and not tokens[1].startswith("-"):
         return portable(*tokens[1:])  # whose flags are the command's own
-    if tokens[:1] == ["run"]:
+    if tokens[:1] in (["run"], ["doctor"]):
         from flows.flags import describe_flags, split_flags
 
         try:
@@ -214,7 +215,7 @@ def _main(tokens: list[str]) -> int:
             return _refuse(error)
         _overrides.clear()
         _overrides.update(overrides)
-        app["run"].help_epilogue = describe_flags()
+        app[tokens[0]].help_epilogue = describe_flags()
     if "--json" in tokens:
         reserve_stdout()
     try:

@@ -188,10 +188,10 @@ class Faulty(Probe):
 
 
 class NotInProcesses(Probe):
-    """Can be made in the process that a user tries it in, and in no other."""
+    """Can be made in the process that a user tries it in, and not in the second one of a vector."""
 
     def __init__(self) -> None:
-        if multiprocessing.current_process().name.startswith("Worker<"):
+        if multiprocessing.current_process().name.endswith("-1") and multiprocessing.parent_process() is not None:
             raise RuntimeError("no display")
 
 

@@ -23,6 +23,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from evo_core.envs.base import MASK, Transition, VectorEnvs
 from evo_core.envs.elsewhere import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
 from evo_core.envs.making import close_env, make_env
+from evo_core.envs.processes import FAREWELL_S, Processes
 from evo_core.envs.returned import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.failures import MemberFailure, unmade
 from evo_core.networks.actor_critic import Spaces
@@ -31,9 +32,6 @@ from evo_core.observations import Arrays, Layout
 from evo_core.sections import EnvConfig
 
 Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
-
-FAREWELL_S = 5.0
-"""Seconds that an environment's process gets to end."""
 
 
 class GymVectorEnvs(VectorEnvs):
@@ -274,7 +272,7 @@ def _spawned(env: EnvConfig, count: int, farewells: Path) -> AsyncVectorEnv:
     # workers of a cluster are daemons, which may not have children; these end with their parent, see _in_process
     config["daemon"] = False
     try:
-        return AsyncVectorEnv(
+        return Processes(
             [partial(_in_process, env, index, farewells) for index in range(count)],
             shared_memory=False,
             copy=False,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.api import describe_api, require_configured_api
-from flows.commands.run import read_settings
+from flows.commands.run import Operational, read_settings
 from flows.output import emit
 from flows.settings import BadInput
 from flows.slots import VISIBLE
@@ -23,6 +23,7 @@ from flows.slots import VISIBLE
 if TYPE_CHECKING:
     from evo_core.config import RunConfig
     from evo_core.envs.inspection import EnvSpec
+    from flows.settings import Settings
 
 ROOMS = ("evo_core", "tasks", "flows", "deployments")
 LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
@@ -38,12 +39,15 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(env_id: str | None, config: Path | None, store: str | None, *, json: bool) -> int:
+def examine(
+    env_id: str | None, path: Path | None, operational: Operational, overrides: dict[str, object], *, json: bool
+) -> int:
     """Print every check, of an environment or of the installation; exit code 1 when one of them needs attention."""
-    if env_id is not None or config is not None:
-        checks = list(_environment(env_id, config))
+    settings = read_settings(operational)
+    if env_id is not None or path is not None or overrides:
+        checks = list(_environment(_configuration(env_id, path, overrides), settings))
     else:
-        checks = [*_versions(), *_shadows(), _device(), _slots(), _prefect(), *_store(store)]
+        checks = [*_versions(), *_shadows(), _device(), _slots(settings), _prefect(), *_store(settings)]
     if json:
         emit([check._asdict() for check in checks])
     else:
@@ -54,22 +58,31 @@ def examine(env_id: str | None, config: Path | None, store: str | None, *, json:
     return 1 if any(check.advice for check in checks) else 0
 
 
-def _environment(env_id: str | None, path: Path | None) -> Iterator[Check]:
+def _configuration(env_id: str | None, path: Path | None, overrides: dict[str, object]) -> "RunConfig":
+    """Read the configuration that a run would have; without a file, what is not asked about may be anything."""
+    from flows.flags import load_config
+
+    unasked = {} if path is not None else {"training.max_steps": 10**6, "evaluation.max_steps": 1000}
+    named = {} if env_id is None else {"env.id": env_id}
+    return load_config(path, {**unasked, **overrides, **named})
+
+
+def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
     """Look at an environment as a run would; ConfigError when a run would refuse it."""
     from evo_core.envs.inspection import inspect_environment
     from evo_core.failures import MemberFailure
-    from flows.flags import load_config
+    from evo_core.notices import notices
 
-    asked: dict[str, object] = {"env.id": env_id} if env_id is not None else {}
-    if path is None:
-        asked |= {"training.max_steps": 10**6, "evaluation.max_steps": 1000}
-    config = load_config(path, asked)
-    spec = inspect_environment(config, read_settings({}).packages)
+    spec = inspect_environment(config, settings.packages)
     yield Check("observation space", str(spec.spaces.observation))
     yield Check("action space", str(spec.spaces.action))
     yield Check("time limit", str(spec.time_limit), "" if spec.time_limit else "set evaluation.max_steps")
     yield from _networks(config, spec)
     yield _gymnasium(config)
+    yield _wrappers(config)
+    yield _worker(config, settings)
+    for notice in notices(config, spec):
+        yield Check("notice", notice)
     try:
         yield from _behaviour(config)
     except MemberFailure as failure:
@@ -111,6 +124,31 @@ def _gymnasium(config: "RunConfig") -> Check:
             env.close()
     remarks = [_COLOURS.sub("", str(warning.message)) for warning in said]
     return Check("Gymnasium's checker", "; ".join(["passed", *dict.fromkeys(remarks)]))
+
+
+def _wrappers(config: "RunConfig") -> Check:
+    """Compare two episodes of one instance with the same seed."""
+    from evo_core.envs.carried import require_stateless
+    from evo_core.loading import ConfigError
+
+    try:
+        require_stateless(config.env)
+    except ConfigError as error:
+        return Check("wrappers", str(error), "change the wrappers: a run refuses them")
+    return Check("wrappers", "none carries state from episode to episode")
+
+
+def _worker(config: "RunConfig", settings: "Settings") -> Check:
+    """Try the environment in a process like those that members run in."""
+    from tasks.tryout import try_in_worker
+
+    in_thread = settings.engine != "local"
+    where = f"a {'thread' if in_thread else 'main thread'} of a worker's process"
+    problem = try_in_worker(config, settings.packages, in_thread=in_thread)
+    if problem is None:
+        return Check("in a worker", f"made and stepped in {where}")
+    advice = "make it work in a process that is not this one: members run there"
+    return Check("in a worker", f"in {where}: {problem}", advice)
 
 
 def _behaviour(config: "RunConfig") -> Iterator[Check]:
@@ -166,9 +204,8 @@ def _device() -> Check:
     return Check("device", f"CPU, {cores} cores, {torch.backends.cpu.get_cpu_capability()}")
 
 
-def _slots() -> Check:
-    """Say which workers a run would have here, and on which GPUs, under the settings of the environment."""
-    settings = read_settings({})
+def _slots(settings: "Settings") -> Check:
+    """Say which workers a run would have here, and on which GPUs, under these settings."""
     if settings.engine != "local":
         return Check("workers", f"those of {settings.engine}")
     slots = settings.slots(sys.maxsize)
@@ -186,11 +223,10 @@ def _prefect() -> Check:
         return Check("Prefect API", finding, advice or "see the server's log")
 
 
-def _store(store: str | None) -> Iterator[Check]:
+def _store(settings: "Settings") -> Iterator[Check]:
     from flows.runs import run_ids
     from tasks.store import StoreError
 
-    settings = read_settings({"store": store})
     try:
         yield Check("store", f"{settings.store_url}: {len(run_ids(settings))} runs")
     except (StoreError, ValueError) as error:

@@ -267,6 +267,7 @@ def test_whole_runs_evolve_and_repeat_on_every_backend(backend):
 def test_an_environment_that_processes_cannot_make_is_said(registered_in_processes, capfd):
     with pytest.raises(MemberFailure, match="NotInProcesses-v0: RuntimeError: no display") as caught:
         make_vect_envs(configured("async", "Probe/NotInProcesses-v0").env, SEEDS)
+    assert not [process for process in multiprocessing.active_children() if process.name.startswith("Worker<")]
     detail = caught.value.describe()
     assert (detail.error, detail.message) == ("RuntimeError", "no display")
     assert "probes.py:" in detail.frames[-1]

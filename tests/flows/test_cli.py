@@ -177,6 +177,24 @@ def test_doctor_says_what_would_be_built_and_how_fast_it_steps(bare):
     assert "leaf 'a': expected shape (2,), got (3,)" in checks["1,000 random steps"]["finding"]
 
 
+def test_doctor_takes_the_flags_of_a_run_and_tries_an_environment_where_members_run(bare):
+    bare.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    flags = ("--env.id", "Probe/Far-v0", "--algorithm.action_std_init=0.5", "--workers", "1", "--store", "elsewhere")
+    checks = {check["name"]: check for check in bare.json("doctor", *flags)}
+    assert "its bounds are 10 and 20" in checks["notice"]["finding"]
+    assert checks["in a worker"]["finding"] == "made and stepped in a main thread of a worker's process"
+    assert checks["wrappers"]["finding"] == "none carries state from episode to episode"
+    kwargs = json.dumps({"log": str(bare.directory / "processes")})
+    parent = ("--env.id", "Probe/Parent-v0", "--env.kwargs", kwargs, "--env.num_envs", "1")
+    wrapped = ("--env.wrappers", "[NormalizeReward]", "--engine", "tcp://localhost:1")
+    checks = {check["name"]: check for check in bare.json("doctor", *parent, *wrapped, expect=1)}
+    assert "set algorithm.normalize_returns: true" in checks["wrappers"]["finding"]
+    said = checks["in a worker"]["finding"]
+    assert said.startswith("in a thread of a worker's process: ConfigError: ")
+    assert "signal only works in main thread" in said
+    assert "unknown key" in bare("doctor", "--env.idd", "CartPole-v1", expect=2).stderr
+
+
 def test_a_module_is_imported_only_if_its_package_is_allowed(bare):
     package = bare.directory / "canary_envs"
     package.mkdir()

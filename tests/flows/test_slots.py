@@ -271,7 +271,7 @@ def test_doctor_names_the_workers_and_their_gpus(monkeypatch, capfd, here):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("EVOLVE_WORKERS", "2..5")
     monkeypatch.setenv("PREFECT_API_URL", "")
-    examine(None, None, None, json=True)
+    examine(None, None, {}, {}, json=True)
     checks = {check["name"]: check["finding"] for check in json.loads(capfd.readouterr().out)}
     assert checks["workers"] == "2 to 5, at most one per member: 3 on GPU 0, 2 on GPU 1"
 

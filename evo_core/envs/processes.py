@@ -1,0 +1,26 @@
+"""Gymnasium's vector of processes, which leaves none behind when it cannot start them all."""
+
+from typing import Any
+
+from gymnasium.vector import AsyncVectorEnv
+
+FAREWELL_S = 5.0
+"""How long processes may take to end in an orderly way before they are killed."""
+
+
+class Processes(AsyncVectorEnv[Any, Any]):
+    """An AsyncVectorEnv whose constructor ends the processes it has started when it raises."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self.closed = True
+            for pipe in getattr(self, "parent_pipes", ()):
+                if pipe is not None:
+                    pipe.close()  # at which a process closes its environment
+            for process in getattr(self, "processes", ()):
+                process.join(FAREWELL_S)
+                process.kill()
+                process.join(FAREWELL_S)
+            raise
