@@ -1,5 +1,6 @@
 """Gymnasium's vector of processes, which leaves none behind when it cannot start them all."""
 
+from contextlib import suppress
 from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv
@@ -16,11 +17,14 @@ class Processes(AsyncVectorEnv[Any, Any]):
             super().__init__(*arguments, **options)
         except BaseException:
             self.closed = True
-            for pipe in getattr(self, "parent_pipes", ()):
-                if pipe is not None:
-                    pipe.close()  # at which a process closes its environment
+            pipes = [pipe for pipe in getattr(self, "parent_pipes", ()) if pipe is not None]
+            for pipe in pipes:
+                with suppress(OSError):  # its process has ended
+                    pipe.send(("close", None))
             for process in getattr(self, "processes", ()):
                 process.join(FAREWELL_S)
                 process.kill()
                 process.join(FAREWELL_S)
+            for pipe in pipes:
+                pipe.close()
             raise
