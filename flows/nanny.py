@@ -49,6 +49,7 @@ class MainThreadNanny(Nanny):
 
     @process.setter
     def process(self, made: WorkerProcess | None) -> None:
+        """Keep the process that Nanny has made, as one of ours."""
         if made is not None:
             made.__class__ = MainThreadProcess
         self._process: Any = made
