@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -164,7 +165,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 @contextmanager
 def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
-    """Run PostgreSQL in a directory until the body ends; yields the URL of its empty database.
+    """Run PostgreSQL until the body ends, with its log in a directory; yields the URL of its empty database.
 
     With `passwords` everybody needs one there; the superuser `evolve` gets in by the socket in the directory.
     """
@@ -174,26 +175,27 @@ def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
         missing("needs PostgreSQL: apt-get install postgresql")
     home = binaries[-1] if binaries else Path(on_path or "").parent
     owner = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
-    data = directory / "data"
-    if owner:
-        shutil.chown(directory, owner)
-        for parent in directory.parents:  # its temporary directory is closed to others
-            if parent.stat().st_uid == 0 and parent != Path(parent.anchor):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    create = [home / "initdb", "-D", data, "-U", "evolve", "--no-sync", "-E", "UTF8", "--auth-local=trust"]
-    create.append(f"--auth-host={'scram-sha-256' if passwords else 'trust'}")
-    subprocess.run(create, user=owner, check=True, capture_output=True, cwd=directory)
-    port = free_port()
-    serve = [home / "postgres", "-D", data, "-p", str(port), "-k", str(directory), "-h", "127.0.0.1", "-F"]
-    with (directory / "postgres.log").open("w") as log:
-        process = subprocess.Popen(serve, user=owner, stdout=log, stderr=log, cwd=directory)
-    try:
-        ready = [home / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-        wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, timeout_s=60)
-        yield f"postgresql+psycopg2://evolve@127.0.0.1:{port}/postgres"
-    finally:
-        process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
-        process.wait(timeout=30)
+    # pytest closes its directories to other accounts again, whenever another session starts
+    with tempfile.TemporaryDirectory(prefix="evolve-postgres-", dir="/tmp") as own:
+        if owner:
+            shutil.chown(own, owner)
+        port, data, log = free_port(), f"{own}/data", directory / "postgres.log"
+        auth = ("--auth-local=trust", f"--auth-host={'scram-sha-256' if passwords else 'trust'}")
+        create = [home / "initdb", "-D", data, "-U", "evolve", "--no-sync", "-E", "UTF8", *auth]
+        created = subprocess.run(create, user=owner, capture_output=True, text=True, cwd=own)
+        assert created.returncode == 0, created.stderr
+        socket_name = f".s.PGSQL.{port}"
+        (directory / socket_name).symlink_to(f"{own}/{socket_name}")
+        serve = [home / "postgres", "-D", data, "-p", str(port), "-k", own, "-h", "127.0.0.1", "-F"]
+        with log.open("w") as output:
+            process = subprocess.Popen(serve, user=owner, stdout=output, stderr=output, cwd=own)
+        try:
+            ready = [home / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, timeout_s=60)
+            yield f"postgresql+psycopg2://evolve@127.0.0.1:{port}/postgres"
+        finally:
+            process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
+            process.wait(timeout=30)
 
 
 def migrated_database(shared: Path) -> Path:
