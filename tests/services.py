@@ -155,12 +155,12 @@ def credentials() -> tuple[str, str]:
     return user, password
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    """Wait until a condition holds."""
+def wait_for(condition: Callable[[], object], timeout_s: float = 60, interval_s: float = 0.05) -> None:
+    """Wait until a condition holds; look less often where looking is work for a server."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.05)
+        time.sleep(interval_s)
 
 
 @contextmanager

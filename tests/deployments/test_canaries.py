@@ -143,7 +143,10 @@ def worker(team: Team):
         process = subprocess.Popen(command, cwd=team.directory, env=team.environment, stdout=log, stderr=log)
         try:
             yield
-            wait_for(lambda: not [pid for pid in descendants(process.pid) if "prefect.engine" in command_of(pid)])
+            wait_for(
+                lambda: not [pid for pid in descendants(process.pid) if "prefect.engine" in command_of(pid)],
+                interval_s=0.5,
+            )
         finally:
             below = descendants(process.pid)
             process.terminate()
@@ -169,9 +172,8 @@ def finish(api: httpx.Client, **form: str) -> dict[str, object]:
     deployment = api.get("deployments/name/evolve/evolve").raise_for_status().json()["id"]
     made = api.post(f"deployments/{deployment}/create_flow_run", json={"parameters": form})
     run = made.raise_for_status().json()["id"]
-    wait_for(
-        lambda: api.get(f"flow_runs/{run}").json()["state_type"] in ("COMPLETED", "FAILED", "CRASHED"), timeout_s=240
-    )
+    ended = ("COMPLETED", "FAILED", "CRASHED")
+    wait_for(lambda: api.get(f"flow_runs/{run}").json()["state_type"] in ended, timeout_s=240, interval_s=0.5)
     return api.get(f"flow_runs/{run}").json()
 
 

@@ -55,7 +55,9 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
     assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
     logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
     errors = partial(ui.answer, "POST", "logs/filter", json={"logs": logs})
-    wait_for(lambda: errors().json() and not worker.flow_processes())  # a second one would come as it ends
+    wait_for(
+        lambda: errors().json() and not worker.flow_processes(), interval_s=0.5
+    )  # a second one would come as it ends
     (error,) = errors().json()
     assert error["message"].startswith(f"{message}\n\nTraceback")
     states = ui.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()

@@ -54,8 +54,9 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
         with serving(tmp_path, port, {}):
             said = (tmp_path / "serve.log").read_text()
             assert f"auth string  the content of {kept}\n" in said and auth not in said
-            wait_for(lambda: states(client, flow_run)[-1] == StateType.CRASHED)
+            wait_for(lambda: states(client, flow_run)[-1] == StateType.CRASHED, interval_s=0.5)
             client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
-            wait_for(lambda: states(client, flow_run)[-1] in (StateType.COMPLETED, StateType.FAILED), timeout_s=300)
+            final = (StateType.COMPLETED, StateType.FAILED)
+            wait_for(lambda: states(client, flow_run)[-1] in final, timeout_s=300, interval_s=0.5)
             assert states(client, flow_run)[-1] == StateType.COMPLETED, (tmp_path / "serve.log").read_text()[-3000:]
     assert chain(store, "served") == undisturbed_form()

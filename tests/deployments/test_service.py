@@ -73,7 +73,9 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     assert ui.wait(flow_run)["type"] == "CRASHED"
     ui.retry(flow_run)
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
-    wait_for(lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run), timeout_s=SECOND_WORD_S)
+    wait_for(
+        lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run), timeout_s=SECOND_WORD_S, interval_s=0.5
+    )
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
     ui.pause_pool(False)
     assert ui.wait(flow_run, "COMPLETED", "FAILED")["type"] == "COMPLETED", worker.log.read_text()[-3000:]

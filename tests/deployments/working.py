@@ -61,7 +61,7 @@ class Ui:
             answers.append(self.api.request(method, path, **body))
             return answers[-1].status_code != 503
 
-        wait_for(answered)
+        wait_for(answered, interval_s=0.5)
         return answers[-1].raise_for_status()
 
     def state(self, flow_run: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Ui:
 
     def wait(self, flow_run: str, *kinds: str, timeout_s: float = 240) -> dict[str, Any]:
         """Wait until a flow run is in one of these states; by default, until it has ended."""
-        wait_for(lambda: self.state(flow_run)["type"] in (kinds or FINAL), timeout_s=timeout_s)
+        wait_for(lambda: self.state(flow_run)["type"] in (kinds or FINAL), timeout_s=timeout_s, interval_s=0.5)
         return self.state(flow_run)
 
 

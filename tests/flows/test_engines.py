@@ -153,14 +153,14 @@ def test_a_run_that_is_stopped_stops_the_workers_of_a_cluster_that_is_not_its_ow
     with dask_cluster(cli) as cluster:
         nanny = cluster.worker()
         process = cli.start("run", "--config", cli.config(endless), "--engine", cluster.address, "--run-id", "endless")
-        wait_for(lambda: workers_of(nanny.pid), timeout_s=60)
+        wait_for(lambda: workers_of(nanny.pid), timeout_s=60, interval_s=0.2)
         (worker,) = workers_of(nanny.pid)
         wait_for(lambda: busy(worker), timeout_s=300)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         wait_for(lambda: not alive(worker), timeout_s=30)
         with Client(cluster.address) as client:  # its nanny brings another one, for whose run comes next
-            wait_for(lambda: list_workers(client), timeout_s=60)
+            wait_for(lambda: list_workers(client), timeout_s=60, interval_s=0.5)
 
 
 def busy(pid: int) -> bool:

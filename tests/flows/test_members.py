@@ -80,7 +80,7 @@ def test_an_episode_that_never_ends_costs_its_member(cli):
 def test_a_worker_that_hangs_ends_itself_when_its_run_is_killed(cli):
     config = faulty("hang", **{"env.kwargs": {"what": "hang", "after": 20, "odds": 1.0}})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "stuck")
-    wait_for(lambda: workers_of(process.pid))
+    wait_for(lambda: workers_of(process.pid), interval_s=0.2)
     began = time.monotonic()
     wait_for(lambda: (cli.directory / "runs/stuck/gen/000000/COMMIT.json").exists() and time.monotonic() - began > 8)
     family = descendants(process.pid)
@@ -94,12 +94,12 @@ def test_a_kill_of_every_worker_while_the_same_member_runs_is_not_held_against_i
     config = make_config(**{"training.evo_steps": 8192, "training.max_steps": 24_576, "algorithm.update_epochs": 4})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "hit", "--workers", "1", "--json")
     for _ in range(2):
-        wait_for(lambda: workers_of(process.pid))
+        wait_for(lambda: workers_of(process.pid), interval_s=0.2)
         first = workers_of(process.pid)
         time.sleep(4)
         for pid in first & workers_of(process.pid):
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda first=first: not (first & workers_of(process.pid)))
+        wait_for(lambda first=first: not (first & workers_of(process.pid)), interval_s=0.2)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert record_hash(cli.run_store("hit").head()) == undisturbed(config).head

@@ -157,7 +157,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again():
     killed: list[int] = []
 
     def kill_the_first():
-        wait_for(lambda: workers_of(os.getpid()) - before)
+        wait_for(lambda: workers_of(os.getpid()) - before, interval_s=0.2)
         killed.extend(workers_of(os.getpid()) - before)
         os.kill(killed[0], signal.SIGKILL)
 
@@ -177,7 +177,7 @@ def test_a_worker_that_dask_has_given_up_is_started_again():
         with keeper.keeping():
             first = client.submit(os.getpid, pure=False).result(timeout=30)
             os.kill(first, signal.SIGKILL)
-            wait_for(lambda: workers_of(os.getpid()) - {first})
+            wait_for(lambda: workers_of(os.getpid()) - {first}, interval_s=0.2)
             (second,) = workers_of(os.getpid()) - {first}
             os.kill(second, signal.SIGKILL)
             assert client.submit(os.getpid, pure=False).result(timeout=30) not in (first, second)
@@ -303,7 +303,7 @@ def test_with_a_limit_of_one_no_two_members_learn_at_the_same_time(cli, one_slot
     spans = sorted((timing.start, timing.end) for timing in [*timings.train.values(), *timings.evaluate.values()])
     assert len(spans) == 6
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-    wait_for(lambda: occupied(one_slot) == 0)
+    wait_for(lambda: occupied(one_slot) == 0, interval_s=0.5)
 
 
 @pytest.mark.slow
@@ -311,8 +311,10 @@ def test_a_killed_worker_does_not_keep_its_slot(cli, one_slot):
     cli.environment["EVOLVE_SLOTS_TAG"] = one_slot
     config = make_config(**{"training.evo_steps": 16_384, "training.max_steps": 49_152})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "killed", "--workers", "1", "--json")
-    wait_for(lambda: occupied(one_slot) == 1, timeout_s=120)
+    wait_for(lambda: occupied(one_slot) == 1, timeout_s=120, interval_s=0.5)
     kill_all({process.pid, *descendants(process.pid)})
     assert process.wait() == -signal.SIGKILL
-    wait_for(lambda: occupied(one_slot) == 0, timeout_s=120)  # a lease of 60 s; expired ones are collected every 15 s
+    wait_for(
+        lambda: occupied(one_slot) == 0, timeout_s=120, interval_s=0.5
+    )  # a lease of 60 s; expired ones are collected every 15 s
     process.communicate()
