@@ -39,7 +39,7 @@ def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
     first, _ = begun(worker, ui, "shared")
     other = ui.submit("evolve", {**QUICK, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
-    assert "exists in " in (said := ui.wait(other)["message"]) and "seed: 1 in the store, 2 given" in said
+    assert "exists in " in (said := ui.wait(other)["message"]) and "Seed: 1 in the store, 2 given" in said
     assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
     ui.wait(second, "RUNNING")
     assert ui.wait(first)["type"] == "COMPLETED"
@@ -70,7 +70,7 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
 
 def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
     flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: !!int late}}"})
-    assert ui.wait(flow_run)["message"].startswith("yaml: not YAML: expected what !!int stands for")
+    assert ui.wait(flow_run)["message"].startswith("Configuration as YAML: not YAML: expected what !!int stands for")
 
 
 def test_evaluation_and_collection_of_all_runs(ui, worker):
