@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from flows.api import configured_api
 from flows.outages import prepare_client
@@ -46,12 +47,12 @@ class ServerFailed(RuntimeError):
 
 
 @contextmanager
-def prefect_api() -> Iterator[str]:
+def prefect_api(log: Path | None = None) -> Iterator[str]:
     """Provide a Prefect API: the configured one, or a server that lives as long as the body.
 
     A server that dies meanwhile is started again on the same port; runs wait for it. It asks for an auth string of its
     own, which only this process and its children know: a Prefect server runs what it is told, and every account of
-    this machine can reach it.
+    this machine can reach it. What it says goes to the file `log`, or to a file without a name.
     """
     prepare_client()
     if url := configured_api():
@@ -60,7 +61,7 @@ def prefect_api() -> Iterator[str]:
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
     door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
-    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _say_that_it_is_gone) as url:
+    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _say_that_it_is_gone, log) as url:
         yield url
 
 
@@ -75,19 +76,22 @@ def _say_that_it_is_gone(words: str) -> None:
 
 
 @contextmanager
-def serving(host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None]) -> Iterator[str]:
+def serving(
+    host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None], log: Path | None = None
+) -> Iterator[str]:
     """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
 
     `environment` holds its settings: ORIGINS and HOSTS, and SERVER_AUTH if it asks for an auth string, which this
     process then sends. No setting is part of a command line, which others could read. Yields the API's URL. `give_up`
-    hears a server's last words, from another thread, when it died too often. ServerFailed when it does not start.
+    hears a server's last words, from another thread, when it died too often. Its output goes to the file `log`, or to
+    one without a name. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     bypass_proxies(near)
     near = f"[{near}]" if ":" in near else near
     url = f"http://{near}:{port}/api"
     ending = threading.Event()
-    with tempfile.TemporaryFile() as output:
+    with log.open("w+b") if log else tempfile.TemporaryFile() as output:
         start = partial(_start, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
         server = start()
         keeper = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
@@ -186,7 +190,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _await_health(server: subprocess.Popen[bytes], url: str, output: tempfile._TemporaryFileWrapper) -> None:  # type: ignore[type-arg]
+def _await_health(server: subprocess.Popen[bytes], url: str, output: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
@@ -199,7 +203,7 @@ def _await_health(server: subprocess.Popen[bytes], url: str, output: tempfile._T
     )
 
 
-def _tail(output: tempfile._TemporaryFileWrapper) -> str:  # type: ignore[type-arg]
+def _tail(output: IO[bytes]) -> str:
     """Read a server's last words."""
     size = os.fstat(output.fileno()).st_size
     return os.pread(output.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")

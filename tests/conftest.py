@@ -13,7 +13,7 @@ from evo_core.loading import parse_config
 from flows.server import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
-from tests.services import S3Server, migrated_database, s3_server
+from tests.services import S3Server, migrated_database, s3_server, server_errors
 from tests.spreading import share, spread
 
 
@@ -104,11 +104,17 @@ def prefect_environment(prefect_url: str, prefect_home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def prefect_url(prefect_home: Path) -> Iterator[str]:
-    """A real Prefect server, which asks for an auth string; this process sends it, and `prefect_environment` has it."""
+    """A real Prefect server, which asks for an auth string; this process sends it, and `prefect_environment` has it.
+
+    Its log holds no error when the tests are done.
+    """
+    log = prefect_home / "server.log"
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
     os.environ["PREFECT_HOME"] = str(prefect_home)
-    with prefect_api() as url:
+    with prefect_api(log) as url:
         os.environ["PREFECT_HOME"] = str(prefect_home)
         yield url
+        said = log.read_text(errors="replace")  # before the server ends, which cuts off whoever is connected
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    assert server_errors(said) == []
