@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -85,3 +85,20 @@ def test_evaluation_and_collection_of_all_runs(ui, worker):
     which = {"key": {"any_": ["evaluation-judged"]}}
     (table,) = ui.answer("POST", "artifacts/filter", json={"artifacts": which}).json()
     assert '"episodes": "3"' in table["data"]
+
+
+def test_a_scheduled_run_is_started_by_the_worker_and_completes(ui, worker):
+    deployment = ui.answer("GET", "deployments/name/evolve-gc/gc").json()["id"]
+    soon = (datetime.now(UTC) + timedelta(seconds=15)).isoformat()
+    timed = {"schedule": {"interval": 86_400, "anchor_date": soon}, "active": True, "parameters": {"dry_run": True}}
+    (schedule,) = ui.answer("POST", f"deployments/{deployment}/schedules", json=[timed]).json()
+    ui.answer("POST", f"deployments/{deployment}/schedule")  # at once, instead of by the server's next look
+    of_schedule = {"deployments": {"id": {"any_": [deployment]}}, "flow_runs": {"tags": {"all_": ["auto-scheduled"]}}}
+    runs = ui.answer("POST", "flow_runs/filter", json={**of_schedule, "sort": "NEXT_SCHEDULED_START_TIME_ASC"}).json()
+    try:
+        assert ui.wait(runs[0]["id"])["type"] == "COMPLETED", worker.log.read_text()[-3000:]
+        ran = ui.answer("GET", f"flow_runs/{runs[0]['id']}").json()
+        due, began = (datetime.fromisoformat(ran[name]) for name in ("expected_start_time", "start_time"))
+        assert began >= due and ran["parameters"]["dry_run"] is True
+    finally:
+        ui.answer("DELETE", f"deployments/{deployment}/schedules/{schedule['id']}")
