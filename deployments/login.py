@@ -5,6 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.api import login_file
 from flows.server import SERVER_AUTH, make_auth_string
 from flows.settings import BadInput
 
@@ -29,11 +30,6 @@ class Login:
         if self.file is None:
             return f"the value of {SERVER_AUTH}"
         return f"{self.auth}   (kept in {self.file})" if self.fresh else f"the content of {self.file}"
-
-
-def login_file() -> Path:
-    """Return where the auth string is kept that `evolve serve` made: in Prefect's home."""
-    return Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect")) / "evolve-auth"
 
 
 def check_login(*, no_auth: bool) -> None:

@@ -105,16 +105,24 @@ def require_api(api: ConfiguredApi) -> None:
         ) from error
 
 
+def login_file() -> Path:
+    """Return where the auth string is kept that `evolve serve` made: in Prefect's home."""
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect") / "evolve-auth"
+
+
 def _advice(status: int, auth: str | None, key: str | None) -> str:
     """Return what to change after an answer that is an error."""
     if status not in (401, 403):
         wrong = f"it answered {status}"
         return f"{wrong}; expected an address that ends in /api, such as {EXAMPLE}" if status in (404, 405) else wrong
+    kept = f" (evolve serve keeps its own in {file})" if (file := login_file()).exists() else ""
     if auth is None and key is None:
-        return "it asks for an auth string: set PREFECT_API_AUTH_STRING=user:password"
+        return f"it asks for an auth string: set PREFECT_API_AUTH_STRING=user:password{kept}"
     field = "auth_string" if auth is not None else "key"
     name = f"PREFECT_API_{field.upper()}"
-    return f"it refuses {_source(field, name)} (status {status}); set {name} to the value that this server was given"
+    return (
+        f"it refuses {_source(field, name)} (status {status}); set {name} to the value that this server was given{kept}"
+    )
 
 
 def _settings_files() -> Iterator[bool]:

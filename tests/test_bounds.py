@@ -161,6 +161,8 @@ def test_the_commands_have_numbers():
         (["run", "--member-memory", "9" * 20 + "TiB"], "--member-memory: expected less than or equal to"),
         (["run", "--seed", str(2**53)], "seed: expected less than or equal to 9007199254740991"),
         (["run", "--workers", "9" * 5000], "--workers: expected a number from 1"),
+        (["serve", "--limit", "0"], "--limit: expected 1 to"),
+        (["serve", "--limit", "1" + "0" * 20], "--limit: expected 1 to"),
         (["run", "--store", "x" * 5000], "--store: string should have at most 4096 characters"),
         (["status", "x" * (LONGEST_ARGUMENT + 1)], f"expected arguments of at most {LONGEST_ARGUMENT} characters"),
     ],

@@ -80,6 +80,11 @@ def test_a_wrong_password_is_refused_with_the_file_that_names_it(server, tmp_pat
         refresh_global_settings_context()
         with nullcontext() if answer is None else pytest.raises(BadInput, match=re.escape(answer)):
             assert require_configured_api().url == f"{server.url}/api"
+    (tmp_path / "evolve-auth").touch()
+    advice = f"=user:password (evolve serve keeps its own in {tmp_path}/evolve-auth)"
+    with monkeypatch.context() as patch, pytest.raises(BadInput, match=re.escape(advice)):
+        patch.setenv("PREFECT_HOME", str(tmp_path))
+        require_configured_api()
     told.unlink()
     refresh_global_settings_context()
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from deployments.login import check_login, find_login, login_file
+from deployments.login import check_login, find_login
 from deployments.profile import find_door
 from deployments.service import serve
+from flows.api import login_file
 from flows.server import CLIENT_AUTH, SERVER_AUTH
 from flows.settings import BadInput, Settings
 from tests.services import free_port
