@@ -13,6 +13,7 @@ from typing import Any
 from distributed import Nanny
 from distributed.nanny import WorkerProcess
 
+from tasks.lost_connections import silence_lost_connections
 from tasks.worker_process import prepare_process
 
 END_S = 1.0
@@ -62,6 +63,7 @@ class MainThreadProcess(WorkerProcess):
     def _run(cls, **options: Any) -> None:
         """Run in the process itself."""
         prepare_process()
+        silence_lost_connections()
         idle, dask = threading.Event(), super()._run
 
         def run_dask() -> None:

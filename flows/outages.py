@@ -6,6 +6,8 @@ called again: everything that it does lies in the store, so doing it twice does 
 """
 
 import os
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +21,11 @@ TRIES = 150
 
 PAUSE_S = 5.0
 
+RESTART_S = 120.0
+"""How long it is no news that the API is away, once it was said that this program's own server is started again."""
+
+_restart_announced = -RESTART_S
+
 
 def prepare_client() -> None:
     """Tell Prefect's client to wait for two minutes (2 s, doubled six times). Before Prefect is imported."""
@@ -31,7 +38,7 @@ def prepare_client() -> None:
 def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
     """Call a subflow again while the Prefect API is away."""
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_of_the_api),
+        retry=tenacity.retry_if_exception(is_outage),
         wait=tenacity.wait_fixed(PAUSE_S),
         stop=tenacity.stop_after_attempt(TRIES),
         before_sleep=_warn,
@@ -40,8 +47,23 @@ def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
     return partial(retrying, subflow)
 
 
-def _of_the_api(error: BaseException | None) -> bool:
-    """Tell whether an error says that the API is away; only Prefect speaks HTTP through httpx here."""
+def announce_restart(code: int) -> None:
+    """Say that this program's own Prefect server died, and with what code, and is started again."""
+    global _restart_announced
+    _restart_announced = time.monotonic()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    print(f"warning: the Prefect server {how}; it is started again, and what runs goes on", file=sys.stderr)
+
+
+def describe_outage(error: BaseException) -> str | None:
+    """Say that the API is away, if an error means that."""
+    if not is_outage(error):
+        return None
+    return f"the Prefect API cannot be reached ({type(error).__name__}: {error})"
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Return True if an error says that the API is away; only Prefect speaks HTTP through httpx here."""
     import httpx
 
     while error is not None:
@@ -56,5 +78,7 @@ def _of_the_api(error: BaseException | None) -> bool:
 
 
 def _warn(state: tenacity.RetryCallState) -> None:
-    if state.attempt_number == 1 and state.outcome is not None:
+    """Say once that the API is away; not in the first seconds, in which a server of our own is started again."""
+    said = time.monotonic() - _restart_announced < RESTART_S
+    if state.attempt_number == 2 and state.outcome is not None and not said:
         observer().warned(f"the Prefect API is away ({state.outcome.exception()}); waiting for it to come back")

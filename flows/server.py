@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from flows.api import configured_api
-from flows.outages import prepare_client
+from flows.outages import announce_restart, prepare_client
 from flows.proxies import bypass_proxies
 
 START_TIMEOUT_S = 180.0
@@ -140,6 +140,7 @@ def _keep_alive(
             give_up()
             break
         starts.append(time.monotonic())
+        announce_restart(server.returncode)
         server = start()
     ending.wait()
     _stop(server)

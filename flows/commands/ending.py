@@ -12,6 +12,7 @@ from evo_core.evolution.population import GenerationFailed
 from flows.arguments import Operational
 from flows.display import describe_delivery
 from flows.next_steps import changed_settings, evolve_command
+from flows.outages import describe_outage
 from flows.settings import Settings
 from tasks.store import GoneError, StoreError, open_store
 from tasks.words import describe_left_over
@@ -145,7 +146,8 @@ class Report:
 
 def describe_failure(failure: BaseException | None) -> str:
     """Say in one sentence what went wrong."""
-    return f"{type(failure).__name__}: {failure}"
+    outage = describe_outage(failure) if failure is not None else None
+    return outage or f"{type(failure).__name__}: {failure}"
 
 
 def without_password(url: str) -> str:

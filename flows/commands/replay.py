@@ -69,7 +69,9 @@ def _play(settings: Settings, run_id: str, winner: str, kind: ReplayKind, count:
         from flows.engine import open_engine
         from flows.replay import replay_winner
         from flows.stored_results import no_stored_results
+        from tasks.lost_connections import silence_lost_connections
 
+        silence_lost_connections()
         with no_stored_results(), open_engine(settings, count) as runner:
             found: Sequence[Replay] = replay_winner.with_options(task_runner=runner)(run_id, winner, kind, count)
     return found

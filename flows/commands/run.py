@@ -175,7 +175,9 @@ def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dic
     from flows.failures import Failures
     from flows.observer import also_watched_by, watched_by
     from flows.stored_results import no_stored_results
+    from tasks.lost_connections import silence_lost_connections
 
+    silence_lost_connections()
     kept = Failures()
     try:
         with (

@@ -211,7 +211,7 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
     assert oracle.head in out
     assert len(seen) >= 3
     wait_for(lambda: not any(alive(pid) for pid in seen), timeout_s=20)
-    assert "Traceback" not in err or "during heartbeat" in err  # Dask's: a busy worker whose scheduler has closed
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow

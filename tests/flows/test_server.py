@@ -51,7 +51,7 @@ def test_its_own_page_may_call_it(prefect_url):
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, own)
 
 
-def test_a_server_that_dies_all_the_time_is_given_up():
+def test_a_server_that_dies_all_the_time_is_given_up(capsys):
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
@@ -63,6 +63,8 @@ def test_a_server_that_dies_all_the_time_is_given_up():
     keeper.start()
     assert given_up.wait(60)
     assert len(started) == 1 + RESTARTS
+    said = "warning: the Prefect server ended with code 0; it is started again, and what runs goes on\n"
+    assert capsys.readouterr().err == said * RESTARTS
     ending.set()
     keeper.join(30)
     assert not keeper.is_alive()

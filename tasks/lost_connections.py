@@ -1,0 +1,74 @@
+"""What Prefect and Dask log when a connection is lost: the run says it in a sentence, the terminal shows no more."""
+
+import logging
+import sys
+from typing import Any
+
+import httpx
+from prefect._internal.concurrency import logger as prefect_services
+from prefect.logging.handlers import APILogWorker
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+
+def is_lost_connection(error: BaseException | None) -> bool:
+    """Return True if an error says that the other side of a connection is away or about to end."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, OSError | httpx.TransportError | ConnectionClosed | InvalidHandshake)
+
+
+class _PrefectServices(logging.Filter):
+    """Drops reports of events that could not be sent, and writes other failures without the whole event."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Look at what is being handled while a background service of Prefect logs an error."""
+        error = sys.exc_info()[1]
+        if record.levelno < logging.ERROR or error is None:
+            return True
+        if is_lost_connection(error):
+            return False
+        if isinstance(record.args, tuple) and "%r failed to process item %r" in record.msg:
+            record.args = (record.args[0], type(error).__name__, str(error))
+            record.msg = "Service %r failed: %s: %s"
+        return True
+
+
+class _Scheduler(logging.Filter):
+    """Drops broadcasts to workers that have ended: whoever asked for the broadcast gets the error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything else pass."""
+        lost = isinstance(sys.exc_info()[1], OSError)
+        return not (lost and record.getMessage().startswith("broadcast to "))
+
+
+class _Worker(logging.Filter):
+    """Drops heartbeats without an answer: a scheduler that is gone ends its workers, a busy one is asked again."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything else pass."""
+        return "Failed to communicate with scheduler during heartbeat" not in record.getMessage()
+
+
+_FILTERS = {
+    prefect_services.name: _PrefectServices(),
+    "distributed.scheduler": _Scheduler(),
+    "distributed.worker": _Worker(),
+}
+
+
+def silence_lost_connections() -> None:
+    """Keep reports of lost connections off this process's terminal. Doing it again changes nothing."""
+    for name, each in _FILTERS.items():
+        logging.getLogger(name).addFilter(each)
+    send: Any = _send_logs
+    APILogWorker._handle_batch = send
+
+
+async def _send_logs(self: APILogWorker, items: list[dict[str, Any]]) -> None:
+    """Send lines of logs to the Prefect API as Prefect does, which would write to standard error when it is away."""
+    try:
+        await self._client.create_logs(items)
+    except Exception as error:
+        if not is_lost_connection(error):
+            sys.stderr.write(f"warning: the Prefect API took no logs: {type(error).__name__}: {error}\n")

@@ -1,0 +1,54 @@
+"""A Prefect API that is away: said once, in a sentence."""
+
+import httpx
+import pytest
+
+from flows import outages
+from flows.commands.ending import describe_failure
+from flows.observer import Observer, watched_by
+from flows.outages import announce_restart, survives_outages
+
+
+class Hearing(Observer):
+    def __init__(self):
+        self.heard = []
+
+    def warned(self, message):
+        self.heard.append(message)
+
+
+@pytest.fixture
+def returns_late(monkeypatch):
+    """A subflow that succeeds the fourth time it is called."""
+    monkeypatch.setattr(outages, "PAUSE_S", 0.0)
+    monkeypatch.setattr(outages, "_restart_announced", -outages.RESTART_S)
+    tries = iter(range(4))
+
+    def subflow():
+        if next(tries) < 3:
+            raise httpx.ConnectError("nobody there")
+        return "done"
+
+    return survives_outages(subflow)
+
+
+def test_an_api_that_stays_away_is_said_once(returns_late):
+    with watched_by(hearing := Hearing()):
+        assert returns_late() == "done"
+    assert hearing.heard == ["the Prefect API is away (nobody there); waiting for it to come back"]
+
+
+def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, capsys):
+    announce_restart(-9)
+    with watched_by(hearing := Hearing()):
+        assert returns_late() == "done"
+    assert hearing.heard == []
+    said = "warning: the Prefect server was killed by signal 9; it is started again, and what runs goes on\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_run_that_ends_because_the_api_is_away_says_so():
+    assert describe_failure(httpx.ConnectError("nobody there")) == (
+        "the Prefect API cannot be reached (ConnectError: nobody there)"
+    )
+    assert describe_failure(ValueError("no")) == "ValueError: no"
