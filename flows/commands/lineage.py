@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import networkx as nx
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Member
+from evo_core.records import FailureDetail, Member
 from flows.commands.run import read_settings
 from flows.members import require_directory
 from flows.next_steps import evolve_command, store_flag
@@ -20,7 +21,7 @@ from flows.report.sentences import describe_difference, describe_kinship, explai
 from flows.report.view import RunView, view_run
 from flows.runs import open_ref
 from flows.settings import BadInput
-from tasks.words import describe_fitness, describe_mutation
+from tasks.words import describe_failure, describe_fitness, describe_mutation
 
 FORMATS = ("html", "mermaid", "graphml", "json")
 
@@ -112,7 +113,7 @@ def _member(lineage: Lineage, member: Member) -> dict[str, object]:
 
 def _tell(view: RunView, uid: str, *, json: bool) -> int:
     try:
-        story = explain(view.lineage, uid)
+        story = explain(view.lineage, uid, view.failure_details([uid]).get(uid))
     except LookupError as error:
         raise BadInput(str(error.args[0])) from None
     line = view.lineage.line(uid)
@@ -133,6 +134,7 @@ def _tree(view: RunView, *, everyone: bool) -> Tree:
     """Draw the living lines (or all); only where a line parts does it begin a new level."""
     lineage, winning = view.lineage, {member.uid for member in view.lineage.line(view.winner)}
     shown = _shown(view, everyone)
+    said = view.failure_details(shown)
     root = Tree(f"[bold]{view.run_id}[/] · winner [bold green]{view.winner}[/]", highlight=False)
     branches: dict[str, Tree] = {}
     lines: dict[int, list[str]] = defaultdict(list)  # a branch's members, one below the other
@@ -144,7 +146,7 @@ def _tree(view: RunView, *, everyone: bool) -> Tree:
         children = [child for child in lineage.children.get(parent or "", []) if child.uid in shown]
         branches[uid] = above if parent and len(children) == 1 else above.add("") if parent else above
         if not parent or len(children) > 1 or member.offspring.mutation.kind != "none" or uid == view.winner:
-            lines[id(branches[uid])].append(_label(view, member, winning))
+            lines[id(branches[uid])].append(_label(view, member, winning, said.get(uid)))
     for branch in _walk(root):
         branch.label = "\n".join(lines[id(branch)]) or branch.label
     return root
@@ -156,11 +158,12 @@ def _walk(tree: Tree) -> Iterator[Tree]:
         yield from _walk(branch)
 
 
-def _label(view: RunView, member: Member, winning: set[str]) -> str:
+def _label(view: RunView, member: Member, winning: set[str], detail: FailureDetail | None) -> str:
     style = "green" if member.uid in winning else "default" if member.uid in view.lineage.alive else "bright_black"
     mutation = member.offspring.mutation
     parts = [member.uid, *([describe_mutation(mutation)] if mutation.kind != "none" else [])]
-    parts.append(describe_fitness(member) or f"failed: {member.failure.reason if member.failure else 'unknown'}")
+    failed = describe_failure(member.failure, detail) if member.failure else "failed: unknown"
+    parts.append(describe_fitness(member) or escape(failed))
     return f"[{style}]{'  '.join(parts)}[/]"
 
 

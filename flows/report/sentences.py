@@ -1,16 +1,19 @@
 """A member's history in sentences, and the difference between two members."""
 
 from evo_core.lineage.tree import Gain, Lineage, mutated
-from evo_core.records import Member
+from evo_core.records import FailureDetail, Member
 from tasks.study import parameters
-from tasks.words import describe_mutation, describe_score
+from tasks.words import describe_failure, describe_mutation, describe_score
 
 LARGEST = 3
 """Steps of a line that are worth telling."""
 
 
-def explain(lineage: Lineage, uid: str) -> list[str]:
-    """Tell where a member comes from, what the mutations of its line were worth, and what became of it."""
+def explain(lineage: Lineage, uid: str, detail: FailureDetail | None = None) -> list[str]:
+    """Tell where a member comes from, what the mutations of its line were worth, and what became of it.
+
+    `detail` is what its failure said, if it failed and that is known.
+    """
     member, line = lineage[uid], lineage.line(uid)
     steps = mutated(line[1:])
     said = [_origin(line, len(steps))]
@@ -24,7 +27,7 @@ def explain(lineage: Lineage, uid: str) -> list[str]:
         said.append("None of these mutations has an unmutated sibling to compare with.")
     if member.offspring.mutation.kind != "none":
         said.append(f"Its own mutation: {describe_mutation(member.offspring.mutation)}.")
-    said.append(_result(lineage, member))
+    said.append(_result(lineage, member, detail))
     said.append(_fate(lineage, uid))
     return said
 
@@ -76,9 +79,9 @@ def _step(lineage: Lineage, member: Member, gain: Gain) -> str:
     return f"{what} at {steps:,} training steps of the population ({member.uid}), {describe_gain(gain)}"
 
 
-def _result(lineage: Lineage, member: Member) -> str:
+def _result(lineage: Lineage, member: Member, detail: FailureDetail | None) -> str:
     if member.failure is not None:
-        return f"It failed: {member.failure.reason} at step {member.failure.step}."
+        return f"It {describe_failure(member.failure, detail)}."
     gain = lineage.gain(member)
     parent = member.offspring.parent
     against = f", {describe_gain(gain)} against its parent {parent}, a generation of training earlier" if gain else ""

@@ -1,6 +1,6 @@
 """Everything that a report shows of a run, read from its store; the run may still be running."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +8,9 @@ from typing import get_args
 
 from evo_core.config import RunConfig
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Confirmation, Replay, ReplayKind
+from evo_core.records import Confirmation, FailureDetail, Replay, ReplayKind
 from flows.summary import delivery
+from tasks.failed import details
 from tasks.record_store import CONNECTIONS
 from tasks.records import Timing
 from tasks.ref import RunRef
@@ -50,6 +51,13 @@ class RunView:
             for phase in PHASES
             for uid, clock in getattr(timings, phase).items()
         }
+
+    def failure_details(self, uids: Collection[str]) -> Mapping[str, FailureDetail]:
+        """Read what the failures of these members said, by uid, as far as that is known."""
+        failed = [member for uid in uids if (member := self.lineage[uid]).failure is not None]
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            found = list(pool.map(lambda member: details(self.store, [member]), failed))
+        return {uid: detail for said in found for uid, detail in said.items()}
 
 
 def view_run(ref: RunRef) -> RunView:

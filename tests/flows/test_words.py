@@ -10,6 +10,7 @@ from rich.console import Console
 from evo_core.evolution.population import GenerationFailed
 from evo_core.records import Member, record_hash
 from flows.commands.ending import Report
+from flows.commands.lineage import show_lineage
 from flows.commands.status import show
 from flows.display import LineObserver
 from flows.failures import Failures
@@ -152,3 +153,13 @@ def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
         "step": member.failure.step,
         "detail": failed.detail.model_dump(mode="json"),
     }
+
+
+def test_lineage_shows_it(run, here, capsys):
+    ref, _, failed = run
+    uid, store = failed.member.uid, ref.store_url
+    show_lineage("arm", None, store, form=None, output=None, everyone=True, json=False)
+    said = f"failed: environment_error at step {failed.member.failure.step}: {SAID}"
+    assert said in " ".join(capsys.readouterr().out.split())
+    show_lineage("arm", uid, store, form=None, output=None, everyone=False, json=True)
+    assert f"It {said}." in json.loads(capsys.readouterr().out)["story"]
