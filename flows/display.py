@@ -18,6 +18,7 @@ from tasks.words import (
     describe_detail,
     describe_failure,
     describe_fitness,
+    describe_generations,
     describe_interval,
     describe_left_over,
     describe_mutation,
@@ -206,9 +207,9 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
 def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     """Say where a run starts, and how far it may go."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
-    left_over = describe_left_over(config)
+    left_over, most = describe_left_over(config), describe_generations(config.max_generations)
     return (
-        f"run {run_id} {origin}: population {config.population.size}, at most {config.max_generations} generations of "
+        f"run {run_id} {origin}: population {config.population.size}, at most {most} of "
         f"{config.generation_steps:,} steps{f'; {left_over}' if left_over else ''}"
     )
 

@@ -104,6 +104,11 @@ def describe_left_over(config: RunConfig) -> str:
     )
 
 
+def describe_generations(count: int) -> str:
+    """Write a number of generations."""
+    return f"{count} generation{'s' if count != 1 else ''}"
+
+
 def describe_number(value: float, beside: float | None = None) -> str:
     """Write a score: one decimal, or three where scores are as small as those of a task that pays at most one."""
     return f"{value:.{1 if abs(value if beside is None else beside) >= SMALL else 3}f}"

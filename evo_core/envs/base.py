@@ -139,7 +139,7 @@ class VectorEnvs(ABC):
                 self._inside_so_far.remove(leaf)
                 _SAID.add((self.name, leaf.name))
                 log.warning(
-                    "%s: step %d: leaf %r leaves the bounds that its space states; going on (said once)",
+                    "%s: step %d: observation leaf %r is outside the bounds of its space; the run goes on (said once)",
                     self.name,
                     self.steps,
                     leaf.name,

@@ -15,7 +15,7 @@ from flows.next_steps import changed_settings, evolve_command
 from flows.outages import describe_outage
 from flows.settings import Settings
 from tasks.store import GoneError, StoreError, open_store
-from tasks.words import describe_left_over
+from tasks.words import describe_generations, describe_left_over
 
 if TYPE_CHECKING:
     from flows.summary import RunSummary
@@ -87,7 +87,7 @@ class Report:
         left_over = describe_left_over(self.config) if s.status == "budget_spent" else ""
         lines = [
             f"delivered   {describe_delivery(s.ending)}{f'; target {target:g}' if target is not None else ''}",
-            f"trained     {s.train_steps:,} steps in {s.generations} generations, {self.wall_s:.0f} s"
+            f"trained     {s.train_steps:,} steps in {describe_generations(s.generations)}, {self.wall_s:.0f} s"
             f"; evaluated {s.eval_steps:,} steps",
             *([f"left over   {left_over}"] if left_over else []),
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
@@ -119,9 +119,9 @@ class Report:
         if isinstance(self.failure, GenerationFailed):
             return [
                 reason,
-                "no member was written off: correct the environment (deadline, memory: raise --member-deadline or "
-                f"--member-memory), then {self._command('resume')}; or begin a run with a lower "
-                "population.min_survivors",
+                "nothing is lost: fix the environment (after a deadline or a full memory raise --member-deadline or "
+                f"--member-memory), then {self._command('resume')}, which tries these members again; or begin a run "
+                "with a lower population.min_survivors",
             ]
         if isinstance(self.failure, GoneError):
             return [reason, f"when it is back, nothing is lost: {self._command('resume')}"]

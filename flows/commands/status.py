@@ -1,6 +1,6 @@
 """evolve status: how far a run is, from its store alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -79,8 +79,8 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
     if head is not None and head.members:
         console.print(describe_generation(head, config), highlight=False)
         console.print(members_table(head, console.width))
-        for uid, failed in failed_members(run, head.members).items():
-            console.print(_why(uid, failed), highlight=False, markup=False, soft_wrap=True)
+        for line in _reasons(failed_members(run, head.members)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
     status, target = stored_standing(ref, head), config.training.target
@@ -94,9 +94,8 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         command = evolve_command("resume", ref.run_id, **store_flag())
         said = f"next generation: {done} of {len(members)} members finished; go on: {command}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
-        for uid, failed in _failed_attempt(run, head).items():
-            line = f"last attempt at it: {_why(uid, failed)}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for line in _reasons(_failed_attempt(run, head)):
+            console.print(f"last attempt at it: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _failed_attempt(run: RunStore, head: Generation | None) -> dict[str, FailedMember]:
@@ -109,9 +108,15 @@ def _as_dicts(failed: Mapping[str, FailedMember]) -> list[dict[str, object]]:
     return [as_dict(uid, member) for uid, member in failed.items()]
 
 
-def _why(uid: str, failed: FailedMember) -> str:
-    said = f": {describe_detail(failed.detail)}" if failed.detail else ""
-    return f"{uid} {describe_failure(failed.failure)}{said}"
+def _reasons(failed: Mapping[str, FailedMember]) -> Iterator[str]:
+    """Write why members failed; the lines of code that led to it once for every fault."""
+    causes: set[str] = set()
+    for uid, member in failed.items():
+        said, detail = "", member.detail
+        if detail is not None:
+            said = f": {detail.sentence if detail.cause in causes else describe_detail(detail)}"
+            causes.add(detail.cause)
+        yield f"{uid} {describe_failure(member.failure)}{said}"
 
 
 def _running(run: RunStore, head: Generation | None) -> list[Member | None]:

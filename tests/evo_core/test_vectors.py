@@ -311,8 +311,9 @@ def test_observations_that_leave_their_bounds_are_said_once(vector, caplog, monk
         envs = vector(configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": "outside"}}))
         for _ in range(8):
             envs.step([0, 0, 0])
-    said = [r.getMessage() for r in caplog.records if "leaves the bounds" in r.getMessage()]
-    assert said == ["Probe/Wrong-v0: step 9: leaf 'a' leaves the bounds that its space states; going on (said once)"]
+    said = [r.getMessage() for r in caplog.records if "outside the bounds" in r.getMessage()]
+    leaf = "observation leaf 'a' is outside the bounds of its space; the run goes on (said once)"
+    assert said == [f"Probe/Wrong-v0: step 9: {leaf}"]
 
 
 WRONG = {

@@ -131,6 +131,7 @@ def test_a_generation_that_fails_quotes_it_and_status_knows_the_attempt(here, ca
     show("arm", ref.store_url, json=False)
     shown = capsys.readouterr().out
     assert f"last attempt at it: g0001/m02 failed: environment_error at step 20: {SAID} (step 20 of" in shown
+    assert shown.count('raise RuntimeError(f"the arm hit') == 1
     show("arm", ref.store_url, json=True)
     assert len(json.loads(capsys.readouterr().out)["last_failed_attempt"]) == 3
 
