@@ -4,6 +4,7 @@ import math
 from contextlib import suppress
 
 from evo_core.records import Generation
+from flows.api import require_configured_api
 from flows.next_steps import evolve_command, store_flag
 from flows.runs import open_ref, open_run, open_run_store
 from flows.settings import BadInput, Settings
@@ -28,6 +29,7 @@ def extend_run(
     if extension is None or dry_run:
         return
     source.environment()
+    require_configured_api()
     run = open_run_store(settings, run_id)
     run.store.probe()
     run.extend(extension)
@@ -63,6 +65,7 @@ def fork_run(
         raise BadInput(f"--run-id {new_id}: something else was begun under this id; choose another one for the fork")
     _extension(settings, source, max_steps, target, store.commit(generation))
     spaces = source.environment().spaces
+    require_configured_api()
     copy.store.probe()
     fork(store, copy, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 

@@ -58,8 +58,6 @@ def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) 
     settings.check_reach(configured_api())
     settings.check_trackers()
     settings.export()
-    if change != Change():
-        require_configured_api()  # before anything is written
     if change.from_generation is not None:
         new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
         fork_run(settings, run_id, change.from_generation, new_id, change.extend, change.target)

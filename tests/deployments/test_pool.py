@@ -52,7 +52,7 @@ def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
 def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
     flow_run = ui.submit("evolve", {**QUICK, "batch_size": 4096})
     message = ui.wait(flow_run)["message"]
-    assert "algorithm.batch_size: expected at most the initial rollout of 512 steps" in message
+    assert "Minibatch size: expected at most the initial rollout of 512 steps" in message
     logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
     errors = partial(ui.answer, "POST", "logs/filter", json={"logs": logs})
     wait_for(
