@@ -51,15 +51,15 @@ def api(server):
         yield client
 
 
-def ask(api, method, path, **body):
+def ask(api, method, path, items=None, **body):
     """Ask the server, again as long as its SQLite is busy."""
     answers = []
 
     def answered():
-        answers.append(api.request(method, path, **({"json": body} if method != "GET" else {})))
+        answers.append(api.request(method, path, **({"json": items or body} if method != "GET" else {})))
         return answers[-1].status_code != 503
 
-    wait_for(answered)
+    wait_for(answered, interval_s=0.5)
     answer = answers[-1].raise_for_status()
     return answer.json() if answer.content else None
 
@@ -109,20 +109,16 @@ def automate(api, **trigger):
 def test_schedules_make_runs(api, server):
     made = ask(api, "POST", "deployments/", name="timed", flow_id=(flow := make_flow(api)), paused=False)
     off = {"schedule": {"interval": 3600}, "active": False}
-    (schedule,) = ask_list(api, f"deployments/{made['id']}/schedules", [off])
+    (schedule,) = ask(api, "POST", f"deployments/{made['id']}/schedules", [off])
     assert scheduled(api, made["id"]) == []
     ask(api, "PATCH", f"deployments/{made['id']}/schedules/{schedule['id']}", active=True)
     wait_for(lambda: len(scheduled(api, made["id"])) >= 3, timeout_s=60)
     ask(api, "POST", f"deployments/{made['id']}/schedule")
-    api.delete(f"deployments/{made['id']}/schedules/{schedule['id']}").raise_for_status()
+    ask(api, "DELETE", f"deployments/{made['id']}/schedules/{schedule['id']}")
     name = f"{ask(api, 'GET', f'flows/{flow}')['name']}/timed"
     command = [sys.executable, "-m", "prefect", "deployment", "schedule", "create", name, "--interval", "60"]
     subprocess.run(command, env={**os.environ, "PREFECT_API_URL": server}, check=True, capture_output=True)
     wait_for(lambda: len(scheduled(api, made["id"])) >= 3, timeout_s=60)
-
-
-def ask_list(api, path, items):
-    return api.post(path, json=items).raise_for_status().json()
 
 
 def test_runs_that_nobody_starts_are_late(api):
