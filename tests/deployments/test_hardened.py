@@ -82,9 +82,10 @@ def test_a_wrong_password_is_refused_with_the_file_that_names_it(server, tmp_pat
             assert require_configured_api().url == f"{server.url}/api"
     (tmp_path / "evolve-auth").touch()
     advice = f"=user:password (evolve serve keeps its own in {tmp_path}/evolve-auth)"
-    with monkeypatch.context() as patch, pytest.raises(BadInput, match=re.escape(advice)):
+    with monkeypatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(tmp_path))
-        require_configured_api()
+        with pytest.raises(BadInput, match=re.escape(advice)):
+            require_configured_api()
     told.unlink()
     refresh_global_settings_context()
 
