@@ -1,12 +1,14 @@
 """Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -165,6 +167,9 @@ class Faulty(Probe):
         if self.total > self.after and self.np_random.random() < self.odds:
             if self.what == "print":
                 print("an environment that talks", flush=True)
+            if self.what == "warn":
+                warnings.warn("joint limit near", stacklevel=1)
+                logging.getLogger("mysim").warning("torque %d saturated", 3)
             if self.what == "exit":
                 os._exit(1)
             if self.what == "sys.exit":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_core.architecture import Record
+from evo_core.envs.remarks import write_remarks
 from evo_core.envs.returned import ReturnedError
 from evo_core.failures import MemberFailure, Place, raised_by, text_of
 from evo_core.observations import UnsoundError
@@ -44,6 +45,7 @@ def raised_elsewhere(index: int) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
+        write_remarks()
         raise RaisedElsewhere(_fault(index, error).model_dump_json()) from None
 
 
@@ -53,6 +55,7 @@ def saying_farewell(index: int, directory: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
+        write_remarks()
         (directory / f"{index}.json").write_text(_fault(index, error).model_dump_json())
         os._exit(1)
 

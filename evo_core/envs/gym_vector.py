@@ -24,6 +24,7 @@ from evo_core.envs.base import MASK, Transition, VectorEnvs
 from evo_core.envs.elsewhere import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.processes import FAREWELL_S, Processes
+from evo_core.envs.remarks import collect_remarks, repeat_remarks, take_remarks
 from evo_core.envs.returned import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.failures import MemberFailure, unmade
 from evo_core.networks.actor_critic import Spaces
@@ -118,12 +119,14 @@ class AsyncEnvs(GymVectorEnvs):
         self._processes.reset_async(seed=seed)
         with _said_once():
             found: tuple[Any, dict[str, Any]] = self._processes.reset_wait(timeout=self._timeout)
+        repeat_remarks(found[1])
         return found
 
     def _step(self, actions: np.ndarray) -> Made:
         self._processes.step_async(actions)
         with _said_once():
             found: Made = self._processes.step_wait(timeout=self._timeout)
+        repeat_remarks(found[4])
         return found
 
     def failure(self, error: BaseException) -> MemberFailure:
@@ -230,13 +233,14 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
         with raised_elsewhere(self._index):
             observation, info = read_reset(self.env.reset(seed=seed, options=options))
             self._layout.put(self._row, 0, observation)
-            return observation, self._mask(info)
+            return observation, self._mask(info) | take_remarks()
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         with raised_elsewhere(self._index):
             observation, reward, terminated, truncated, info = read_step(self.env.step(action))
             self._layout.put(self._row, 0, observation)
-            shown = {} if terminated or truncated else self._mask(info)  # at the end nothing need be allowed any more
+            # at the end nothing need be allowed any more, and the reset that follows says the rest
+            shown = {} if terminated or truncated else self._mask(info) | take_remarks()
             return observation, reward, terminated, truncated, shown
 
     def _mask(self, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,6 +259,7 @@ def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # a daemon for the vector, which ends it; it may have children of its own all the same
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    collect_remarks()
     with saying_farewell(index, farewells):
         return _Checked(make_env(env), index)
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from importlib.util import find_spec
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -250,6 +251,18 @@ def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said
         assert "probes.py:" in caught.value.describe().frames[-1]
     envs.close()
     assert living(envs) == []
+
+
+def test_what_processes_of_environments_warn_of_is_said_in_the_learners(registered_in_processes, caplog, capfd):
+    envs = make_vect_envs(
+        configured("async", "Probe/Faulty-v0", **{"env.kwargs": {"what": "warn", "after": 3}}).env, SEEDS
+    )
+    with pytest.warns(UserWarning, match="joint limit near") as warned:
+        play(envs, 12)
+    envs.close()
+    assert {Path(one.filename).name for one in warned} == {"probes.py"}
+    assert "torque 3 saturated" in {record.getMessage() for record in caplog.records if record.name == "mysim"}
+    assert "joint limit" not in capfd.readouterr().err
 
 
 SLOW_TO_START = pytest.param("async", marks=pytest.mark.slow)

@@ -1,0 +1,65 @@
+"""What environments in processes of their own warn of: carried in their infos to the learner's process, and said there.
+
+There it is heard with the name of the member, as the warnings of environments in the learner's own process are.
+"""
+
+import builtins
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+REMARKS = "evolve_remarks"
+"""Key of an environment's info under which its process sends what was warned of since the last time."""
+
+_pending: list[tuple[str, ...]] = []
+
+
+def collect_remarks() -> None:
+    """Keep from now on what this process warns of, instead of writing it to standard error."""
+    replaced: Any = _keep_warning
+    warnings.showwarning = replaced
+    logging.getLogger().addHandler(_Kept(logging.WARNING))
+
+
+def take_remarks() -> dict[str, Any]:
+    """Take what was kept, as part of an info; empty when that is nothing."""
+    taken = tuple(_pending)
+    _pending.clear()
+    return {REMARKS: taken} if taken else {}
+
+
+def write_remarks() -> None:
+    """Write what was kept to standard error: there will be no info to carry it."""
+    for kind, *_, text in take_remarks().get(REMARKS, ()):
+        print(f"{kind}: {text}", file=sys.stderr)
+
+
+def repeat_remarks(info: Mapping[str, Any]) -> None:
+    """Warn in this process of what processes of environments have sent."""
+    for sent in info.get(REMARKS, ()):
+        _repeat(sent or ())
+
+
+def _repeat(sent: Iterable[tuple[str, ...]]) -> None:
+    for kind, place, number, text in sent:
+        if kind == "log":
+            logging.getLogger(place).log(int(number), "%s", text)
+            continue
+        category = getattr(builtins, kind, UserWarning)
+        warnings.warn_explicit(text, category, place, int(number))
+
+
+def _keep_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    _pending.append((category.__name__, filename, str(lineno), str(message)))
+
+
+class _Kept(logging.Handler):
+    """Keeps log records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _pending.append(("log", record.name, str(record.levelno), record.getMessage()))
