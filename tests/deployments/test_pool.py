@@ -13,10 +13,8 @@ from tests.services import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
 
-
-@pytest.fixture(scope="module")
-def oracle():
-    return undisturbed_form(ADVANCED)
+LONGER = 2 * QUICK["max_steps"]
+"""Budget of a run that lasts until those that wait for it have started."""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +33,9 @@ def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui,
         wait_for(lambda: not any(alive(pid) for pid in family))  # test_serve.py goes on with such a run
 
 
-def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
-    first, _ = begun(worker, ui, "shared")
-    other = ui.submit("evolve", {**QUICK, "run_id": "shared", "seed": 2})
+def test_flow_runs_on_one_run_take_turns(ui, worker):
+    first, _ = begun(worker, ui, "shared", max_steps=LONGER)
+    other = ui.submit("evolve", {**QUICK, "max_steps": LONGER, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
     assert "exists in " in (said := ui.wait(other)["message"]) and "Seed: 1 in the store, 2 given" in said
     assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
@@ -46,7 +44,7 @@ def test_flow_runs_on_one_run_take_turns(ui, worker, oracle):
     assert ui.wait(second)["type"] == "COMPLETED"
     logs = ui.answer("POST", "logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
     assert any("another flow run works on shared" in line["message"] for line in logs)
-    assert chain(worker.store, "shared") == oracle
+    assert chain(worker.store, "shared") == undisturbed_form(ADVANCED, max_steps=LONGER)
 
 
 def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):

@@ -180,9 +180,9 @@ def made_up(flow_run: str) -> str:
     return f"cartpole-v1-{flow_run[-8:]}"
 
 
-def undisturbed_form(advanced: dict[str, Any] | None = None) -> list[str]:
+def undisturbed_form(advanced: dict[str, Any] | None = None, **changed: Any) -> list[str]:
     """Compute the chain of the form's run in one process."""
-    form = {**DEFAULTS, **FORM, "yaml": "", "advanced": None if advanced is None else Advanced(**advanced)}
+    form = {**DEFAULTS, **FORM, **changed, "yaml": "", "advanced": None if advanced is None else Advanced(**advanced)}
     return [record_hash(commit) for commit in undisturbed(config_of(form)).commits]
 
 
