@@ -35,7 +35,7 @@ $(VENV)/extras: $(VENV)/installed requirements-extras.lock
 	touch $@
 
 # a third of the tests' time is waiting: one process more than the two cores that CI has (see tests/spreading.py)
-TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 test: extras
 	$(TESTS) -m "not slow and not campaign"

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from xdist.remote import Producer
 
 from evo_core.config import RunConfig
 from evo_core.loading import parse_config
@@ -14,13 +16,26 @@ from flows.server import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, migrated_database, s3_server, server_errors
-from tests.spreading import share, spread
+from tests.spreading import ALONE, Scheduling, share, spread
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose where the processes of pytest-xdist say which tests may go anywhere."""
+    if ALONE not in os.environ:
+        directory = tempfile.TemporaryDirectory(prefix="tests-")
+        config.add_cleanup(directory.cleanup)
+        os.environ[ALONE] = str(Path(directory.name, "alone.json"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest tests first."""
-    spread(items, grouped=bool(getattr(config.option, "loadgroup", False)))
+    spread(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Keep the tests of a module together."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,21 +1,27 @@
-"""How tests are spread over the processes of pytest-xdist (`--dist loadgroup`), and what those processes share.
+"""How tests are spread over the processes of pytest-xdist (`--dist loadscope`), and what those processes share.
 
 Tests of one module stay together, so that its servers and runs are made once; slow tests that make everything of their
 own go wherever a process is free. What takes longest goes first: no process is left alone with a long module.
 """
 
+import json
 import os
 import pickle
 from collections import Counter
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 from evo_core.canonical import sha256
 from evo_core.config import RunConfig
 from evo_core.local import RunResult, train_on_policy
+
+ALONE = "TESTS_ALONE"
+"""Names the file that says which tests may go to any process."""
 
 CHEAP = ("oracle", "slower_oracle", "broken", "api", "s3", "_own_environment")
 """Fixtures of modules that are shared anyway, or made in two seconds."""
@@ -23,8 +29,24 @@ CHEAP = ("oracle", "slower_oracle", "broken", "api", "s3", "_own_environment")
 _directory: Path | None = None
 
 
-def spread(items: list[pytest.Item], grouped: bool) -> None:
-    """Order tests, the longest first, and name the group of each that belongs to one."""
+class Scheduling(LoadScopeScheduling):
+    """Keeps the tests of a module together, but for those that may go anywhere.
+
+    (pytest-xdist's own groups, `--dist loadgroup`, are without effect under pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid in _alone() else nodeid.partition("::")[0]
+
+
+@cache
+def _alone() -> frozenset[str]:
+    """Read which tests may go anywhere; asked once the processes have collected all tests."""
+    return frozenset(json.loads(Path(os.environ[ALONE]).read_text()))
+
+
+def spread(items: list[pytest.Item]) -> None:
+    """Order tests, the longest first, and note those that may go to any process."""
     alone = {item.nodeid: _is_slow(item) and not _shares(item) for item in items}
     together = [item for item in items if not alone[item.nodeid]]
     slow, all_of_it = Counter(i.path for i in together if _is_slow(i)), Counter(i.path for i in together)
@@ -37,8 +59,9 @@ def spread(items: list[pytest.Item], grouped: bool) -> None:
         return (0 if slow_ones else 2), -slow_ones, -all_of_it[item.path], first[item.path]
 
     items.sort(key=place)
-    for item in together if grouped else ():
-        item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
+    noted = Path(os.environ[ALONE])
+    (new := noted.with_suffix(f".{os.getpid()}")).write_text(json.dumps([name for name, own in alone.items() if own]))
+    new.rename(noted)
 
 
 def _is_slow(item: pytest.Item) -> bool:
