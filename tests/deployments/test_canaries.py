@@ -244,10 +244,11 @@ def test_secrets_stay_secret_and_modules_stay_asleep(tmp_path):
             log = (tmp_path / "worker.log").read_text()
             assert done["state_type"] == "COMPLETED", log[-6000:]
             intruder = {**CONFIG, "env": {**CONFIG["env"], "id": "canary_mod:Canary-v0"}}
-            for form in ({"yaml": json.dumps(intruder)}, {"environment": "canary_mod:Canary-v0"}):
+            forms = {"env.id": {"yaml": json.dumps(intruder)}, "Environment": {"environment": "canary_mod:Canary-v0"}}
+            for field, form in forms.items():
                 refused = finish(api, **form)
                 assert refused["state_type"] == "FAILED"
-                assert refused["state"]["message"].startswith("env.id"), refused["state"]
+                assert refused["state"]["message"].startswith(field), refused["state"]
                 assert "EVOLVE_ENV_PACKAGES=canary_mod" in refused["state"]["message"]
             leaked = finish(api, environment="leaky:Leaky-v0")
             assert leaked["state_type"] == "FAILED"
