@@ -231,7 +231,8 @@ def test_the_command_to_go_on_with_shows_no_password(tmp_path):
     url = f"postgresql+psycopg2://optuna:{SECRETS['studydb']}@db/optuna?password={SECRETS['studydb']}"
     report = Report("one", make_config(), Settings(store=str(tmp_path), study=url), None, RuntimeError("it broke"), 1)
     report.show(Console(file=(shown := StringIO()), width=300))
-    assert "evolve resume one" in shown.getvalue() and "--study postgresql+psycopg2://optuna:***@db" in shown.getvalue()
+    assert "evolve resume one" in shown.getvalue()
+    assert "--study 'postgresql+psycopg2://optuna:***@db" in shown.getvalue()  # quoted, as a shell needs it
     assert CANARY not in shown.getvalue() + json.dumps(report.as_json())
 
 

@@ -60,6 +60,7 @@ def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named
         from tasks.generation import found_population
         from tests.fake import SPACES
 
+        run.open().create_run(run.config)
         head = found_population.fn(run, SPACES)
         train_member.fn(run, head.offspring[0])
         stored = run.open()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -29,7 +30,8 @@ def test_an_embedded_server_lets_in_only_its_own_run(prefect_url):
     assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=credentials()).status_code == 200
     _, password = credentials()
     assert len(password) >= 32
-    (server,) = (pid for pid in descendants(os.getpid()) if "flows.door" in command_of(pid))
+    port = f"--port {urlsplit(prefect_url).port} "  # other tests of this process may have servers of their own
+    (server,) = (pid for pid in descendants(os.getpid()) if "flows.door" in (said := command_of(pid)) and port in said)
     environment = Path(f"/proc/{server}/environ")
     assert password not in command_of(server)  # which every account can read
     assert f"{SERVER_AUTH}=evolve:{password}\0".encode() in environment.read_bytes()
