@@ -17,12 +17,16 @@ from evo_core.genome import initial_genome
 from evo_core.networks.distributions import make_distribution
 from evo_core.networks.distributions.gaussian import DiagonalGaussian
 from evo_core.observations import Arrays, take
+from evo_core.patience import within
 from evo_core.records import Generation
 from evo_core.seeding import Purpose, stream
 
 SEEDS = (1, 2)
 STEPS = 32
 """Random steps of each environment, after which it has shown whether its observations change."""
+
+PATIENCE_S = 10.0
+"""Seconds that those steps may take; a run does not wait longer to begin."""
 
 SMALL = 0.1
 """Share below which the initial policy hardly meets the action space."""
@@ -39,6 +43,12 @@ def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
     try:
         shown = _random_observations(config)
     except MemberFailure:  # members fail in the same way, and name it
+        return found
+    except TimeoutError:
+        found.append(
+            f"{config.env.id} did not finish {STEPS} random steps within {PATIENCE_S:g} s, so its observations and "
+            "actions were not looked at; one that hangs costs every member its deadline (--member-deadline)"
+        )
         return found
     found += _constant_observations(shown)
     found += _missed_actions(config, spec, shown)
@@ -73,11 +83,11 @@ def _short_generations(config: RunConfig, spec: EnvSpec) -> Iterator[str]:
 def _random_observations(config: RunConfig) -> list[Arrays]:
     """Collect the observations of random actions, STEPS + 1 times those of all environments."""
     with quietly():
-        envs = SyncEnvs(config.env, SEEDS[: config.env.max_instances])
-        return list(_play_at_random(envs))
+        return within(PATIENCE_S, lambda: list(_play_at_random(config)))
 
 
-def _play_at_random(envs: SyncEnvs) -> Iterator[Arrays]:
+def _play_at_random(config: RunConfig) -> Iterator[Arrays]:
+    envs = SyncEnvs(config.env, SEEDS[: config.env.max_instances])
     try:
         actions = RandomActions(envs)
         yield take(envs.observations, slice(None))

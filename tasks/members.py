@@ -92,7 +92,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         tell(ADOPTED)
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
-    store.require_in_place()  # hours of work for a store that is gone
+    store.require_in_place(seen_lately=True)  # hours of work for a store that is gone
     start, created, said = datetime.now(UTC), False, list[FailureDetail]()
     with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
         spaces = run.environment().spaces

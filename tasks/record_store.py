@@ -1,6 +1,8 @@
 """Sealed records below one run id: verified whenever they are read, written only while the run is in place."""
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,12 @@ RecordT = TypeVar("RecordT", bound=Record)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CONNECTIONS = 8
 """Requests to the store that are under way together where many are made."""
+
+SIGHT_S = 5.0
+"""For how long a process takes it that a run is in a bucket where it saw it: every look is a request."""
+
+_sighted: dict[tuple[str, str], float] = {}
+"""When this process last saw run.json, by store and run, on its monotonic clock."""
 
 
 class RecordStore:
@@ -37,12 +45,21 @@ class RecordStore:
         self.store.prepare(self.run_id)
         self._beginning = True
 
-    def require_in_place(self) -> None:
-        """Raise GoneError unless run.json is where the run began."""
+    def require_in_place(self, *, seen_lately: bool = False) -> None:
+        """Raise GoneError unless run.json is where the run began.
+
+        With `seen_lately` it need not be read again on S3 if this process read it less than SIGHT_S ago.
+        """
+        place = self.store.url, self.run_id
+        remote = self.store.url.startswith("s3:")
+        if seen_lately and remote and time.monotonic() - _sighted.get(place, -math.inf) < SIGHT_S:
+            return
         try:
             self.store.read(self.key(layout.RUN), bytes, expected=True)
         except MissingError:
+            _sighted.pop(place, None)
             raise self._gone(f"no longer holds {self.key(layout.RUN)}") from None
+        _sighted[place] = time.monotonic()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -102,10 +119,11 @@ class RecordStore:
     def _create(self, name: str, content: bytes) -> bool:
         """Create a key of a run that is in place, or that begins."""
         if not self._beginning:
-            self.require_in_place()
+            self.require_in_place(seen_lately=True)
         try:
             return self.store.create(self.key(name), content)
         except MissingError as error:
+            self.require_in_place()
             raise self._gone(f"has no place for {self.key(name)}") from error
 
     def _gone(self, what: str) -> GoneError:

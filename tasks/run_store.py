@@ -132,6 +132,7 @@ class RunStore(RecordStore):
 
         GoneError unless run.json, and the COMMIT that it follows, are in the store.
         """
+        self.require_in_place()
         self._require_predecessor(record)
         self.put(layout.commit(record.generation), record)
 

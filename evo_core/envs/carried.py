@@ -14,10 +14,13 @@ from evo_core.envs.sync import SyncEnvs
 from evo_core.failures import MemberFailure
 from evo_core.loading import ConfigError
 from evo_core.observations import take
+from evo_core.patience import within
 from evo_core.sections import EnvConfig
 
 STEPS = 64
 SEED = 1
+PATIENCE_S = 30.0
+"""Seconds that the episodes may take; what is slower is not judged."""
 
 _STATELESS = (gym.wrappers.TimeLimit, gym.wrappers.OrderEnforcing, gym.wrappers.PassiveEnvChecker)
 _STATISTICS = {
@@ -37,8 +40,8 @@ def require_stateless(env: EnvConfig) -> None:
     if env.vectorization in ("native", "envpool"):  # have no wrappers
         return
     try:
-        problem = _find_problem(env)
-    except MemberFailure:  # what breaks is named where members or `evolve doctor` run it
+        problem = within(PATIENCE_S, lambda: _find_problem(env))
+    except (MemberFailure, TimeoutError):  # what breaks or hangs is named where members or `evolve doctor` run it
         return
     if problem is not None:
         place = f"env.wrappers {env.wrappers}" if env.wrappers else f"env.id {env.id!r}, wrapped where it is registered"

@@ -142,8 +142,10 @@ def state(page, name, timeout_s=450):
         asked = f"{shown.scheme}://{shown.netloc}/api/flow_runs/{shown.path.rpartition('/')[2]}"
 
         def reached():
-            answer = api.get(asked)  # 503 as long as the server's SQLite is busy
-            return answer.status_code == 200 and answer.json()["state"]["name"] == name
+            with suppress(httpx.TransportError):  # the server's SQLite is busy, as when it answers 503
+                answer = api.get(asked)
+                return answer.status_code == 200 and answer.json()["state"]["name"] == name
+            return False
 
         wait_for(reached, timeout_s, interval_s=1)
     badge(page, name).first.wait_for()

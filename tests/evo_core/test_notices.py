@@ -85,3 +85,10 @@ def test_an_environment_that_breaks_is_left_to_who_runs_it():
 def test_ordinary_environments_have_no_notices():
     for env in ("CartPole-v1", "Pendulum-v1", "Probe/Liar-v0", "Probe/Squashed-v0"):
         assert said(env) == [], env
+
+
+def test_an_environment_that_hangs_does_not_keep_a_run_from_beginning(monkeypatch):
+    monkeypatch.setattr("evo_core.notices.PATIENCE_S", 0.2)
+    hanging = {"env.kwargs": {"what": "hang", "after": 5, "odds": 1.0}}
+    (notice,) = said("Probe/Faulty-v0", **hanging)
+    assert "did not finish 32 random steps within 0.2 s" in notice and "--member-deadline" in notice

@@ -65,7 +65,7 @@ def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members
     assert '"status": "failed"' in said.stdout
     assert "g0001/m00: nan_reward at step" in said.stderr
     assert "lower population.min_survivors" in said.stderr
-    assert "mend the environment" in said.stderr
+    assert "fix the environment" in said.stderr
     assert "Traceback" not in said.stderr
     assert cli.run_store("broken").training(1, 0) is None  # so that a mended environment is tried
     assert cli.run_store("broken").head().generation == 0

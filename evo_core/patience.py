@@ -1,0 +1,25 @@
+"""Calls of foreign code that may hang, such as an environment's: nobody waits for them for ever."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
+
+
+def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
+    """Return what a call returns or raise what it raises; TimeoutError when it takes longer than `seconds`.
+
+    It runs in a thread of its own, which is left behind when it hangs and ends with the process.
+    """
+    future: Future[ResultT] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(timeout=seconds)
