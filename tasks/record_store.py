@@ -21,7 +21,7 @@ RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CONNECTIONS = 8
 """Requests to the store that are under way together where many are made."""
 
-SIGHT_S = 5.0
+SIGHT_S = 15.0
 """For how long a process takes it that a run is in a bucket where it saw it: every look is a request."""
 
 _sighted: dict[tuple[str, str], float] = {}

@@ -132,7 +132,8 @@ class RunStore(RecordStore):
 
         GoneError unless run.json, and the COMMIT that it follows, are in the store.
         """
-        self.require_in_place()
+        if record.generation:  # COMMIT 0 follows run.json, which is read for it
+            self.require_in_place()
         self._require_predecessor(record)
         self.put(layout.commit(record.generation), record)
 
