@@ -11,7 +11,9 @@ ResultT = TypeVar("ResultT")
 def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
     """Return what a call returns or raise what it raises; TimeoutError when it takes longer than `seconds`.
 
-    It runs in a thread of its own, which is left behind when it hangs and ends with the process.
+    It runs in a thread of its own, which is left behind when it hangs and ends with the process. A call that fails
+    there is repeated in the main thread, if that is the caller: it may need what only a main thread has (signal
+    handlers, an event loop), and then nothing bounds its time.
     """
     future: Future[ResultT] = Future()
 
@@ -22,4 +24,11 @@ def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=seconds)
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        raise
+    except Exception:
+        if threading.current_thread() is not threading.main_thread():
+            raise
+        return call()
