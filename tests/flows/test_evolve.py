@@ -114,13 +114,27 @@ def test_the_study_has_one_finished_trial_per_member(finished, oracle):
 
 
 def test_prefect_shows_every_generation_and_member(finished, prefect_url):
-    runs = httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=credentials()).json()
-    states = {run["name"]: run["state_type"] for run in runs}
-    assert states["cartpole-v1 · pop 3 · seed 1"] == "COMPLETED"
-    assert {states[f"generation {g}"] for g in (1, 2, 3)} == {"COMPLETED"}
-    found = httpx.post(f"{prefect_url}/task_runs/filter", json={}, auth=credentials()).json()
-    tasks = {run["name"] for run in found}
-    assert {"train g3/m2", "evaluate g3/m2"} <= tasks
+    def found(kind, **which):
+        answer = httpx.post(f"{prefect_url}/{kind}/filter", json=which, auth=credentials())
+        return answer.raise_for_status().json()
+
+    def states(runs):
+        return sorted((run["name"], run["state_type"]) for run in runs)
+
+    named = found("flow_runs", flow_runs={"name": {"any_": ["cartpole-v1 · pop 3 · seed 1"]}})
+    of_run = [run for run in named if run["parameters"]["run_id"] == "one"]  # other tests use the same server
+    assert {run["state_type"] for run in of_run} == {"COMPLETED"}
+    below = found("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"] for run in of_run]}})
+    generations = [run for run in below if run["name"].startswith("generation")]
+    assert states(generations) == [(f"generation {g}", "COMPLETED") for g in (1, 2, 3)]
+    which = {"flow_run_id": {"any_": [run["id"] for run in generations]}}
+    members = [f"{phase} g{g}/m{m}" for phase in ("evaluate", "train") for g in (1, 2, 3) for m in range(3)]
+    expected = [(name, "COMPLETED") for name in members]
+
+    def shown():
+        return [state for state in states(found("task_runs", task_runs=which)) if state[0] in members]
+
+    wait_for(lambda: shown() == expected)  # the server works events off after they arrived
 
 
 @pytest.mark.slow
