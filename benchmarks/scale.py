@@ -71,8 +71,13 @@ class Measured:
 
     @property
     def store_per_member(self) -> float:
-        """Store requests of the whole run, its start and end included, by members."""
-        return sum(self.store_requests.values()) / self.total
+        """Store requests of the whole run, its start and end included, by members; reads of run.json apart."""
+        return _without_looks(self.store_requests) / self.total
+
+    @property
+    def looks(self) -> int:
+        """Reads of run.json, by which a process sees that the run is still there: their number depends on time."""
+        return sum(self.store_requests.values()) - _without_looks(self.store_requests)
 
     @property
     def api_per_member(self) -> float:
@@ -88,6 +93,13 @@ class Measured:
         """Store requests by members between the first generation's end and the last one's."""
         added = self.store_seen[self.generations] - self.store_seen[1]
         return added / (self.members * (self.generations - 1))
+
+
+def _without_looks(requests: Mapping[str, int]) -> int:
+    """Count store requests that are no reads of run.json."""
+    return sum(
+        count for name, count in requests.items() if not (name.startswith("GET ") and name.endswith("/run.json"))
+    )
 
 
 def null_config(members: int, generations: int) -> RunConfig:
@@ -129,7 +141,7 @@ def measure(
             run = subprocess.Popen(command, cwd=directory, env=variables, stdout=out, stderr=subprocess.PIPE, text=True)
         with run:
             try:
-                _watch(run, measured, lambda: store.total)
+                _watch(run, measured, lambda: _without_looks(dict(store.requests)))
             finally:
                 if run.poll() is None:
                     run.terminate()
@@ -247,6 +259,7 @@ def report(measured: Measured) -> str:
             f"  {measured.seconds_per_member:.3f} s per member, "
             f"{sum(measured.seconds.values()) / measured.generations:.1f} s per generation",
             f"  per member: {measured.store_per_member:.2f} store requests, {measured.api_per_member:.2f} API requests",
+            f"  reads of run.json: {measured.looks}",
             f"  study: {measured.trials} trials, {measured.lost} lost, {measured.double} double",
             f"  Prefect: {measured.task_runs} task runs of members, {measured.task_runs_wrong} wrong",
             "  RSS of the flow (MB): " + ", ".join(f"{g}: {measured.rss_mb[g]:.0f}" for g in marks),

@@ -1,5 +1,6 @@
 """What orchestration may cost: requests per member, rows, and memory, on the real stack. See benchmarks/scale.py."""
 
+import os
 import pickle
 
 import pytest
@@ -7,6 +8,7 @@ from prefect.context import SettingsContext, hydrated_context, serialize_context
 
 from benchmarks.scale import measure, null_config, servers
 from flows.kept_settings import kept_settings
+from tasks.record_store import SIGHT_S
 
 STORE_REQUESTS, API_REQUESTS = 6, 10
 """Most requests per member."""
@@ -15,11 +17,17 @@ GROWTH_MB = 50
 """Most memory that the flow's process may gain from generation 10 to 100, with 64 members."""
 
 
+PROCESSES = 1 + (os.cpu_count() or 1)
+"""Of one run that look for run.json: the flow's, and its workers'."""
+
+
 def must_be_whole(measured):
     assert (measured.trials, measured.lost, measured.double) == (measured.total, 0, 0)
     assert (measured.task_runs, measured.task_runs_wrong) == (2 * measured.total, 0)
     assert measured.api_per_member <= API_REQUESTS
     assert measured.added_store_requests() <= STORE_REQUESTS
+    # each process looks now and then, the flow in every generation too; and never once per member
+    assert measured.looks <= PROCESSES * (2 + measured.wall_s / SIGHT_S) + 2 * measured.generations
 
 
 @pytest.mark.slow
