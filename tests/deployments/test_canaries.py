@@ -25,7 +25,7 @@ from flows.settings import Settings
 from tests.conftest import make_config
 from tests.deployments.conftest import CONTAINERS, server_settings
 from tests.deployments.test_modules import MARK, MODULE
-from tests.flows.conftest import EVOLVE, ROOT, command_of, descendants
+from tests.flows.conftest import EVOLVE, ROOT, command_of, descendants, end_within
 from tests.services import BUCKET, free_port, postgres_server, prefect_server, s3_server, wait_for
 
 CANARY = "c4narysecret"
@@ -150,7 +150,7 @@ def worker(team: Team):
         finally:
             below = descendants(process.pid)
             process.terminate()
-            process.wait(timeout=60)
+            end_within(process, 60)
             for pid in below:
                 try:
                     os.kill(pid, 9)

@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_SSL_CERT_FILE,
 
 from tasks.store import ConflictError, open_store
 from tests.deployments.conftest import AUTH, CONTAINERS, Hardened
+from tests.flows.conftest import end_within
 from tests.services import BUCKET, free_port, missing, wait_for
 
 BASIC = tuple(AUTH.split(":"))
@@ -99,7 +100,7 @@ def running(command: list[str], log: Path, ready: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        end_within(process, 20)
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,15 @@ def kill_all(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for the end of a process that was asked to end; then kill it with all below it."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        kill_all({process.pid, *descendants(process.pid)})
+        process.wait()
+
+
 def command_of(pid: int) -> str:
     """The command line of a process; empty when it is gone."""
     try:

@@ -11,7 +11,7 @@ import pytest
 from tasks.run_store import RunStore
 from tasks.store import open_store
 from tasks.study import rebuild_study
-from tests.flows.conftest import Cli
+from tests.flows.conftest import Cli, end_within
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
 from tests.services import chromium, free_port, wait_for
 
@@ -70,7 +70,7 @@ def dashboard(reported):
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        end_within(process, 10)
 
 
 def answers(url):

@@ -24,7 +24,7 @@ from distributed import Client
 from flows.keeper import list_workers
 from tasks.watchdog import Limits, watched
 from tests.conftest import make_config
-from tests.flows.conftest import EVOLVE, Cli, alive, descendants, workers_of
+from tests.flows.conftest import EVOLVE, Cli, alive, descendants, end_within, workers_of
 from tests.services import credentials, free_port, wait_for
 from tests.spreading import undisturbed
 
@@ -59,12 +59,19 @@ class Dask:
         return self.start("worker", self.address, "--nthreads", "1", *arguments, **environment)
 
     def end(self) -> None:
-        """End all, and see that they lived until now."""
+        """End all, and see that they lived until now.
+
+        The scheduler goes last: a nanny waits eight seconds for a worker that has lost it, and for ever for one that
+        was just starting.
+        """
         lived = [process.poll() is None for process in self.processes]
-        for process in reversed(self.processes):
+        scheduler, *workers = self.processes
+        for process in workers:
             process.terminate()
-        for process in self.processes:
-            process.wait(timeout=30)
+        for process in workers:
+            end_within(process, 15)
+        scheduler.terminate()
+        end_within(scheduler, 15)
         assert all(lived), self.log.read_text()[-3000:]  # the cluster is not ours to end
 
 
