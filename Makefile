@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install extras test test-slow check test-all audit lint clean
+.PHONY: demo install extras test test-slow check test-all audit lint docs clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -63,5 +63,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# the documentation site, in site/: open site/index.html. A broken link or an unknown name fails it
+docs: extras
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
