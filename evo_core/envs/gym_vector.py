@@ -32,6 +32,9 @@ from evo_core.networks.distributions import make_distribution
 from evo_core.observations import Arrays, Layout
 from evo_core.sections import EnvConfig
 
+START_METHOD = "spawn"
+"""How multiprocessing starts the processes of environments: none of them inherits what this one has done."""
+
 Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
@@ -281,7 +284,7 @@ def _spawned(env: EnvConfig, count: int, farewells: Path) -> AsyncVectorEnv:
             [partial(_in_process, env, index, farewells) for index in range(count)],
             shared_memory=False,
             copy=False,
-            context="spawn",
+            context=START_METHOD,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
     finally:
