@@ -73,7 +73,7 @@ def program(name: str) -> str:
 
 
 def secrets(directory: Path) -> None:
-    """Make certificate, key and passwords by the commands of deployments/README.md."""
+    """Make certificate, key and passwords by the commands of docs/deployment/containers.md."""
     names = f"subjectAltName=DNS:localhost,DNS:{DASHBOARD}"
     make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=evolve", "-addext", names]
     files = ["-keyout", str(directory / "tls.key"), "-out", str(directory / "tls.crt")]
