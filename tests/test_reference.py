@@ -73,7 +73,7 @@ def test_a_page_is_filled_where_it_is_marked(pages):
     marked = {
         name for page in (ROOT / "docs/reference").glob("*.md") for name in pages.MARKER.findall(page.read_text())
     }
-    assert marked == {"configuration", "settings", "commands"}
+    assert marked == {"configuration", "settings", "commands", "benchmarks"}
 
 
 def test_the_public_api_is_documented_and_nothing_else():

@@ -7,8 +7,10 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 Schema = Mapping[str, Any]
 MARKER = re.compile(r"<!-- generated: (\w+) -->")
 
@@ -62,8 +64,17 @@ def hyperparameters() -> str:
     return ", ".join(f"`{name}`" for name in sorted(_evolvable()))
 
 
+def benchmarks() -> str:
+    """Show the measurements that are committed beside their commands, and the runs of the ready configurations."""
+    measured, configs = ((ROOT / "benchmarks" / name).read_text() for name in ("README.md", "configs.md"))
+    title, _, runs = configs.partition("\n")
+    below = f"#{title.removeprefix('# ').lower().replace(' ', '-')}"
+    own = measured.partition("\n")[2].replace("(configs.md)", f"({below})")
+    return f"{own}\n#{title}\n{runs.replace('## ', '### ')}"
+
+
 GENERATED: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (configuration, settings, commands, hyperparameters)
+    function.__name__: function for function in (configuration, settings, commands, hyperparameters, benchmarks)
 }
 
 
