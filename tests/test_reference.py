@@ -71,7 +71,7 @@ def test_every_setting_and_command_is_listed(pages):
 def test_a_page_is_filled_where_it_is_marked(pages):
     assert pages.on_page_markdown("a\n<!-- generated: hyperparameters -->\nb") == f"a\n{pages.hyperparameters()}\nb"
     marked = {
-        name for page in (ROOT / "docs/reference").glob("*.md") for name in pages.MARKER.findall(page.read_text())
+        name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())
     }
     assert marked == {"configuration", "settings", "commands", "benchmarks"}
 
