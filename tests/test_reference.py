@@ -63,16 +63,14 @@ def test_every_setting_and_command_is_listed(pages):
     text = pages.commands()
     names = {name for name in app if not name.startswith("-")}
     assert {"run", "serve", "lineage"} <= names
-    assert names <= set(re.findall(r"^## evolve (\S+)$", text, re.MULTILINE))
+    assert names <= set(re.findall(r"^### evolve (\S+)$", text, re.MULTILINE))
     for flag in ("--config", "--engine", "--dry-run"):
-        assert f"`{flag}" in text.partition("## evolve run")[2].partition("\n## ")[0]
+        assert f"`{flag}" in text.partition("### evolve run")[2].partition("\n### ")[0]
 
 
 def test_a_page_is_filled_where_it_is_marked(pages):
     assert pages.on_page_markdown("a\n<!-- generated: hyperparameters -->\nb") == f"a\n{pages.hyperparameters()}\nb"
-    marked = {
-        name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())
-    }
+    marked = {name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())}
     assert marked == {"configuration", "settings", "commands", "benchmarks"}
 
 

@@ -54,7 +54,7 @@ def commands() -> str:
     """Describe every command of `evolve`, from the application itself."""
     from deployments.cli import app
 
-    text = app.generate_docs(output_format="markdown", heading_level=1)
+    text = app.generate_docs(output_format="markdown", heading_level=2)
     text = re.sub(r"^(evolve .*?) -m \w+(?= )", r"\1", text, flags=re.M)  # as MkDocs itself was started
     return text.partition("**Commands**:")[2].strip()
 

@@ -1,0 +1,49 @@
+"""Documents name what exists: paths, folders, commands; and the tools that check a commit are those of `make lint`."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hatchling.builders.wheel import WheelBuilder
+
+ROOT = Path(__file__).parents[1]
+FILES = [
+    path
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md"), *ROOT.glob("benchmarks/*.md"))
+    if path.name != "CHANGELOG.md"  # which names what was
+]
+ROOMS = ("evo_core", "tasks", "flows", "deployments", "tests", "docs", "benchmarks")
+PLACEHOLDERS = ("NAME", "RUN", "FILE", "…", "*")
+
+
+def paths(text):
+    """Return the paths of this repository that are set as code."""
+    named = re.findall(rf"`((?:{'|'.join(ROOMS)})/[^\s`]*)`", text)
+    return [name for name in named if not any(part in name for part in PLACEHOLDERS)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_is_named_exists(path):
+    assert [name for name in paths(path.read_text()) if not (ROOT / name).exists()] == []
+
+
+def test_pre_commit_runs_what_make_lint_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    planned = subprocess.run(
+        ["make", "-n", "-o", "install", "lint"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    commands = [line for line in planned.stdout.splitlines() if line.startswith(".venv/bin/")]
+    assert [hook["entry"] for hook in hooks] == commands
+    assert all(hook["language"] == "system" and hook["always_run"] and not hook["pass_filenames"] for hook in hooks)
+
+
+def test_the_wheel_says_that_the_packages_are_typed():
+    included = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {f"{room}/py.typed" for room in ROOMS[:4]} <= included
+
+
+def test_the_citation_names_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation.keys() >= {"cff-version", "message", "title", "authors"}
