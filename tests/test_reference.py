@@ -68,6 +68,21 @@ def test_every_setting_and_command_is_listed(pages):
         assert f"`{flag}" in text.partition("### evolve run")[2].partition("\n### ")[0]
 
 
+def test_the_fields_of_json_output_are_documented(tmp_path):
+    from flows.commands.ending import Report
+    from flows.settings import Settings
+
+    settings = Settings(store=str(tmp_path), track="csv")
+    report = Report("run", make_lineage_config(3, 2), settings, None, RuntimeError("broken"), 1.0)
+    page = (ROOT / "docs/reference/command-line.md").read_text().partition("| field | content |")[2].partition("##")[0]
+    shown = {
+        name
+        for line in page.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1:2][0] if "|" in line else "")
+    }
+    assert shown == report.as_json().keys()
+
+
 def test_a_page_is_filled_where_it_is_marked(pages):
     assert pages.on_page_markdown("a\n<!-- generated: hyperparameters -->\nb") == f"a\n{pages.hyperparameters()}\nb"
     marked = {name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())}
