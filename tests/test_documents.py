@@ -8,6 +8,8 @@ import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
 
+from evo_core.agilerl.conversion import convert
+
 ROOT = Path(__file__).parents[1]
 FILES = [
     path
@@ -47,3 +49,10 @@ def test_the_wheel_says_that_the_packages_are_typed():
 def test_the_citation_names_the_project():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation.keys() >= {"cff-version", "message", "title", "authors"}
+
+
+def test_the_example_of_agilerl_is_converted():
+    page = (ROOT / "docs/from-agilerl.md").read_text()
+    manifest = re.search(r"<<'END'\n(.*?)\nEND\n", page, re.DOTALL)[1]
+    conversion = convert(yaml.safe_load(manifest))
+    assert (conversion.config.training.max_steps, conversion.config.population.size) == (400_000, 4)
