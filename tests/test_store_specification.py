@@ -85,6 +85,12 @@ def read_checkpoint(path, reference):
         for part in ("weights", "exp_avg", "exp_avg_sq")
     }
     require(parts["weights"] == parts["exp_avg"] == parts["exp_avg_sq"], f"{path}: parts")
+    require(
+        all(header[name]["dtype"] == ("F64" if name.startswith("statistics/") else "F32") for name in header), "types"
+    )
+    statistics = [name for name in tensors if name.split("/")[0] not in parts]
+    pattern = r"statistics/.+\.(mean|variance|count)"
+    require(all(re.fullmatch(pattern, name) for name in statistics), f"{path}: unknown tensors")
     return said, tensors
 
 
@@ -190,8 +196,23 @@ def test_a_real_run_is_intact_by_the_specification_alone(store, run):
 
     assert (store[0] / ".evolve-probe").read_bytes() == b"evolve\n"
     assert verify(run) == record_hash(store[1])
+    blob = read_record(run / "gen/000002/m/0000.train.json")["blob"]
+    _, tensors = read_checkpoint(run / f"blobs/{blob['sha256']}.safetensors", blob)
+    assert "weights/actor.output.bias" in tensors
+    assert {name.rpartition(".")[2] for name in tensors if name.startswith("statistics/")} == {
+        "mean",
+        "variance",
+        "count",
+    }
     assert list(series(run, "extend")) == [{"max_steps": 3072, "target": None}]
     assert [record["keep_generations"] for record in series(run, "gc")] == [1]
+
+
+def test_the_numerics_of_a_real_run_are_named(run):
+    stored = json.loads((run / "gen/000001/m/0001.json").read_bytes())
+    named = set(re.findall(r"`(\w+)`", SECTIONS["Numerics"]))
+    assert len(stored["numerics"]) > 8
+    assert stored["numerics"].keys() <= named
 
 
 def test_the_specification_names_every_key_of_a_real_run(run):
