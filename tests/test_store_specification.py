@@ -199,11 +199,8 @@ def test_a_real_run_is_intact_by_the_specification_alone(store, run):
     blob = read_record(run / "gen/000002/m/0000.train.json")["blob"]
     _, tensors = read_checkpoint(run / f"blobs/{blob['sha256']}.safetensors", blob)
     assert "weights/actor.output.bias" in tensors
-    assert {name.rpartition(".")[2] for name in tensors if name.startswith("statistics/")} == {
-        "mean",
-        "variance",
-        "count",
-    }
+    statistics = {f"statistics/leaf observation.{part}" for part in ("mean", "variance", "count")}
+    assert {name for name in tensors if name.startswith("statistics/")} == statistics
     assert list(series(run, "extend")) == [{"max_steps": 3072, "target": None}]
     assert [record["keep_generations"] for record in series(run, "gc")] == [1]
 
