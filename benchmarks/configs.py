@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from flows.flags import read_yaml
+from flows.cli.flags import read_yaml
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "deployments" / "configs"

@@ -19,11 +19,11 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from evo_core.agent import Agent, initial_state
+from evo_core.agent.agent import Agent, initial_state
+from evo_core.config.parsing import parse_config
+from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
-from evo_core.envs.vectors import make_vect_envs
-from evo_core.genome import initial_genome
-from evo_core.loading import parse_config
+from evo_core.genome.genome import initial_genome
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
 

@@ -28,10 +28,10 @@ import optuna
 import psutil
 from sqlalchemy import create_engine, text
 
-from evo_core.config import RunConfig
-from evo_core.loading import parse_config
-from evo_core.records import uid
-from flows.server import prefect_api
+from evo_core.config.parsing import parse_config
+from evo_core.config.run_config import RunConfig
+from evo_core.records.chain import uid
+from flows.prefect_server.embedded import prefect_api
 from tasks.yaml_text import dump_yaml
 from tests.services import BUCKET, credentials, postgres_server, s3_server
 from tests.tap import tapped

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import gymnasium as gym
 import numpy as np
 
-from evo_core.envs.vectors import VECTORS, make_vect_envs
-from evo_core.sections import EnvConfig
+from evo_core.config.sections import EnvConfig
+from evo_core.envs.backends import VECTORS, make_vect_envs
 
 ENV, COPIES = "CartPole-v1", 16
 STEPS = {"sync": 2_000, "async": 500, "native": 20_000, "envpool": 10_000, "native, raw": 20_000}

@@ -1,11 +1,11 @@
-"""The front door: the commands of flows/cli.py, and those that run the service."""
+"""The front door: the commands of flows/cli/app.py, and those that run the service."""
 
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.arguments import DEFAULTS, MOST_WORKERS, Json, Operational, Store, number
-from flows.cli import app, main
+from flows.cli.app import app, main
+from flows.cli.arguments import DEFAULTS, MOST_WORKERS, Json, Operational, Store, number
 
 __all__ = ["main"]
 
@@ -51,6 +51,6 @@ def serve(
     from dataclasses import asdict
 
     from deployments.service import serve as start
-    from flows.commands.run import read_settings
+    from flows.cli.run import read_settings
 
     return start(read_settings(asdict(operational)), host, port, origin, limit, no_auth=no_auth)

@@ -2,11 +2,11 @@
 
 import sys
 
-from flows.api import describe_api, find_api, require_api
-from flows.commands.run import read_settings
-from flows.faults import tolerated
-from flows.output import emit
+from flows.cli.output import emit
+from flows.cli.run import read_settings
+from flows.prefect_server.api import describe_api, find_api, require_api
 from flows.settings import BadInput
+from flows.views.database_faults import tolerated
 
 
 def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *, json: bool) -> int:
@@ -19,8 +19,8 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
         )
     settings = read_settings({"store": store})
     from deployments.registration import register
+    from flows.engine.slots import GPU_TAG, limit_gpu_slots
     from flows.runs import run_ids
-    from flows.slots import GPU_TAG, limit_gpu_slots
 
     runs: list[str] = []
     with tolerated(lambda reason: print(f"the forms do not list the store's runs: {reason}", file=sys.stderr)):

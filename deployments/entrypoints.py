@@ -10,7 +10,8 @@ from uuid import UUID
 
 from prefect import get_run_logger, runtime
 
-from deployments.evaluation import Request, Warnings, evaluate_runs
+from deployments.evaluate_runs import Request, Warnings, evaluate_runs
+from deployments.field_titles import Refused, in_words, in_words_of_the_form, refused_name
 from deployments.form import (
     DEFAULT,
     DEFAULTS,
@@ -27,28 +28,27 @@ from deployments.form import (
 )
 from deployments.form_flow import form_flow
 from deployments.guardian import guard
-from deployments.offers import Offering
-from deployments.several import each, meant
-from deployments.sharing import alone_on
-from deployments.titles import Refused, in_words, in_words_of_the_form, refused_name
-from evo_core.bounds import LARGEST, MOST_EPISODES, MOST_GENERATIONS, SAFE_INTEGER
+from deployments.run_batches import each, meant
+from deployments.run_choices import Offering
+from deployments.run_lock import alone_on
+from evo_core.config.bounds import LARGEST, MOST_EPISODES, MOST_GENERATIONS, SAFE_INTEGER
+from evo_core.config.parsing import ConfigError
 from evo_core.envs.inspection import inspect_environment
-from evo_core.loading import ConfigError
-from evo_core.scores import Score
-from flows.api import configured_api
-from flows.changes import extend_run, fork_run
-from flows.engine import open_engine
+from evo_core.evaluation.scores import Score
+from flows.engine.runner import open_engine
 from flows.evolve import evolve as evolution
-from flows.observer import also_watched_by
+from flows.observers.observer import also_watched_by
+from flows.outcome import RunSummary
+from flows.prefect_server.api import configured_api
+from flows.prefect_server.stored_results import refuse_stored_results
+from flows.run_changes import extend_run, fork_run
 from flows.runs import check_run, derived_run_id, open_ref, open_run_store, run_ids
 from flows.settings import BadInput, Settings
-from flows.stored_results import refuse_stored_results
-from flows.summary import RunSummary
-from tasks import retention
-from tasks.addresses import is_relative
-from tasks.artifacts import artifact_key, belongs_here, newest
-from tasks.failing import fails_plainly
-from tasks.ref import RunRef
+from tasks.logs.run_failures import fails_plainly
+from tasks.runs import retention
+from tasks.runs.ref import RunRef
+from tasks.store.addresses import is_relative
+from tasks.views.artifacts import artifact_key, belongs_here, newest
 
 refuse_stored_results()  # before Prefect's engine begins the flow run that this module is imported for
 

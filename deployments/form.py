@@ -1,6 +1,6 @@
 """The form of a run in the Prefect UI: fifteen fields at first sight, all others in one box, or a whole file pasted.
 
-Names, defaults and bounds are those of the configuration (evo_core/sections.py); only the titles are the form's own.
+Names, defaults and bounds are those of the configuration (evo_core/config/sections.py); the titles are the form's own.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from annotated_types import Le
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from deployments.titles import SHOWN, TITLES
-from evo_core.config import RunConfig, evolvable_hyperparameters
-from evo_core.genes import SearchSpace
-from evo_core.loading import ConfigError, parse_config
-from evo_core.sections import AlgorithmConfig, Section
-from tasks.record_store import RUN_ID
+from deployments.field_titles import SHOWN, TITLES
+from evo_core.config.genes import SearchSpace
+from evo_core.config.parsing import ConfigError, parse_config
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.config.sections import AlgorithmConfig, Section
+from tasks.runs.record_store import RUN_ID
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
 DEFAULT = parse_config({"env": {"id": "CartPole-v1"}, "training": {"max_steps": 1_500_000}})
@@ -37,7 +37,7 @@ def labelled(title: str, description: str, **constraints: Any) -> Any:
 
 
 def existing_run(description: str, pattern: str) -> Any:
-    """Describe a parameter that names an existing run: typed, or chosen where deployments/offers.py lists some."""
+    """Describe a parameter that names an existing run: typed, or chosen where deployments/run_choices.py lists some."""
     field = labelled("Run", description, pattern=pattern)
     field.json_schema_extra["anyOf"] = [{"title": "by name", "type": "string", "pattern": pattern}]
     return field

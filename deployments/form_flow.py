@@ -7,8 +7,8 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
-from deployments.titles import Refused
-from evo_core.loading import did_you_mean
+from deployments.field_titles import Refused
+from evo_core.config.parsing import did_you_mean
 from flows.settings import BadInput
 
 P = ParamSpec("P")

@@ -5,8 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.api import login_file
-from flows.server import SERVER_AUTH, make_auth_string
+from flows.prefect_server.api import login_file
+from flows.prefect_server.embedded import SERVER_AUTH, make_auth_string
 from flows.settings import BadInput
 
 

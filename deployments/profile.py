@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flows.server import CLIENT_AUTH, HOSTS, ORIGINS, SERVER_AUTH
+from flows.prefect_server.embedded import CLIENT_AUTH, HOSTS, ORIGINS, SERVER_AUTH
 from flows.settings import BadInput
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -26,7 +26,7 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # leases of slots outlive a server that is started again
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",  # see flows/server.py
+        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",  # see flows/prefect_server/embedded.py
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
 

@@ -21,7 +21,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from deployments.guardian import OURS, RUNNING, said_to_run
-from deployments.offers import offer, offered, with_choices
+from deployments.run_choices import offer, offered, with_choices
 
 FILE = Path(__file__).with_name("prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"

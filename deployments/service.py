@@ -13,9 +13,9 @@ from rich.console import Console
 
 from deployments.login import Login, check_login, find_login
 from deployments.profile import Door, find_door, is_loopback
-from flows.api import find_api
-from flows.commands.ending import without_password
-from flows.server import dying_with, serving
+from flows.cli.ending import without_password
+from flows.prefect_server.api import find_api
+from flows.prefect_server.embedded import dying_with, serving
 from flows.settings import BadInput, Settings
 
 POLL_S = 3

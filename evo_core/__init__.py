@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from evo_core.agent import Agent
-    from evo_core.checkpoint import load_agent
-    from evo_core.config import RunConfig
+    from evo_core.agent.agent import Agent
+    from evo_core.agent.checkpoint import load_agent
+    from evo_core.config.parsing import ConfigError, parse_config
+    from evo_core.config.run_config import RunConfig
+    from evo_core.envs.backends import make_vect_envs
     from evo_core.envs.inspection import inspect_environment
-    from evo_core.envs.vectors import make_vect_envs
-    from evo_core.evaluation import evaluate, evaluation_seeds
+    from evo_core.evaluation.episodes import evaluate, evaluation_seeds
     from evo_core.evolution.mutation import mutate
     from evo_core.evolution.population import create_population, next_generation
     from evo_core.evolution.selection import select
-    from evo_core.genome import algorithm_of
-    from evo_core.loading import ConfigError, parse_config
+    from evo_core.genome.genome import algorithm_of
     from evo_core.local import RunResult, train_on_policy
     from evo_core.networks.transfer import perturb, transfer
     from evo_core.ppo.learn import learn
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from evo_core.training import evaluate_member, inherit, train
 
 _HOME = {
-    "Agent": "agent",
-    "ConfigError": "loading",
+    "Agent": "agent.agent",
+    "ConfigError": "config.parsing",
     "Purpose": "seeding",
-    "RunConfig": "config",
+    "RunConfig": "config.run_config",
     "RunResult": "local",
-    "algorithm_of": "genome",
+    "algorithm_of": "genome.genome",
     "collect_rollouts": "ppo.rollout",
     "create_population": "evolution.population",
     "environment_seeds": "seeding",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.episodes",
     "evaluate_member": "training",
-    "evaluation_seeds": "evaluation",
+    "evaluation_seeds": "evaluation.episodes",
     "inherit": "training",
     "inspect_environment": "envs.inspection",
     "learn": "ppo.learn",
-    "load_agent": "checkpoint",
-    "make_vect_envs": "envs.vectors",
+    "load_agent": "agent.checkpoint",
+    "make_vect_envs": "envs.backends",
     "mutate": "evolution.mutation",
     "next_generation": "evolution.population",
-    "parse_config": "loading",
+    "parse_config": "config.parsing",
     "perturb": "networks.transfer",
     "select": "evolution.selection",
     "stream": "seeding",

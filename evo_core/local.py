@@ -6,15 +6,15 @@ from typing import Literal
 
 import torch
 
-from evo_core.agent import Agent
-from evo_core.checkpoint import load_agent
-from evo_core.config import RunConfig
-from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import load_agent
+from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import check_environment
+from evo_core.evaluation.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
 from evo_core.evolution.population import create_population, next_generation, require_survivors
-from evo_core.failures import bounded
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
+from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
+from evo_core.records.failures import bounded
 from evo_core.training import evaluate_member, train
 
 Blobs = dict[str, bytes]

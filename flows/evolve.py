@@ -6,31 +6,31 @@ from functools import cache, partial
 
 from prefect import flow, runtime
 
-from evo_core.config import RunConfig
+from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import check_environment
-from evo_core.notices import first_generation_notices, notices
-from evo_core.records import Confirmation, EliteRef, Generation
-from flows.api import configured_api
-from flows.confirmation import confirm_elite
-from flows.engine import open_engine
+from evo_core.envs.notices import first_generation_notices, notices
+from evo_core.records.chain import Confirmation, EliteRef, Generation
+from flows.confirm_elite import confirm_elite
+from flows.engine.runner import open_engine
 from flows.generation import evolve_generation, tidy
-from flows.kept_settings import kept_settings
-from flows.numerics import begin_comparing
-from flows.observer import also_watched_by
-from flows.outages import survives_outages
-from flows.page import RunPage
-from flows.progress import Progress
-from flows.run_log import RunLog
+from flows.observers.milestones import RunLog
+from flows.observers.numerics_check import begin_comparing
+from flows.observers.observer import also_watched_by
+from flows.observers.progress import Progress
+from flows.outcome import RunSummary, ended, summarise
+from flows.prefect_server.api import configured_api
+from flows.prefect_server.outages import survives_outages
+from flows.prefect_server.stored_results import no_stored_results
+from flows.prefect_server.worker_settings import kept_settings
 from flows.runs import begin_run, derived_run_id
 from flows.settings import Settings
-from flows.stored_results import no_stored_results
-from flows.summary import RunSummary, ended, summarise
-from flows.views import Views
-from tasks.failing import fails_plainly
-from tasks.generation import found_population, record_view
-from tasks.presence import at_work
-from tasks.run_store import RunStore
-from tasks.worker_process import own_event_loop
+from flows.views.run_page import RunPage
+from flows.views.sync import Views
+from tasks.generation_tasks import found_population, record_view
+from tasks.logs.run_failures import fails_plainly
+from tasks.runs.presence import at_work
+from tasks.runs.run_store import RunStore
+from tasks.worker.worker_process import own_event_loop
 
 
 @flow(name="evolve", flow_run_name="{config.run_name}", persist_result=False)

@@ -10,21 +10,21 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
 from evo_core.evolution.population import GenerationFailed, require_survivors
-from evo_core.records import Generation, Offspring
+from evo_core.records.chain import Generation, Offspring
 from evo_core.training import lost_member
-from flows.engine import hear, hear_endings
-from flows.numerics import compare_numerics
-from flows.observer import observer
+from flows.engine.runner import hear, hear_endings
+from flows.observers.numerics_check import compare_numerics
+from flows.observers.observer import observer
+from flows.observers.warning_relay import hear_warnings
 from flows.runs import begun_ref
 from flows.settings import Settings
-from flows.warned import hear_warnings
-from tasks import layout
-from tasks.failed import put_failed_attempt
-from tasks.failing import fails_plainly
-from tasks.generation import release_checkpoints, select_and_mutate
-from tasks.members import Evaluated, evaluate_member, progress_topic, train_member
-from tasks.records import FailedAttempt, FailedMember, Timing
-from tasks.ref import RunRef
+from tasks.generation_tasks import release_checkpoints, select_and_mutate
+from tasks.logs.run_failures import fails_plainly
+from tasks.member_tasks import Evaluated, evaluate_member, progress_topic, train_member
+from tasks.runs import layout
+from tasks.runs.failed_members import put_failed_attempt
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import FailedAttempt, FailedMember, Timing
 from tasks.store import ConflictError, MissingError, StoreError
 
 Population = tuple[Offspring, ...]

@@ -5,15 +5,15 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from evo_core.config import RunConfig
-from evo_core.loading import ConfigError, did_you_mean, differences
+from evo_core.config.parsing import ConfigError, did_you_mean, differences
+from evo_core.config.run_config import RunConfig
 from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
-from tasks import layout
-from tasks.deletion import is_half_deleted
-from tasks.records import Extension, extended
-from tasks.ref import RunRef, new_session
-from tasks.run_store import RunStore
+from tasks.runs import layout
+from tasks.runs.deletion import is_half_deleted
+from tasks.runs.ref import RunRef, new_session
+from tasks.runs.run_records import Extension, extended
+from tasks.runs.run_store import RunStore
 from tasks.store import PATIENCE_S, MissingError, open_store
 
 _begun: dict[str, RunRef] = {}

@@ -19,17 +19,17 @@ from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from evo_core.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
+from evo_core.config.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
 from evo_core.envs.making import search_in
-from flows.arguments import LONGEST_S, MOST_WORKERS
-from flows.refusals import BadInput as BadInput
-from flows.refusals import Failed as Failed
-from flows.refusals import require_certificates
-from flows.slots import VISIBLE, Slot, place, visible_gpus
-from tasks.addresses import directory_of, parse_store, parse_study, shown
-from tasks.secrecy import concealed
-from tasks.trackers import TRACKERS, MissingExtra, make_tracker
-from tasks.watchdog import Limits
+from flows.bad_input import BadInput as BadInput
+from flows.bad_input import Failed as Failed
+from flows.bad_input import require_certificates
+from flows.cli.arguments import LONGEST_S, MOST_WORKERS
+from flows.engine.slots import VISIBLE, Slot, place, visible_gpus
+from tasks.logs.redaction import concealed
+from tasks.store.addresses import directory_of, parse_store, parse_study, shown
+from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
+from tasks.worker.watchdog import Limits
 
 ENV_PREFIX = "EVOLVE_"
 USABLE_MEMORY = 0.9

@@ -18,8 +18,8 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver, implicit_resolvers
 
-from evo_core.bounds import SAFE_INTEGER
-from evo_core.loading import ConfigError
+from evo_core.config.bounds import SAFE_INTEGER
+from evo_core.config.parsing import ConfigError
 
 MOST_CHARACTERS = 100_000
 MOST_DEPTH = 32

@@ -10,9 +10,9 @@ import pytest
 import torch
 from xdist.remote import Producer
 
-from evo_core.config import RunConfig
-from evo_core.loading import parse_config
-from flows.server import prefect_api
+from evo_core.config.parsing import parse_config
+from evo_core.config.run_config import RunConfig
+from flows.prefect_server.embedded import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, migrated_database, s3_server, server_errors

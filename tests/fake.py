@@ -12,16 +12,17 @@ from functools import partial
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from evo_core.canonical import canonical_json, sha256
-from evo_core.config import RunConfig
-from evo_core.confirmation import chunk_count, confirmation
+from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.confirmation import chunk_count, confirmation
 from evo_core.networks.actor_critic import Spaces
-from evo_core.records import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
-from flows.summary import ended
-from tasks import layout, recent
-from tasks.generation import found_population, release_checkpoints, select_and_mutate
-from tasks.members import Evaluated, confirm_chunk, evaluate_member, train_member
-from tasks.ref import RunRef
+from evo_core.records.canonical import canonical_json, sha256
+from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
+from flows.outcome import ended
+from tasks.generation_tasks import found_population, release_checkpoints, select_and_mutate
+from tasks.member_tasks import Evaluated, confirm_chunk, evaluate_member, train_member
+from tasks.runs import layout
+from tasks.runs.ref import RunRef
+from tasks.worker import cache as recent
 from tests.conftest import make_config
 
 SPACES = Spaces(Box(-1.0, 1.0, (4,)), Discrete(2))
@@ -61,16 +62,16 @@ class _Environment:
 def fake_trainer() -> Iterator[None]:
     """Train nothing while the body runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.members.train", train)
-        patch.setattr("tasks.members.evaluate_offspring", evaluate)
-        patch.setattr("tasks.members.play_chunk", play_chunk)
+        patch.setattr("tasks.member_tasks.train", train)
+        patch.setattr("tasks.member_tasks.evaluate_offspring", evaluate)
+        patch.setattr("tasks.member_tasks.play_chunk", play_chunk)
         patch.setattr(
             recent.checkpoints, "get", lambda sha256: None
         )  # every checkpoint comes from the store, as on other workers
-        patch.setattr("tasks.ref.inspect_environment", lambda config, packages: _Environment)
-        patch.setattr("tasks.recomputation.train", train)
-        patch.setattr("tasks.recomputation.evaluate_member", evaluate)
-        patch.setattr("tasks.repair.play_chunk", play_chunk)
+        patch.setattr("tasks.runs.ref.inspect_environment", lambda config, packages: _Environment)
+        patch.setattr("tasks.runs.recomputation.train", train)
+        patch.setattr("tasks.runs.recomputation.evaluate_member", evaluate)
+        patch.setattr("tasks.runs.repair.play_chunk", play_chunk)
         yield
 
 
@@ -93,7 +94,7 @@ def run_generation(run: RunRef, head: Generation, order: random.Random | None = 
 
 
 def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
-    """Confirm an elite as flows/confirmation.py does; a stored score is taken as it is."""
+    """Confirm an elite as flows/confirm_elite.py does; a stored score is taken as it is."""
     store = run.open()
     record = store.confirmation(elite.generation)
     if record is None:

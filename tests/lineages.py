@@ -6,11 +6,21 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from gymnasium import spaces
 
-from evo_core.config import RunConfig
+from evo_core.config.run_config import RunConfig
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.records import BlobRef, Confirmation, Evaluation, Failure, Generation, Member, Offspring, Training, Update
-from tasks.records import Timing, Timings
-from tasks.run_store import RunStore
+from evo_core.records.chain import (
+    BlobRef,
+    Confirmation,
+    Evaluation,
+    Failure,
+    Generation,
+    Member,
+    Offspring,
+    Training,
+    Update,
+)
+from tasks.runs.run_records import Timing, Timings
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
 

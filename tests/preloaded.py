@@ -202,9 +202,14 @@ def _preload() -> None:
     import gc
     import importlib
 
-    modules: tuple[Any, ...] = ("deployments.cli", "deployments.commands", "flows.evolve", "flows.views", "s3fs")
+    modules: tuple[Any, ...] = ("deployments.cli", "deployments.commands", "flows.evolve", "flows.views.sync", "s3fs")
     commands = ("ending", "evaluate", "export", "gc", "rebuild", "replay", "report", "run", "status", "verify")
-    for name in (*modules, "prefect_dask", "flows.display", *(f"flows.commands.{command}" for command in commands)):
+    for name in (
+        *modules,
+        "prefect_dask",
+        "flows.observers.terminal",
+        *(f"flows.cli.{command}" for command in commands),
+    ):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

@@ -16,9 +16,9 @@ import pytest
 from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
-from evo_core.canonical import sha256
-from evo_core.config import RunConfig
+from evo_core.config.run_config import RunConfig
 from evo_core.local import RunResult, train_on_policy
+from evo_core.records.canonical import sha256
 
 ALONE = "TESTS_ALONE"
 """Names the file that says which tests may go to any process."""

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def test_no_two_modules_share_a_name():
+    named = Counter(path.stem for path in MODULES if path.stem != "__init__" and "containers" not in path.parts)
+    assert [name for name, count in named.items() if count > 1] == []
+
+
 def imported_by(code):
     script = f"import sys; {code}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     return set(
@@ -66,7 +72,7 @@ def imported_by(code):
 
 
 def test_help_imports_neither_torch_nor_prefect():
-    code = "import flows.cli; flows.cli._main(['--help'])"
+    code = "import flows.cli.app; flows.cli.app._main(['--help'])"
     assert imported_by(code).isdisjoint({"torch", "prefect", "optuna", "gymnasium", "dask"})
 
 

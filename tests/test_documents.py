@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
 
-from evo_core.agilerl.conversion import convert
+from evo_core.importers.agilerl.conversion import convert
 
 ROOT = Path(__file__).parents[1]
 FILES = [

@@ -9,12 +9,12 @@ import optuna
 import pytest
 
 from evo_core import RunConfig
-from evo_core.records import Update
-from tasks.run_store import RunStore
+from evo_core.records.chain import Update
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import StudyRecorder
-from tasks.trackers.measures import generation_measures, lineage_row, member_measures
-from tasks.trackers.recorder import TrackRecorder
+from tasks.views.study import StudyRecorder
+from tasks.views.trackers.measures import generation_measures, lineage_row, member_measures
+from tasks.views.trackers.recorder import TrackRecorder
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def test_every_setting_and_command_is_listed(pages):
 
 
 def test_the_fields_of_json_output_are_documented(tmp_path):
-    from flows.commands.ending import Report
+    from flows.cli.ending import Report
     from flows.settings import Settings
 
     settings = Settings(store=str(tmp_path), track="csv")

@@ -173,8 +173,8 @@ def verify_generation(run, commit, before, released):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Write a run of two generations that really learn, extended and with released checkpoints."""
-    from tasks.records import Extension
-    from tasks.ref import RunRef
+    from tasks.runs.ref import RunRef
+    from tasks.runs.run_records import Extension
     from tests.conftest import make_config
     from tests.fake import evolve
 
@@ -192,7 +192,7 @@ def run(store):
 
 
 def test_a_real_run_is_intact_by_the_specification_alone(store, run):
-    from evo_core.records import record_hash
+    from evo_core.records.chain import record_hash
 
     assert (store[0] / ".evolve-probe").read_bytes() == b"evolve\n"
     assert verify(run) == record_hash(store[1])
@@ -268,8 +268,8 @@ def test_a_flipped_bit_of_a_checkpoint_and_another_link_are_found(run, tmp_path)
 
 
 def models():
-    from evo_core import records as chain
-    from tasks import records as own
+    from evo_core.records.chain import chain
+    from tasks.runs import run_records as own
 
     return {
         name: value for module in (chain, own) for name, value in vars(module).items() if hasattr(value, "model_fields")

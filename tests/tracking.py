@@ -11,7 +11,7 @@ import numpy as np
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tasks.trackers.measures import generation_measures, member_measures, member_steps
+from tasks.views.trackers.measures import generation_measures, member_measures, member_steps
 
 WANDB = Path(sys.executable).parent / "wandb"
 

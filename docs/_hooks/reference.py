@@ -116,7 +116,7 @@ def _table(prefix: str, section: Schema, definitions: Schema) -> str:
 
 
 def _evolvable() -> Mapping[str, type]:
-    from evo_core.config import evolvable_hyperparameters
+    from evo_core.config.run_config import evolvable_hyperparameters
 
     return evolvable_hyperparameters()
 

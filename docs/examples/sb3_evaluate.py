@@ -18,8 +18,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import evo_core
+from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import make_env
-from evo_core.sections import EnvConfig
 
 
 class Model:

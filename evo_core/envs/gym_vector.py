@@ -20,17 +20,17 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
-from evo_core.envs.base import MASK, Transition, VectorEnvs
-from evo_core.envs.elsewhere import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
+from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import close_env, make_env
-from evo_core.envs.processes import FAREWELL_S, Processes
-from evo_core.envs.remarks import collect_remarks, repeat_remarks, take_remarks
-from evo_core.envs.returned import read_flags, read_reset, read_rewards, read_step, require_info
-from evo_core.failures import MemberFailure, unmade
+from evo_core.envs.process_errors import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
+from evo_core.envs.process_vector import FAREWELL_S, Processes
+from evo_core.envs.process_warnings import collect_remarks, repeat_remarks, take_remarks
+from evo_core.envs.step_values import read_flags, read_reset, read_rewards, read_step, require_info
+from evo_core.envs.vector_env import MASK, Transition, VectorEnvs
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
-from evo_core.observations import Arrays, Layout
-from evo_core.sections import EnvConfig
+from evo_core.records.failures import MemberFailure, unmade
+from evo_core.spaces.observations import Arrays, Layout
 
 START_METHOD = "spawn"
 """How multiprocessing starts the processes of environments: none of them inherits what this one has done."""

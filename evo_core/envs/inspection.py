@@ -7,13 +7,13 @@ from typing import Any
 
 import gymnasium as gym
 
-from evo_core.config import RunConfig
-from evo_core.envs.base import MASK, quietly
-from evo_core.envs.carried import require_stateless
+from evo_core.config.parsing import ConfigError
+from evo_core.config.run_config import RunConfig
+from evo_core.envs.backends import require_available
 from evo_core.envs.making import close_env, make_env, require_known
-from evo_core.envs.vectors import require_available
-from evo_core.genome import initial_genome
-from evo_core.loading import ConfigError
+from evo_core.envs.vector_env import MASK, quietly
+from evo_core.envs.wrapper_state import require_stateless
+from evo_core.genome.genome import initial_genome
 from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
 

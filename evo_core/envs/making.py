@@ -11,9 +11,9 @@ from typing import Any
 
 import gymnasium as gym
 
+from evo_core.config.parsing import ConfigError, did_you_mean
+from evo_core.config.sections import EnvConfig
 from evo_core.envs import wrappers as own_wrappers
-from evo_core.loading import ConfigError, did_you_mean
-from evo_core.sections import EnvConfig
 
 Wrap = Callable[..., gym.Env[Any, Any]]
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evo_core.architecture import Change, layer_changes, sizes_within
-from evo_core.config import RunConfig, evolvable_hyperparameters
-from evo_core.genome import Architecture, Genome
-from evo_core.network_sections import BoundsConfig
+from evo_core.config.network import BoundsConfig
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.genome.architecture import Change, layer_changes, sizes_within
+from evo_core.genome.genome import Architecture, Genome
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.records import Mutation
+from evo_core.records.chain import Mutation
 
 Mutated = tuple[Genome, Mutation]
 NONE = Mutation(kind="none")

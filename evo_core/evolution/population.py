@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
-from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.mutation import NONE, mutate
 from evo_core.evolution.selection import select, selection_score
-from evo_core.genome import Genome, initial_genome
-from evo_core.records import (
+from evo_core.genome.genome import Genome, initial_genome
+from evo_core.records.chain import (
     EliteRef,
     FailureDetail,
     Generation,

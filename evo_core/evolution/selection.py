@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evo_core.records import Draw, Member
-from evo_core.sections import SelectionConfig
+from evo_core.config.sections import SelectionConfig
+from evo_core.records.chain import Draw, Member
 
 
 def selection_score(member: Member, fitness_window: int) -> float:

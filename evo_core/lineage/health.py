@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from evo_core.config import RunConfig
+from evo_core.config.run_config import RunConfig
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Generation
+from evo_core.records.chain import Generation
 
 FEW = 3
 """Fewer pairs than this have no rank correlation worth showing."""

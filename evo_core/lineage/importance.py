@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evo_core.config import RunConfig
+from evo_core.config.run_config import RunConfig
 from evo_core.lineage.tree import Lineage
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.records import Member
+from evo_core.records.chain import Member
 
 PERMUTATIONS = 400
 

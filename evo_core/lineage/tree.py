@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from evo_core.records import Generation, Member
+from evo_core.records.chain import Generation, Member
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evo_core.intervals import mean_interval
+from evo_core.evaluation.intervals import mean_interval
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Member
+from evo_core.records.chain import Member
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
-from evo_core.genome import Genome
+from evo_core.genome.genome import Genome
 from evo_core.networks.distributions import make_distribution
-from evo_core.networks.encoders.base import Encoder
+from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis, Stack
-from evo_core.observations import Layout, Tensors
+from evo_core.spaces.observations import Layout, Tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evo_core.architecture import Convolution
-from evo_core.network_sections import Activation
+from evo_core.config.network import Activation
+from evo_core.genome.architecture import Convolution
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable
 
 

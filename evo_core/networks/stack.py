@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from evo_core.architecture import Layer, Layers
-from evo_core.network_sections import Activation
+from evo_core.config.network import Activation
+from evo_core.genome.architecture import Layer, Layers
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "ReLU": torch.relu,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from evo_core.roots import sqrt
+from evo_core.numerics.roots import sqrt
 
 
 def generalized_advantages(

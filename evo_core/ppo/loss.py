@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evo_core.config.sections import AlgorithmConfig
 from evo_core.ppo.sequences import Minibatch
-from evo_core.sections import AlgorithmConfig
 
 
 @dataclass(frozen=True, slots=True)

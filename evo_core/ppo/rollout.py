@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evo_core.agent import Agent
-from evo_core.envs.base import VectorEnvs
-from evo_core.failures import MemberFailure
-from evo_core.networks.distributions.base import masked
-from evo_core.observations import Arrays
+from evo_core.agent.agent import Agent
+from evo_core.envs.vector_env import VectorEnvs
+from evo_core.networks.distributions.distribution import masked
+from evo_core.records.failures import MemberFailure
+from evo_core.spaces.observations import Arrays
 
 
 @dataclass(slots=True)

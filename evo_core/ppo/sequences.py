@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evo_core.devices import to_device
+from evo_core.agent.devices import to_device
 from evo_core.networks.recurrence import Sequences, sequences
-from evo_core.observations import Tensors
+from evo_core.spaces.observations import Tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from evo_core.records import Member
+from evo_core.records.chain import Member
+from flows.report.run_data import PHASES, RunView
 from flows.report.style import BLUE, GREEN, GREY, ORANGE, RED, SKY, Figure, styled
-from flows.report.view import PHASES, RunView
 
 GANTT_PHASES = 4000
 """Bars that a reader can still tell apart; of a longer run, the last ones."""

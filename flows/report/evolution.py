@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Member
+from evo_core.records.chain import Member
+from flows.report.run_data import RunView
 from flows.report.style import BLUE, GREY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
-from flows.report.view import RunView
-from tasks.study import parameters
-from tasks.words import describe_mutation, written_genes
+from tasks.views.phrases import describe_mutation, written_genes
+from tasks.views.study import parameters
 
 Point = tuple[float, float]
 LINEAR_RATIO = 20

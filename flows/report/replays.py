@@ -2,9 +2,9 @@
 
 import plotly.graph_objects as go
 
+from flows.report.replay_statistics import transfer_of
+from flows.report.run_data import RunView
 from flows.report.style import BLUE, GREY, ORANGE, PALE, Figure, styled
-from flows.report.transfer import transfer_of
-from flows.report.view import RunView
 
 NAMES = {"schedule": "along the schedule", "fixed": "final hyperparameters fixed"}
 

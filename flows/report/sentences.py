@@ -1,9 +1,9 @@
 """A member's history in sentences, and the difference between two members."""
 
 from evo_core.lineage.tree import Gain, Lineage, mutated
-from evo_core.records import FailureDetail, Member
-from tasks.study import parameters
-from tasks.words import describe_failure, describe_mutation, describe_score
+from evo_core.records.chain import FailureDetail, Member
+from tasks.views.phrases import describe_failure, describe_mutation, describe_score
+from tasks.views.study import parameters
 
 LARGEST = 3
 """Steps of a line that are worth telling."""

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from tasks.addresses import directory_of, parse_store, shown
-from tasks.store.base import PATIENCE_S, Backend, Store
+from tasks.store.addresses import directory_of, parse_store, shown
 from tasks.store.errors import (
     ConflictError,
     CorruptError,
@@ -15,6 +14,7 @@ from tasks.store.errors import (
     UnavailableError,
     UnsafeError,
 )
+from tasks.store.store import PATIENCE_S, Backend, Store
 
 __all__ = [
     "PATIENCE_S",
@@ -33,19 +33,19 @@ __all__ = [
 
 
 def _open_s3(url: str) -> Backend:
-    from tasks.store.s3 import S3Backend  # seconds of imports that a local run does not need
+    from tasks.store.s3_backend import S3Backend  # seconds of imports that a local run does not need
 
     return S3Backend(parse_store(url))
 
 
 def _open_file(url: str) -> Backend:
-    from tasks.store.file import FileBackend
+    from tasks.store.file_backend import FileBackend
 
     return FileBackend(directory_of(url))
 
 
 def _open_memory(url: str) -> Backend:
-    from tasks.store.memory import MemoryBackend
+    from tasks.store.memory_backend import MemoryBackend
 
     return MemoryBackend(url)
 

@@ -13,7 +13,7 @@ import yaml
 
 from deployments.profile import find_door
 from deployments.registration import register
-from flows.server import CLIENT_AUTH, SERVER_AUTH
+from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
 from tests.deployments.working import Ui
 from tests.flows.conftest import ROOT, cli
 from tests.services import credentials, free_port, prefect_server
@@ -68,7 +68,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect
         patch.setenv(SERVER_AUTH, AUTH)
         patch.setenv(CLIENT_AUTH, AUTH)
         door = find_door("127.0.0.1", port, None)
-        server = prefect_server(home, port, "flows.door:create_app", **door.environment, **{SERVER_AUTH: AUTH})
+        server = prefect_server(
+            home, port, "flows.prefect_server.origin_check:create_app", **door.environment, **{SERVER_AUTH: AUTH}
+        )
     with server:
         yield Hardened(port, door.origins[0], home)
 

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from flows.commands.ending import Report
+from flows.cli.ending import Report
 from flows.settings import Settings
 from tests.conftest import make_config
 from tests.deployments.conftest import CONTAINERS, server_settings

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from deployments.profile import server_environment
+from evo_core.config.parsing import ConfigError
 from evo_core.envs.inspection import inspect_environment
-from evo_core.loading import ConfigError
 from evo_core.local import train_on_policy
 from flows.settings import ENV_PREFIX, Settings
 from tests.conftest import make_config
@@ -156,7 +156,7 @@ def test_what_starts_a_container_is_installed(service):
 
 def test_workers_are_given_the_time_that_their_guardians_need():
     commands = [yaml.safe_load(lines("CMD")[-1]), SERVICES["worker"]["command"], SERVICES["collector"]["command"]]
-    first = ["python", "-m", "deployments.first_process", "prefect", "worker", "start"]
+    first = ["python", "-m", "deployments.container_init", "prefect", "worker", "start"]
     assert [command[: len(first)] for command in commands] == [first] * 3
     assert [SERVICES[name]["stop_grace_period"] for name in ("worker", "collector")] == ["60s"] * 2
 

@@ -12,12 +12,12 @@ from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 
 from deployments.entrypoints import _begin, _require_unbegun, evaluate, evolve, gc, resume
-from flows.run_log import RunLog
+from flows.observers.milestones import RunLog
 from flows.runs import derived_run_id
 from flows.settings import BadInput, Settings
-from tasks.artifacts import add_progress, artifact_key
-from tasks.run_log import tell
+from tasks.logs.run_log import tell
 from tasks.store import GoneError
+from tasks.views.artifacts import add_progress, artifact_key
 from tests.conftest import make_config
 from tests.flows.conftest import make_runs
 from tests.services import credentials

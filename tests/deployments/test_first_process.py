@@ -9,7 +9,7 @@ import pytest
 
 from tests.services import wait_for
 
-FIRST = [sys.executable, "-m", "deployments.first_process"]
+FIRST = [sys.executable, "-m", "deployments.container_init"]
 
 
 def test_what_the_command_leaves_behind_may_finish(tmp_path):

@@ -8,11 +8,11 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from deployments.entrypoints import evaluate, evolve, gc, resume
+from deployments.field_titles import SHOWN, TITLES, in_words_of_the_form
 from deployments.form import DEFAULT, DEFAULTS, Advanced, Hyperparameter, config_of
-from deployments.titles import SHOWN, TITLES, in_words_of_the_form
-from evo_core.config import RunConfig, evolvable_hyperparameters
-from evo_core.loading import ConfigError, parse_config
-from flows.flags import read_yaml
+from evo_core.config.parsing import ConfigError, parse_config
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from flows.cli.flags import read_yaml
 from flows.settings import BadInput
 from tasks.yaml_text import load_yaml
 

@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.server.api.server import create_api_app
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.api import require_configured_api
+from flows.prefect_server.api import require_configured_api
 from flows.settings import BadInput
 from tests.deployments.conftest import AUTH
 

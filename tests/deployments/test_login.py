@@ -5,8 +5,8 @@ import pytest
 from deployments.login import check_login, find_login
 from deployments.profile import find_door
 from deployments.service import serve
-from flows.api import login_file
-from flows.server import CLIENT_AUTH, SERVER_AUTH
+from flows.prefect_server.api import login_file
+from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
 from flows.settings import BadInput, Settings
 from tests.services import free_port
 

@@ -8,9 +8,9 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 
 from deployments import entrypoints
+from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.envs.inspection import inspect_environment
-from evo_core.loading import ConfigError, parse_config
-from flows.cli import BAD_INPUT, _main
+from flows.cli.app import BAD_INPUT, _main
 from tests.conftest import make_config
 
 MARK = "CANARY_MODULE_MARK"

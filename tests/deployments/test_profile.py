@@ -15,8 +15,8 @@ from websockets.sync.client import connect
 from deployments import service
 from deployments.profile import find_door, is_loopback
 from deployments.service import serve
-from flows.door import OwnPagesOnly
-from flows.server import CLIENT_AUTH, SERVER_AUTH
+from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
+from flows.prefect_server.origin_check import OwnPagesOnly
 from flows.settings import BadInput, Settings
 from tests.flows.conftest import here
 from tests.services import free_port, wait_for

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 
-from deployments.offers import MOST, offer, offered, with_choices
 from deployments.registration import SILENCE_S, register
+from deployments.run_choices import MOST, offer, offered, with_choices
 from tests.services import credentials, free_port
 
 DEPLOYMENTS = {"evolve/evolve", "evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc"}

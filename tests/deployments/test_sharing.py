@@ -8,8 +8,8 @@ import pytest
 from prefect import flow, tags
 from prefect.client.orchestration import get_client
 
-from deployments import sharing
-from deployments.sharing import alone_on
+from deployments import run_lock as sharing
+from deployments.run_lock import alone_on
 
 
 @dataclass

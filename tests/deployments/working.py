@@ -16,8 +16,8 @@ import httpx
 
 from deployments.form import DEFAULTS, Advanced, config_of
 from deployments.guardian import ABSENCE_S
-from evo_core.records import record_hash
-from tasks.run_store import RunStore
+from evo_core.records.chain import record_hash
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.flows.conftest import EVOLVE, alive, command_of, descendants, kill_all
 from tests.services import wait_for

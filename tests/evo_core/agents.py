@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from evo_core.agent import Agent
-from evo_core.checkpoint import load_agent
-from evo_core.config import RunConfig
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import load_agent
+from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evolution.population import create_population
 from evo_core.training import train

@@ -5,8 +5,8 @@ import math
 import pytest
 import yaml
 
-from evo_core.agilerl.conversion import convert
-from evo_core.loading import ConfigError
+from evo_core.config.parsing import ConfigError
+from evo_core.importers.agilerl.conversion import convert
 from evo_core.local import train_on_policy
 
 UPPER = """

@@ -2,8 +2,8 @@
 
 import math
 
-from evo_core.architecture import Record
-from evo_core.canonical import canonical_json
+from evo_core.genome.architecture import Record
+from evo_core.records.canonical import canonical_json
 
 
 class Values(Record):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from evo_core.config.parsing import ConfigError
 from evo_core.envs.inspection import check_environment
-from evo_core.loading import ConfigError
 from tests import probes
 from tests.conftest import make_config
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from evo_core.checkpoint import CheckpointError, from_bytes, load_agent, to_bytes
+from evo_core.agent.checkpoint import CheckpointError, from_bytes, load_agent, to_bytes
 from tests.evo_core.test_mutation import founder
 
 
@@ -30,12 +30,12 @@ def test_an_agents_state_survives_its_bytes():
 @pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
 def test_the_same_state_gives_the_same_bytes_in_every_process(hash_seed):
     code = (
-        "from tests.evo_core.test_mutation import founder; from evo_core.checkpoint import to_bytes;"
-        "from evo_core.canonical import sha256; print(sha256(to_bytes(founder()[2])))"
+        "from tests.evo_core.test_mutation import founder; from evo_core.agent.checkpoint import to_bytes;"
+        "from evo_core.records.canonical import sha256; print(sha256(to_bytes(founder()[2])))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    from evo_core.canonical import sha256
+    from evo_core.records.canonical import sha256
 
     assert there.stdout.strip() == sha256(to_bytes(founder()[2]))
 

@@ -5,10 +5,10 @@ import math
 import pytest
 from pydantic import BaseModel
 
-from evo_core.config import RunConfig, evolvable_hyperparameters
+from evo_core.config.parsing import ConfigError, differences, parse_config
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.envs.inspection import inspect_environment
-from evo_core.loading import ConfigError, differences, parse_config
-from evo_core.notices import notices
+from evo_core.envs.notices import notices
 from tests.conftest import make_config
 
 BAD = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from evo_core.determinism import first_difference
-from evo_core.failures import MemberFailure
+from evo_core.envs.determinism import first_difference
+from evo_core.records.failures import MemberFailure
 from tests.conftest import make_config
 
 

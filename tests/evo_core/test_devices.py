@@ -5,10 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
-from evo_core import devices
-from evo_core.agent import Agent
+from evo_core.agent.agent import Agent, devices
 from evo_core.local import train_on_policy
-from evo_core.numerics import numerics
+from evo_core.numerics.provenance import numerics
 from tests.conftest import make_config
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -48,7 +47,7 @@ def test_gumbel_noise_has_its_distribution_and_follows_its_seed():
 @pytest.fixture
 def drawing_there(monkeypatch):
     """Agents that draw on their device, which is the CPU here."""
-    monkeypatch.setattr("evo_core.agent.draws_there", lambda device: True)
+    monkeypatch.setattr("evo_core.agent.agent.draws_there", lambda device: True)
 
 
 @pytest.mark.parametrize("overrides", [{}, {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16}])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from evo_core.networks.distributions import make_distribution
-from evo_core.networks.distributions.base import masked
+from evo_core.networks.distributions.distribution import masked
 
 OPTIONS = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+from evo_core.config.parsing import ConfigError, parse_config
+from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import check_environment, inspect_environment
 from evo_core.envs.making import make_env
+from evo_core.envs.notices import notices
 from evo_core.envs.tmaze import EAST, NORTH, SOUTH, WEST, TMaze
-from evo_core.envs.vectors import make_vect_envs
-from evo_core.loading import ConfigError, parse_config
-from evo_core.notices import notices
 from tests.conftest import make_config
 
 CONFIGS = Path(__file__).parents[2] / "deployments" / "configs"
@@ -93,7 +93,7 @@ def test_a_module_that_is_nowhere_says_where_it_may_be(package, tmp_path, monkey
 
 
 def test_a_directory_of_packages_is_searched_by_commands_and_by_workers(tmp_path, monkeypatch):
-    from flows.commands.run import read_settings
+    from flows.cli.run import read_settings
     from flows.runs import open_run
     from flows.settings import BadInput
 

@@ -4,13 +4,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from evo_core.checkpoint import to_bytes
-from evo_core.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.agent.checkpoint import to_bytes
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evaluation import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
+from evo_core.evaluation.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.evaluation.episodes import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
 from evo_core.evolution.population import create_population
 from evo_core.local import train_on_policy
-from evo_core.records import BlobRef, Confirmation, EliteRef, Generation, Training
+from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Generation, Training
 from evo_core.training import evaluate_member
 from tests import probes
 from tests.conftest import make_config

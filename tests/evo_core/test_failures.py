@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from evo_core.evolution.population import GenerationFailed
-from evo_core.failures import FRAMES, MESSAGE_LENGTH, MemberFailure, bounded, raised_by
 from evo_core.local import run_member, train_on_policy
-from evo_core.records import FailureDetail
+from evo_core.records.chain import FailureDetail
+from evo_core.records.failures import FRAMES, MESSAGE_LENGTH, MemberFailure, bounded, raised_by
 from tests.conftest import make_config
 from tests.probes import Probe
 

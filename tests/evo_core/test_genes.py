@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo_core.genes import Gene
+from evo_core.config.genes import Gene
 
 GENES = {
     "lr": (Gene(min=1e-4, max=1e-2, scale="log"), False),

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from evo_core.local import train_on_policy
-from evo_core.portable import portable_environment
+from evo_core.numerics.instructions import portable_environment
 from tests.conftest import make_config
 
 VERSIONS = {
@@ -33,8 +33,8 @@ GOLDEN = [
 CODE = """
 import json
 from evo_core.local import train_on_policy
-from evo_core.numerics import numerics
-from evo_core.records import record_hash
+from evo_core.numerics.provenance import numerics
+from evo_core.records.chain import record_hash
 from tests.conftest import make_config
 commits = train_on_policy(make_config()).commits
 print(json.dumps([numerics("cpu"), [record_hash(commit) for commit in commits]]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from evo_core.intervals import mean_interval
+from evo_core.evaluation.intervals import mean_interval
 
 
 def test_equal_weights_give_students_interval():

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from evo_core.canonical import sha256
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evolution.population import GenerationFailed, create_population
 from evo_core.local import train_on_policy
-from evo_core.records import Generation, config_hash, record_hash
+from evo_core.records.canonical import sha256
+from evo_core.records.chain import Generation, config_hash, record_hash
 from tests.conftest import make_config
 
 

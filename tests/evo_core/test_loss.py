@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evo_core.config.sections import AlgorithmConfig
 from evo_core.networks.distributions.categorical import Categorical
 from evo_core.networks.distributions.gaussian import DiagonalGaussian
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.sequences import Minibatch
-from evo_core.sections import AlgorithmConfig
 
 ALGORITHM = AlgorithmConfig(clip_coef=0.2, ent_coef=0.01, vf_coef=0.5)
 

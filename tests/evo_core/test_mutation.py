@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo_core.agent import Agent, AgentState, initial_state
-from evo_core.canonical import canonical_json
-from evo_core.checkpoint import to_bytes
+from evo_core.agent.agent import Agent, AgentState, initial_state
+from evo_core.agent.checkpoint import to_bytes
 from evo_core.evolution.mutation import (
     OPERATORS,
     architecture_changes,
@@ -19,10 +18,11 @@ from evo_core.evolution.mutation import (
     mutate_parameters,
     mutate_rl_hp,
 )
-from evo_core.genome import initial_genome
+from evo_core.genome.genome import initial_genome
 from evo_core.networks.actor_critic import ActorCritic, Spaces
 from evo_core.networks.stack import ACTIVATIONS
 from evo_core.networks.transfer import output_shift, perturb, transfer
+from evo_core.records.canonical import canonical_json
 from evo_core.training import probe_observations
 from tests.conftest import make_config
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from evo_core.agent import Agent
-from evo_core.checkpoint import CheckpointError, from_bytes, to_bytes
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import CheckpointError, from_bytes, to_bytes
+from evo_core.agent.normalization import Moments, initial_statistics, sound_statistics
+from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
-from evo_core.envs.vectors import make_vect_envs
-from evo_core.evaluation import evaluate
+from evo_core.evaluation.episodes import evaluate
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.local import run_member
-from evo_core.normalisation import Moments, initial_statistics, sound_statistics
-from evo_core.observations import Layout
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
+from evo_core.spaces.observations import Layout
 from evo_core.training import inherit
 from tests.conftest import make_config
 

@@ -5,8 +5,8 @@ import pytest
 from gymnasium import spaces
 
 from evo_core.envs.inspection import inspect_environment
+from evo_core.envs.notices import first_generation_notices, notices
 from evo_core.local import train_on_policy
-from evo_core.notices import first_generation_notices, notices
 from tests import probes
 from tests.conftest import make_config
 
@@ -88,7 +88,7 @@ def test_ordinary_environments_have_no_notices():
 
 
 def test_an_environment_that_hangs_does_not_keep_a_run_from_beginning(monkeypatch):
-    monkeypatch.setattr("evo_core.notices.PATIENCE_S", 0.2)
+    monkeypatch.setattr("evo_core.envs.notices.PATIENCE_S", 0.2)
     hanging = {"env.kwargs": {"what": "hang", "after": 5, "odds": 1.0}}
     (notice,) = said("Probe/Faulty-v0", **hanging)
     assert "did not finish 32 random steps within 0.2 s" in notice and "--member-deadline" in notice

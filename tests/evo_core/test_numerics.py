@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from evo_core.fingerprint import differing_groups, fingerprint, primitives
-from evo_core.numerics import differences, numerics
-from evo_core.portable import _without_fma, is_portable, portable_environment
-from evo_core.roots import sqrt
-from evo_core.sections import EnvConfig
+from evo_core.config.sections import EnvConfig
+from evo_core.numerics.fingerprint import differing_groups, fingerprint, primitives
+from evo_core.numerics.instructions import _without_fma, is_portable, portable_environment
+from evo_core.numerics.provenance import differences, numerics
+from evo_core.numerics.roots import sqrt
 
 CODE = """
 import json
 import numpy as np, torch
-from evo_core.numerics import numerics
-from evo_core.roots import sqrt
+from evo_core.numerics.provenance import numerics
+from evo_core.numerics.roots import sqrt
 found = numerics("cpu")
 values = np.random.default_rng(0).random(65_536, dtype=np.float32)
 wrong = int((sqrt(torch.from_numpy(values)).numpy() != np.sqrt(values.astype(np.float64)).astype(np.float32)).sum())
@@ -69,7 +69,10 @@ def test_the_fingerprint_is_the_same_in_every_process_and_costs_little(portable)
     assert fingerprint() == before
     assert time.process_time() - began < 1.0  # 0.1 s on an idle machine
     assert primitives() >= 100
-    code = "import torch; torch.set_num_threads(1); from evo_core.fingerprint import fingerprint; print(fingerprint())"
+    code = (
+        "import torch; torch.set_num_threads(1); from evo_core.numerics.fingerprint import fingerprint; "
+        "print(fingerprint())"
+    )
     for hashing in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hashing}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -89,7 +92,7 @@ def test_portable_numerics_are_said_and_change_the_fingerprint(portable):
 
 def test_one_instruction_set_for_glibc_alone_changes_the_fingerprint_of_math():
     """The kind of difference that no version and no capability shows: physics computes with these functions."""
-    code = "from evo_core.numerics import numerics; import json; print(json.dumps(numerics('cpu')))"
+    code = "from evo_core.numerics.provenance import numerics; import json; print(json.dumps(numerics('cpu')))"
     environment = {**os.environ, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     elsewhere, here = json.loads(done.stdout), numerics("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from evo_core.observations import Layout, Leaf, UnsoundError
+from evo_core.spaces.observations import Layout, Leaf, UnsoundError
 
 CAMERA = spaces.Box(0, 255, (8, 6, 3), np.uint8)
 NESTED = spaces.Dict({"arm": spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))), "camera": CAMERA})

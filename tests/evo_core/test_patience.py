@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from evo_core.patience import within
+from evo_core.envs.patience import within
 
 
 def test_a_call_that_hangs_is_left_behind():

@@ -7,13 +7,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from evo_core.agent import Agent
-from evo_core.agreement import gives_masks, largest_difference, play_steps
-from evo_core.checkpoint import CheckpointError, load_agent, to_bytes, to_portable_bytes
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import CheckpointError, load_agent, to_bytes, to_portable_bytes
 from evo_core.evolution.population import create_population
+from evo_core.export.agreement import gives_masks, largest_difference, play_steps
+from evo_core.export.policy import Policy
 from evo_core.networks.actor_critic import Spaces
-from evo_core.policy import Policy
-from evo_core.spaces import describe_space, read_space
+from evo_core.spaces.serialization import describe_space, read_space
 from evo_core.training import inherit
 from tests.conftest import make_config
 from tests.evo_core.agents import KINDS, MORE, make_agent

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from evo_core.agent import Agent, initial_state
+from evo_core.agent.agent import Agent, initial_state
+from evo_core.agent.normalization import initial_statistics
+from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
-from evo_core.envs.vectors import make_vect_envs
-from evo_core.evaluation import evaluate
-from evo_core.genome import initial_genome
-from evo_core.normalisation import initial_statistics
-from evo_core.numerics import one_thread
-from evo_core.observations import Layout
+from evo_core.evaluation.episodes import evaluate
+from evo_core.genome.genome import initial_genome
+from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
+from evo_core.spaces.observations import Layout
 from tests.conftest import make_config
 
 HYPERPARAMETERS = {

@@ -6,18 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo_core.agent import Agent, initial_state
+from evo_core.agent.agent import Agent, initial_state
+from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
-from evo_core.envs.vectors import make_vect_envs
 from evo_core.evolution.mutation import architecture_changes
-from evo_core.genome import initial_genome
-from evo_core.networks.distributions.base import masked
+from evo_core.genome.genome import initial_genome
+from evo_core.networks.distributions.distribution import masked
 from evo_core.networks.recurrence import sequences
 from evo_core.networks.transfer import transfer
-from evo_core.observations import Layout
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.rollout import collect_rollouts
 from evo_core.ppo.sequences import Minibatch, cut, minibatches
+from evo_core.spaces.observations import Layout
 from tests.conftest import make_config
 from tests.evo_core.test_mutation import trained_like
 

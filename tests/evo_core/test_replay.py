@@ -1,9 +1,9 @@
 """Replays follow a line's genomes from new weights."""
 
 from evo_core.envs.inspection import inspect_environment
+from evo_core.evolution.schedule_replay import replay, replay_seeds
 from evo_core.lineage.tree import Lineage
 from evo_core.local import train_on_policy
-from evo_core.replay import replay, replay_seeds
 from tests.conftest import make_config
 
 CONFIG = make_config(

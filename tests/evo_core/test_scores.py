@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evo_core.evaluation import confirmation_seeds, evaluation_seeds, report_seeds
-from evo_core.scores import interquartile_mean, score
+from evo_core.evaluation.episodes import confirmation_seeds, evaluation_seeds, report_seeds
+from evo_core.evaluation.scores import interquartile_mean, score
 from tests.conftest import make_config
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evo_core.config.sections import SelectionConfig
 from evo_core.evolution.selection import select, selection_score
-from evo_core.records import BlobRef, Evaluation, Member, Mutation, Offspring, Training
-from evo_core.sections import SelectionConfig
+from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 
 scores_of = st.lists(st.one_of(st.floats(allow_infinity=False), st.just(-np.inf)), min_size=1, max_size=12)
 

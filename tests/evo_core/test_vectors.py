@@ -14,16 +14,16 @@ import torch
 from gymnasium.wrappers import RecordEpisodeStatistics
 from gymnasium.wrappers.vector import RecordEpisodeStatistics as RecordVectorStatistics
 
-from evo_core.agent import Agent, initial_state
-from evo_core.determinism import first_difference
+from evo_core.agent.agent import Agent, initial_state
+from evo_core.config.parsing import ConfigError
+from evo_core.envs.backends import VECTORS, make_vect_envs
+from evo_core.envs.determinism import first_difference
 from evo_core.envs.inspection import inspect_environment
-from evo_core.envs.vectors import VECTORS, make_vect_envs
-from evo_core.failures import MemberFailure
-from evo_core.genome import initial_genome
-from evo_core.loading import ConfigError
+from evo_core.genome.genome import initial_genome
 from evo_core.local import train_on_policy
 from evo_core.ppo.learn import prepare
 from evo_core.ppo.rollout import collect_rollouts
+from evo_core.records.failures import MemberFailure
 from tests import probes
 from tests.conftest import make_config
 from tests.flows.conftest import alive
@@ -335,7 +335,7 @@ def test_a_backend_that_an_environment_lacks_is_refused(backend, env, message):
 
 
 def test_observations_that_leave_their_bounds_are_said_once(vector, caplog, monkeypatch):
-    monkeypatch.setattr("evo_core.envs.base._SAID", set())
+    monkeypatch.setattr("evo_core.envs.vector_env._SAID", set())
     for _ in range(2):  # as in every generation
         envs = vector(configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": "outside"}}))
         for _ in range(8):

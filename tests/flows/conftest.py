@@ -16,10 +16,10 @@ import psutil
 import pytest
 import yaml
 
-from evo_core.config import RunConfig
-from evo_core.confirmation import deliver
-from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.confirmation import deliver
+from tasks.runs.ref import RunRef
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.fake import confirm_elite, evolve
 from tests.preloaded import Forked, can_fork

@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 
-from evo_core.config import RunConfig
-from evo_core.genome import Genome
+from evo_core.config.run_config import RunConfig
+from evo_core.genome.genome import Genome
 from evo_core.lineage.tree import Lineage
-from evo_core.records import Generation
-from flows.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Place, describe_leaderboard, leaderboard, summary
-from flows.page import RunPage
-from flows.progress import Progress
+from evo_core.records.chain import Generation
+from flows.observers.progress import Progress
 from flows.runs import open_run
 from flows.settings import Settings
-from tasks.artifacts import artifact_key
-from tasks.generation import record_view
-from tasks.record_store import RUN_ID
-from tasks.secrecy import concealed
-from tasks.view import Ending
-from tasks.words import written_genes
+from flows.views.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Place, describe_leaderboard, leaderboard, summary
+from flows.views.run_page import RunPage
+from tasks.generation_tasks import record_view
+from tasks.logs.redaction import concealed
+from tasks.runs.record_store import RUN_ID
+from tasks.views.artifacts import artifact_key
+from tasks.views.phrases import written_genes
+from tasks.views.view import Ending
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
@@ -223,7 +223,7 @@ def test_a_page_is_an_address_that_browsers_open_without_a_password(page):
 
 def test_the_bar_moves_at_most_twice_in_a_generation(stored, commits, api, monkeypatch):
     run_id, settings = stored
-    monkeypatch.setattr("flows.page.INTERVAL_S", 0.0)
+    monkeypatch.setattr("flows.views.run_page.INTERVAL_S", 0.0)
     ref, seen = open_run(settings, LINEAGE, run_id), []
 
     @flow(name="advancing")

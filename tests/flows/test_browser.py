@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.run_store import RunStore
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import rebuild_study
+from tasks.views.study import rebuild_study
 from tests.flows.conftest import Cli, end_within
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
 from tests.services import chromium, free_port, wait_for

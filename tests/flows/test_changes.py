@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 
-from evo_core.loading import ConfigError
-from flows.changes import extend_run, fork_run
-from flows.cli import _main
-from flows.commands.run import read_settings
+from evo_core.config.parsing import ConfigError
+from flows.cli.app import _main
+from flows.cli.run import read_settings
+from flows.run_changes import extend_run, fork_run
 from flows.runs import begin_run, check_run, open_ref
 from flows.settings import BadInput
-from flows.showing import open_study
-from tasks.ref import RunRef
+from flows.views.publish import open_study
+from tasks.runs.ref import RunRef
 from tasks.store import GoneError
-from tasks.study import delete_study, study_number
+from tasks.views.study import delete_study, study_number
 from tests.fake import evolve, fake_config, fake_trainer
 
 CONFIG = fake_config()

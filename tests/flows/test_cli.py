@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import pytest
 
-from flows import cli
+from flows.cli import app as cli
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, ROOT, Cli
 

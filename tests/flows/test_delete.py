@@ -12,13 +12,13 @@ import optuna
 import pytest
 from optuna.study import get_all_study_names
 
-from flows import cli
-from tasks.deletion import begin_deletion
-from tasks.presence import at_work, is_at_work
-from tasks.run_store import RunStore
+from flows.cli import app as cli
+from tasks.runs.deletion import begin_deletion
+from tasks.runs.presence import at_work, is_at_work
+from tasks.runs.run_store import RunStore
 from tasks.store import DeniedError, open_store
-from tasks.store.file import FileBackend
-from tasks.study import open_storage, rebuild_study
+from tasks.store.file_backend import FileBackend
+from tasks.views.study import open_storage, rebuild_study
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_confirmations, store_lineage
 from tests.services import BUCKET
 
@@ -41,7 +41,7 @@ def store(made, tmp_path, monkeypatch):
     """A copy of this store, below the working directory."""
     shutil.copytree(made, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.output._reserved", None)
+    monkeypatch.setattr("flows.cli.output._reserved", None)
     with patch.dict(os.environ):
         yield open_store((tmp_path / "runs").as_uri())
 
@@ -77,7 +77,7 @@ def test_a_run_is_deleted_with_its_study_and_nothing_else(store, capfd):
 def test_a_run_that_somebody_works_on_is_refused(store, capfd):
     run = RunStore(store, "other")
     program = (
-        "import sys, time; from tasks.presence import at_work; from tasks.run_store import RunStore\n"
+        "import sys, time; from tasks.runs.presence import at_work; from tasks.runs.run_store import RunStore\n"
         "from tasks.store import open_store\n"
         "with at_work(RunStore(open_store(sys.argv[1]), 'other')): print('here', flush=True); time.sleep(60)\n"
     )
@@ -173,7 +173,7 @@ def test_on_s3_a_run_that_is_not_finished_must_have_been_quiet(s3, tmp_path, cap
         delete("one", "--store", url)  # finished: nobody works on it
         delete("other", "--store", url, expect=2)
         assert "on S3" in capfd.readouterr().err.replace("On S3", "on S3")
-        monkeypatch.setattr("tasks.presence._patience_s", lambda run: 0.0)
+        monkeypatch.setattr("tasks.runs.presence._patience_s", lambda run: 0.0)
         delete("other", "--store", url)
         assert store.keys("other") == store.keys("one") == []
 

@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from evo_core.local import train_on_policy
-from flows.commands.ending import Report
-from flows.display import LineObserver, LiveObserver, describe_beginning, display
+from flows.cli.ending import Report
+from flows.observers.terminal import LineObserver, LiveObserver, describe_beginning, display
+from flows.outcome import summarise
 from flows.settings import Settings
-from flows.summary import summarise
-from tasks.words import describe_mutation
+from tasks.views.phrases import describe_mutation
 from tests.conftest import make_config
 
 CONFIG = make_config()

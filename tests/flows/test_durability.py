@@ -7,7 +7,7 @@ import time
 import optuna
 import pytest
 
-from evo_core.records import record_hash
+from evo_core.records.chain import record_hash
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
 from tests.spreading import undisturbed

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from distributed import Client
 
-from flows.keeper import list_workers
-from tasks.watchdog import Limits, watched
+from flows.engine.worker_monitor import list_workers
+from tasks.worker.watchdog import Limits, watched
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, Cli, alive, descendants, end_within, workers_of
 from tests.services import credentials, free_port, wait_for
@@ -291,7 +291,7 @@ def test_jobs_of_a_queue_make_the_same_chain_and_none_outlives_the_run(cli, orac
     ],
 )
 def test_an_engine_that_cannot_work_is_refused_before_anything_is_written(here, capsys, flags, advice):
-    from flows.cli import _main
+    from flows.cli.app import _main
 
     (here / "config.yaml").write_text("env: {id: CartPole-v1}\ntraining: {max_steps: 100_000}\n")
     assert _main(["run", "--config", "config.yaml", *flags]) == 2

@@ -12,15 +12,15 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from evo_core.evaluation import play_episodes, report_seeds
-from evo_core.numerics import one_thread
-from flows.commands.evaluate import evaluate
-from flows.commands.watch import watch
-from flows.members import choose
+from evo_core.evaluation.episodes import play_episodes, report_seeds
+from evo_core.numerics.provenance import one_thread
+from flows.cli.evaluate import evaluate
+from flows.cli.watch import watch
+from flows.member_lookup import choose
 from flows.settings import BadInput, Failed
-from tasks.run_store import RunStore
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import rebuild_study
+from tasks.views.study import rebuild_study
 from tests import probes
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, make_runs

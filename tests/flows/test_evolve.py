@@ -9,9 +9,9 @@ import httpx
 import optuna
 import pytest
 
-from evo_core.loading import ConfigError
-from evo_core.records import record_hash
-from tasks.run_store import RunStore
+from evo_core.config.parsing import ConfigError
+from evo_core.records.chain import record_hash
+from tasks.runs.run_store import RunStore
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, descendants, workers_of
 from tests.services import BUCKET, credentials, s3_server, wait_for

@@ -14,17 +14,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from evo_core.agreement import gives_masks, largest_difference, play_steps
-from evo_core.checkpoint import load_agent, to_bytes
-from evo_core.policy import Card, Policy
-from evo_core.records import Failure
-from flows import members
-from flows.cli import _main
-from flows.commands.evaluate import evaluate
-from flows.commands.export import WRITERS, export
-from flows.members import choose
+from evo_core.agent.checkpoint import load_agent, to_bytes
+from evo_core.export.agreement import gives_masks, largest_difference, play_steps
+from evo_core.export.policy import Card, Policy
+from evo_core.records.chain import Failure
+from flows import member_lookup as members
+from flows.cli.app import _main
+from flows.cli.evaluate import evaluate
+from flows.cli.export import WRITERS, export
+from flows.member_lookup import choose
 from flows.settings import BadInput, Failed
-from tasks.ref import RunRef
+from tasks.runs.ref import RunRef
 from tests.conftest import make_config
 from tests.evo_core.agents import KINDS, MORE, RECURRENT, make_agent
 from tests.flows.conftest import ROOT, make_run, make_runs

@@ -8,12 +8,12 @@ from distributed.scheduler import KilledWorker
 from prefect import flow, task
 from pydantic import BaseModel, ValidationError
 
+from evo_core.config.parsing import ConfigError
 from evo_core.evolution.population import GenerationFailed
-from evo_core.loading import ConfigError
 from flows.settings import BadInput
-from tasks.failing import fails_plainly, sentence
-from tasks.members import train_member
-from tasks.ref import RunRef
+from tasks.logs.run_failures import fails_plainly, sentence
+from tasks.member_tasks import train_member
+from tasks.runs.ref import RunRef
 from tasks.store import MissingError
 from tests.conftest import make_config
 from tests.fake import fake_config, fake_trainer, run_member

@@ -4,8 +4,8 @@ import gymnasium as gym
 import pytest
 import yaml
 
-from flows.cli import _main
-from flows.flags import load_config
+from flows.cli.app import _main
+from flows.cli.flags import load_config
 from tests.evo_core.test_agilerl import RECURRENT, UPPER
 from tests.flows.conftest import Cli
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from evo_core.records import record_hash
-from tasks.run_store import RunStore
+from evo_core.records.chain import record_hash
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all

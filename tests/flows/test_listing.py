@@ -8,11 +8,11 @@ from unittest.mock import patch
 import pytest
 from rich.console import Console
 
-from flows import cli
-from flows.commands.listing import Line, describe_age, describe_count, runs_table
-from flows.commands.status import members_table
-from tasks.presence import at_work
-from tasks.run_store import RunStore
+from flows.cli import app as cli
+from flows.cli.run_list import Line, describe_age, describe_count, runs_table
+from flows.cli.status import members_table
+from tasks.runs.presence import at_work
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_confirmations, store_lineage
 
@@ -26,7 +26,7 @@ def drawn(table, width=80):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.output._reserved", None)
+    monkeypatch.setattr("flows.cli.output._reserved", None)
     config = make_lineage_config(4, 3)
     commits = make_commits(config, learns_by_lr_and_gamma)
     for run_id, stop in (("whole", 4), ("half", 2), ("new", 1), ("broken", 2)):

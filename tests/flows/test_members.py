@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from evo_core.records import record_hash
+from evo_core.records.chain import record_hash
 from tests.conftest import make_config
 from tests.flows.conftest import ROOT, Cli, alive, descendants, workers_of
 from tests.services import wait_for

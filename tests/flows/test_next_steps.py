@@ -4,10 +4,10 @@ import shlex
 
 import pytest
 
-from flows.commands.ending import Report
+from flows.cli.ending import Report
 from flows.next_steps import evolve_command
 from flows.settings import BadInput, Settings
-from flows.showing import dashboard_command, open_study
+from flows.views.publish import dashboard_command, open_study
 from tests.conftest import make_config
 
 

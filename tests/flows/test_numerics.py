@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evo_core.numerics import numerics
-from evo_core.records import Training
-from flows.numerics import begin_comparing, compare_numerics
-from flows.observer import Observer, watched_by
-from flows.portable import run_portably, wants_portable
+from evo_core.numerics.provenance import numerics
+from evo_core.records.chain import Training
+from flows.cli.portable import run_portably, wants_portable
+from flows.observers.numerics_check import begin_comparing, compare_numerics
+from flows.observers.observer import Observer, watched_by
 from flows.settings import Settings
-from tasks import layout
-from tasks.members import evaluate_member, train_member
-from tasks.records import Timing
-from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from tasks.member_tasks import evaluate_member, train_member
+from tasks.runs import layout
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import Timing
+from tasks.runs.run_store import RunStore
 from tests.conftest import make_config
 from tests.fake import fake_trainer
 from tests.flows.conftest import EVOLVE
@@ -57,7 +57,7 @@ def test_workers_that_compute_otherwise_are_named_once_with_what_differs(run):
 def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named(run):
     watcher = Warnings()
     with fake_trainer():
-        from tasks.generation import found_population
+        from tasks.generation_tasks import found_population
         from tests.fake import SPACES
 
         run.open().create_run(run.config)
@@ -102,7 +102,7 @@ def test_portable_numerics_are_asked_for_by_flag_or_else_by_environment(tokens, 
 
 
 def test_the_command_starts_again_with_portable_numerics_before_it_imports_anything():
-    code = "import flows.cli as cli; cli._main = lambda tokens: cli.os.system('env') and 1; cli.main()"
+    code = "import flows.cli.app as cli; cli._main = lambda tokens: cli.os.system('env') and 1; cli.main()"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MKL_", "ATEN_", "NPY_"))}
     command = [sys.executable, "-c", code, "run", "--numerics", "portable"]
     said = subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout
@@ -110,7 +110,13 @@ def test_the_command_starts_again_with_portable_numerics_before_it_imports_anyth
 
 
 def test_any_command_runs_with_portable_numerics(capfd):
-    command = [EVOLVE, "portable", "python", "-c", "from evo_core.numerics import numerics; print(numerics('cpu'))"]
+    command = [
+        EVOLVE,
+        "portable",
+        "python",
+        "-c",
+        "from evo_core.numerics.provenance import numerics; print(numerics('cpu'))",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "'mode': 'portable'" in said
     assert run_portably(["no-such-program"]) == run_portably([]) == 2

@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from flows import outages
-from flows.commands.ending import describe_failure
-from flows.observer import Observer, watched_by
-from flows.outages import announce_restart, survives_outages
+from flows.cli.ending import describe_failure
+from flows.observers.observer import Observer, watched_by
+from flows.prefect_server import outages
+from flows.prefect_server.outages import announce_restart, survives_outages
 
 
 class Hearing(Observer):

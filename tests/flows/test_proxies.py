@@ -5,8 +5,8 @@ import os
 import httpx
 import pytest
 
-from flows import cli
-from flows.proxies import bypass_proxies
+from flows.cli import app as cli
+from flows.prefect_server.proxies import bypass_proxies
 
 NOWHERE = "http://127.0.0.1:9"
 NAMES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from evo_core.records import Confirmation, Replay
-from evo_core.replay import replay_seeds
-from flows.report.transfer import transfer_of
-from tasks import layout
+from evo_core.evolution.schedule_replay import replay_seeds
+from evo_core.records.chain import Confirmation, Replay
+from flows.report.replay_statistics import transfer_of
+from tasks.runs import layout
 from tests.conftest import make_config
 
 

@@ -11,12 +11,12 @@ from unittest.mock import patch
 import optuna
 import pytest
 
-from evo_core.records import Generation
-from flows import cli
-from tasks.run_store import RunStore
+from evo_core.records.chain import Generation
+from flows.cli import app as cli
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import open_storage, rebuild_study
-from tasks.words import describe_number
+from tasks.views.phrases import describe_number
+from tasks.views.study import open_storage, rebuild_study
 from tests.conftest import make_config
 from tests.flows.conftest import Cli, make_run
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
@@ -60,7 +60,7 @@ def stored(tmp_path_factory):
 def told(stored, capfd, monkeypatch):
     directory, _, commits = stored
     monkeypatch.chdir(directory)
-    monkeypatch.setattr("flows.output._reserved", None)
+    monkeypatch.setattr("flows.cli.output._reserved", None)
     with patch.dict(os.environ):  # each command exports its settings
         yield Told(directory, commits, capfd)
 
@@ -81,19 +81,19 @@ def test_a_report_is_one_page_that_asks_nobody(stored):
 
 
 def test_a_report_of_a_run_that_is_not_finished(told, monkeypatch):
-    monkeypatch.setattr("flows.commands.report.find_spec", lambda name: None)
+    monkeypatch.setattr("flows.cli.report.find_spec", lambda name: None)
     told("report", "running", "--output", "out")
     page = (told.directory / "out" / "report.html").read_text()
     assert told.commits[1].elite.uid in page and "unfinished" in page and "no mutated member has" in page
     assert "has finished no generation yet" in told("report", "new", expect=2)
     assert "did you mean whole" in told("report", "wohle", expect=2)
-    monkeypatch.setattr("flows.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("flows.cli.extras.find_spec", lambda name: None)
     assert "pip install 'evolve-rl[dashboard]'" in told("report", "whole", "--dashboard", expect=2)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_a_real_run_is_reported_as_its_records_say(told, tmp_path, monkeypatch, env):
-    monkeypatch.setattr("flows.commands.report.find_spec", lambda name: None)
+    monkeypatch.setattr("flows.cli.report.find_spec", lambda name: None)
     light = {"training.max_steps": 2304, "evaluation.confirm_episodes": 2}
     make_run(tmp_path, "real", make_config(env, **light))
     told("report", "real", "--store", str(tmp_path), "--output", str(tmp_path / "out"))
@@ -117,7 +117,7 @@ def test_without_a_browser_there_is_a_page_and_no_pictures(told, monkeypatch):
 
 
 def test_figures_stand_in_the_dashboard(told, stored, monkeypatch):
-    monkeypatch.setattr("flows.commands.report.write_pictures", lambda figures, directory: ([], None))
+    monkeypatch.setattr("flows.cli.report.write_pictures", lambda figures, directory: ([], None))
     refused = told("report", "whole", "--dashboard", "--study", "nowhere.db", expect=2)
     assert "make it: evolve lineage rebuild whole" in refused
     url = f"sqlite:///{told.directory}/runs/study.db"

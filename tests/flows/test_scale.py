@@ -7,8 +7,8 @@ import pytest
 from prefect.context import SettingsContext, hydrated_context, serialize_context
 
 from benchmarks.scale import measure, null_config, servers
-from flows.kept_settings import kept_settings
-from tasks.record_store import SIGHT_S
+from flows.prefect_server.worker_settings import kept_settings
+from tasks.runs.record_store import SIGHT_S
 
 STORE_REQUESTS, API_REQUESTS = 6, 10
 """Most requests per member."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from flows.server import CLIENT_AUTH, RESTARTS, SERVER_AUTH, _exported, _keep_alive, _refresh_settings
+from flows.prefect_server.embedded import CLIENT_AUTH, RESTARTS, SERVER_AUTH, _exported, _keep_alive, _refresh_settings
 from tests.flows.conftest import command_of, descendants
 from tests.services import credentials
 
@@ -31,7 +31,11 @@ def test_an_embedded_server_lets_in_only_its_own_run(prefect_url):
     _, password = credentials()
     assert len(password) >= 32
     port = f"--port {urlsplit(prefect_url).port} "  # other tests of this process may have servers of their own
-    (server,) = (pid for pid in descendants(os.getpid()) if "flows.door" in (said := command_of(pid)) and port in said)
+    (server,) = (
+        pid
+        for pid in descendants(os.getpid())
+        if "flows.prefect_server.origin_check" in (said := command_of(pid)) and port in said
+    )
     environment = Path(f"/proc/{server}/environ")
     assert password not in command_of(server)  # which every account can read
     assert f"{SERVER_AUTH}=evolve:{password}\0".encode() in environment.read_bytes()

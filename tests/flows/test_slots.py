@@ -20,13 +20,13 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.scheduler import KilledWorker
 from prefect.client.orchestration import get_client
 
-from flows import keeper as keeper_module
-from flows.clusters import SlotCluster, open_cluster, open_local, plan
-from flows.commands.doctor import examine
-from flows.keeper import Keeper, list_workers
+from flows.cli.doctor import examine
+from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
+from flows.engine.runner import worker_monitor as keeper_module
+from flows.engine.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
+from flows.engine.worker_monitor import Keeper, list_workers
 from flows.settings import BadInput, Failed, Settings
-from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
-from tasks.watchdog import Limits, ended_topic, watched
+from tasks.worker.watchdog import Limits, ended_topic, watched
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of
 from tests.services import wait_for

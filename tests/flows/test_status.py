@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from evo_core.records import Confirmation
-from flows.changes import extend_run
-from flows.cli import _main
-from flows.commands.status import _as_json
+from evo_core.records.chain import Confirmation
+from flows.cli.app import _main
+from flows.cli.status import _as_json
+from flows.outcome import delivery, finished
+from flows.run_changes import extend_run
 from flows.settings import BadInput, Settings
-from flows.summary import delivery, finished
-from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from tasks.runs.ref import RunRef
+from tasks.runs.run_store import RunStore
 from tests.conftest import make_config
 from tests.lineages import make_commits, make_lineage_config, store_run
 

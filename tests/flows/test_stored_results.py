@@ -17,7 +17,7 @@ from prefect.flow_engine import FlowRunEngine
 import deployments
 import flows
 import tasks
-from flows.stored_results import StoredResultRefused, no_stored_results
+from flows.prefect_server.stored_results import StoredResultRefused, no_stored_results
 from tests.conftest import make_config
 from tests.services import credentials
 
@@ -85,7 +85,7 @@ def test_no_result_that_a_state_names_is_loaded(kind, way, forged, tmp_path, can
 LOAD_AGAIN = """
 import json, sys
 from prefect.client.schemas.objects import State
-from flows.stored_results import no_stored_results
+from flows.prefect_server.stored_results import no_stored_results
 with no_stored_results():
     pass
 State.model_validate(json.loads(sys.argv[1])).result(_sync=True).close()

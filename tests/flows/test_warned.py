@@ -7,10 +7,10 @@ import warnings
 import pytest
 from distributed import Client, LocalCluster
 
-from flows import warned
-from flows.observer import Observer, watched_by
-from tasks.hearing import heard, warnings_topic
-from tasks.ref import RunRef
+from flows.observers import warning_relay as warned
+from flows.observers.observer import Observer, watched_by
+from tasks.member_warnings import heard, warnings_topic
+from tasks.runs.ref import RunRef
 from tests.conftest import make_config
 
 RUN = RunRef("memory://warned", "warned", make_config())
@@ -21,7 +21,7 @@ def warn_a_lot(uid):
     with heard(RUN, uid):
         warnings.simplefilter("default")
         for step in range(3):
-            logging.getLogger("evo_core.envs.base").warning("Odd-v0: step %d: leaf 'x' leaves its bounds", step)
+            logging.getLogger("evo_core.envs.vector_env").warning("Odd-v0: step %d: leaf 'x' leaves its bounds", step)
             logging.getLogger("mysim").warning("torque saturated")
             warnings.warn("joint limit near, sent with password=hunter2://u:pw@host", stacklevel=2)
             logging.getLogger("distributed.worker").warning("Compute Failed Key: train-g0001-0badc0de")

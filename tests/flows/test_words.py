@@ -8,20 +8,20 @@ import pytest
 from rich.console import Console
 
 from evo_core.evolution.population import GenerationFailed
-from evo_core.records import Member, record_hash
-from flows.commands.ending import Report
-from flows.commands.lineage import show_lineage
-from flows.commands.status import show
-from flows.display import LineObserver
-from flows.failures import Failures
+from evo_core.records.chain import Member, record_hash
+from flows.cli.ending import Report
+from flows.cli.lineage import show_lineage
+from flows.cli.status import show
 from flows.generation import _require_survivors, _write_down
-from flows.leaderboard import leaderboard
+from flows.observers.failure_list import Failures
+from flows.observers.terminal import LineObserver
 from flows.settings import Settings
-from tasks.failed import details
-from tasks.generation import found_population, select_and_mutate
-from tasks.ref import RunRef
+from flows.views.leaderboard import leaderboard
+from tasks.generation_tasks import found_population, select_and_mutate
+from tasks.runs.failed_members import details
+from tasks.runs.ref import RunRef
 from tasks.store import CorruptError
-from tasks.study import StudyRecorder
+from tasks.views.study import StudyRecorder
 from tests.conftest import make_config
 from tests.fake import run_member
 from tests.probes import Probe

@@ -3,11 +3,11 @@
 import pytest
 from optuna.study import StudyDirection
 
-from flows.commands.run import read_settings
+from flows.cli.run import read_settings
 from flows.settings import BadInput, Settings
-from tasks.addresses import AddressError, is_relative, parse_store, parse_study
 from tasks.store import open_store
-from tasks.study import open_storage
+from tasks.store.addresses import AddressError, is_relative, parse_store, parse_study
+from tasks.views.study import open_storage
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from evo_core.canonical import sha256
-from evo_core.checkpoint import CheckpointError, from_bytes, to_bytes
-from evo_core.records import BlobRef
-from tasks import layout
-from tasks.run_store import RunStore
-from tasks.store import CorruptError, base, memory, open_store
+from evo_core.agent.checkpoint import CheckpointError, from_bytes, to_bytes
+from evo_core.records.canonical import sha256
+from evo_core.records.chain import BlobRef
+from tasks.runs import layout
+from tasks.runs.run_store import RunStore
+from tasks.store import CorruptError, open_store
+from tasks.store import memory_backend as memory
+from tasks.store import store as base
 from tests.evo_core.test_mutation import founder
 
 CANARY = Path("/tmp/evolve-tests-canary")

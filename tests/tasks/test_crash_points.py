@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from evo_core.records import record_hash
-from tasks.ref import RunRef
+from evo_core.records.chain import record_hash
+from tasks.runs.ref import RunRef
 from tasks.store import SCHEMES, UnavailableError
 from tasks.store.errors import ExistsError
-from tasks.store.file import FileBackend
+from tasks.store.file_backend import FileBackend
 from tests.fake import evolve, fake_config, fake_trainer
 
 CONFIG = fake_config()

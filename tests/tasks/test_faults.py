@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from evo_core.canonical import sha256
-from evo_core.records import record_hash
-from tasks.ref import RunRef
+from evo_core.records.canonical import sha256
+from evo_core.records.chain import record_hash
+from tasks.runs.ref import RunRef
 from tasks.store import CorruptError, DeniedError, MissingError, Store, UnavailableError, UnsafeError, open_store
 from tests.fake import evolve, fake_config, fake_trainer
 from tests.proxy import at_random, fault_proxy
@@ -76,8 +76,8 @@ def test_a_key_that_is_missing_once_is_asked_for_again_where_it_must_exist(proxy
 
 
 def test_a_service_that_hangs_is_given_up_in_time(proxy, store, monkeypatch):
-    monkeypatch.setattr("tasks.store.s3.ATTEMPT_S", 2.0)
-    monkeypatch.setattr("tasks.store.base.ATTEMPT_S", 2.0)
+    monkeypatch.setattr("tasks.store.s3_backend.ATTEMPT_S", 2.0)
+    monkeypatch.setattr("tasks.store.store.ATTEMPT_S", 2.0)
     proxy.choose = once("hang")
     began = time.monotonic()
     store.create("key", b"x")

@@ -6,19 +6,20 @@ import shutil
 import pytest
 import s3fs
 
-from evo_core.records import record_hash
-from tasks import retention
-from tasks.fork import fork
-from tasks.recomputation import Recomputer
-from tasks.records import Extension
-from tasks.ref import RunRef
-from tasks.repair import Repair, mend_all
-from tasks.run_store import RunStore
-from tasks.store import SCHEMES, GoneError, base, open_store
-from tasks.store.file import FileBackend
-from tasks.study import StudyRecorder
-from tasks.trackers.recorder import TrackRecorder
-from tasks.verification import verify
+from evo_core.records.chain import record_hash
+from tasks.runs import retention
+from tasks.runs.fork import fork
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.repair import Repair, mend_all
+from tasks.runs.run_records import Extension
+from tasks.runs.run_store import RunStore
+from tasks.runs.verification import verify
+from tasks.store import SCHEMES, GoneError, open_store
+from tasks.store import store as base
+from tasks.store.file_backend import FileBackend
+from tasks.views.study import StudyRecorder
+from tasks.views.trackers.recorder import TrackRecorder
 from tests.fake import SPACES, evolve, fake_config, fake_trainer, run_generation
 
 CONFIG = fake_config()

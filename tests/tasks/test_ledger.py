@@ -4,11 +4,11 @@ import optuna
 import pytest
 from optuna import visualization
 
-from evo_core.evaluation import evaluation_seeds
+from evo_core.evaluation.episodes import evaluation_seeds
 from evo_core.local import train_on_policy
-from tasks.run_store import RunStore
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import CURVE_POINTS, StudyRecorder, learning_curve, open_storage, rebuild_study
+from tasks.views.study import CURVE_POINTS, StudyRecorder, learning_curve, open_storage, rebuild_study
 from tests.conftest import make_config
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage
 from tests.services import postgres_server

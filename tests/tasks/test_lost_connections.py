@@ -9,8 +9,8 @@ from prefect._internal.concurrency.services import QueueService
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks import lost_connections
-from tasks.lost_connections import silence_lost_connections
+from tasks.logs import lost_connections
+from tasks.logs.lost_connections import silence_lost_connections
 
 NOBODY = "127.0.0.1:9"
 

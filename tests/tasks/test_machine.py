@@ -6,14 +6,15 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from evo_core.records import record_hash
-from tasks import layout, retention
-from tasks.recomputation import Recomputer
-from tasks.records import Extension, extended
-from tasks.ref import RunRef
-from tasks.repair import Repair, mend_all
-from tasks.store import base, memory
-from tasks.verification import verify
+from evo_core.records.chain import record_hash
+from tasks.runs import layout, retention
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.repair import Repair, mend_all
+from tasks.runs.run_records import Extension, extended
+from tasks.runs.verification import verify
+from tasks.store import memory_backend as memory
+from tasks.store import store as base
 from tests.fake import SPACES, evolve, fake_config, fake_trainer, run_generation, run_member
 
 GENERATION_STEPS = 4 * 256

@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from evo_core.records import record_hash
-from tasks import recent
-from tasks.generation import found_population, select_and_mutate
-from tasks.members import evaluate_member, train_member
-from tasks.recent import RecentCheckpoints
-from tasks.ref import RunRef
+from evo_core.records.chain import record_hash
+from tasks.generation_tasks import found_population, select_and_mutate
+from tasks.member_tasks import evaluate_member, train_member
+from tasks.runs.ref import RunRef
 from tasks.store import MissingError
-from tasks.store.memory import MemoryBackend, _stores
+from tasks.store.memory_backend import MemoryBackend, _stores
+from tasks.worker import cache as recent
+from tasks.worker.cache import RecentCheckpoints
 from tests.fake import SPACES, evolve, fake_config, fake_trainer, run_generation
 
 CONFIG = fake_config(2)

@@ -4,16 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from evo_core.canonical import sha256
-from evo_core.records import record_hash
-from tasks import layout, retention
-from tasks.recomputation import Recomputer
-from tasks.records import Release
-from tasks.ref import RunRef
-from tasks.repair import Repair, mend_all
-from tasks.store import MissingError, base
-from tasks.store.memory import MemoryBackend, _stores
-from tasks.verification import verify
+from evo_core.records.canonical import sha256
+from evo_core.records.chain import record_hash
+from tasks.runs import layout, retention
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.repair import Repair, mend_all
+from tasks.runs.run_records import Release
+from tasks.runs.verification import verify
+from tasks.store import MissingError
+from tasks.store import store as base
+from tasks.store.memory_backend import MemoryBackend, _stores
 from tests.fake import SPACES, evolve, fake_config, fake_trainer, run_generation, run_member
 
 CONFIG = fake_config(6)

@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from evo_core.canonical import canonical_json
 from evo_core.local import train_on_policy
-from evo_core.records import FailureDetail, Sealed
-from flows.summary import finished
-from tasks.records import sealed_bytes
-from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from evo_core.records.canonical import canonical_json
+from evo_core.records.chain import FailureDetail, Sealed
+from flows.outcome import finished
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import sealed_bytes
+from tasks.runs.run_store import RunStore
 from tasks.store import ConflictError, CorruptError, MissingError, open_store
-from tasks.store.memory import MemoryBackend
+from tasks.store.memory_backend import MemoryBackend
 from tests.conftest import make_config
 
 NUMERICS = {"torch": "2", "cpu": "x"}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.store import ConflictError, CorruptError, DeniedError, MissingError, UnavailableError, open_store
-from tasks.store.base import PROBE_KEY
+from tasks.store.store import PROBE_KEY
 from tests.services import BUCKET
 
 

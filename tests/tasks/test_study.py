@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from evo_core.local import train_on_policy
-from flows.views import ViewKeeper
-from tasks.generation import record_view
-from tasks.records import Timing, Timings
-from tasks.ref import RunRef
-from tasks.run_store import RunStore
+from flows.views.sync import ViewKeeper
+from tasks.generation_tasks import record_view
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import Timing, Timings
+from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.study import ForeignStudy, StudyRecorder, distributions, rebuild_study
+from tasks.views.study import ForeignStudy, StudyRecorder, distributions, rebuild_study
 from tests.conftest import make_config
 from tests.lineages import store_run
 from tests.services import wait_for
@@ -152,7 +152,7 @@ def test_a_database_that_breaks_in_mid_run_is_caught_up_once_it_is_back(tmp_path
 
 @pytest.mark.filterwarnings("ignore:Logger 'prefect")
 def test_a_database_that_is_locked_stops_nothing_and_is_caught_up(tmp_path, commits, prefect_url, monkeypatch):
-    monkeypatch.setattr("tasks.study.DATABASE_S", 1)
+    monkeypatch.setattr("tasks.views.study.DATABASE_S", 1)
     stored(tmp_path / "runs", commits)
     view = keeper(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
     view.record(commits[1])

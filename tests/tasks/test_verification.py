@@ -5,14 +5,15 @@ import shutil
 
 import pytest
 
-from tasks import layout
-from tasks.recomputation import Recomputer
-from tasks.records import Extension
-from tasks.ref import RunRef
-from tasks.repair import Repair, mend_all
-from tasks.store import UnavailableError, base
-from tasks.store.file import FileBackend
-from tasks.verification import verify
+from tasks.runs import layout
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.repair import Repair, mend_all
+from tasks.runs.run_records import Extension
+from tasks.runs.verification import verify
+from tasks.store import UnavailableError
+from tasks.store import store as base
+from tasks.store.file_backend import FileBackend
 from tests.fake import SPACES, evolve, fake_config, fake_trainer
 
 CONFIG = fake_config()

@@ -5,9 +5,9 @@ import warnings
 import pytest
 import yaml
 
-from evo_core.loading import ConfigError, parse_config
-from flows.cli import _main
-from flows.flags import split_flags
+from evo_core.config.parsing import ConfigError, parse_config
+from flows.cli.app import _main
+from flows.cli.flags import split_flags
 from tasks.yaml_text import MOST_CHARACTERS, MOST_DEPTH, MOST_VALUES, dump_yaml, load_yaml
 
 NUMBERS = {

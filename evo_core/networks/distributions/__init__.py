@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
-from evo_core.networks.distributions.base import Distribution
 from evo_core.networks.distributions.categorical import Categorical, MultiCategorical
+from evo_core.networks.distributions.distribution import Distribution
 from evo_core.networks.distributions.gaussian import DiagonalGaussian, SquashedGaussian
 
 SUPPORTED = "Discrete, MultiDiscrete, MultiBinary, Box of floats"

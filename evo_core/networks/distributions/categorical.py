@@ -7,8 +7,8 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
-from evo_core.devices import gumbel
-from evo_core.networks.distributions.base import FORBIDDEN, ActionTerms, Array, Distribution, torch_dtype
+from evo_core.agent.devices import gumbel
+from evo_core.networks.distributions.distribution import FORBIDDEN, ActionTerms, Array, Distribution, torch_dtype
 
 
 class Categorical(Distribution):

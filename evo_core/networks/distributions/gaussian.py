@@ -8,7 +8,7 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
-from evo_core.networks.distributions.base import ActionTerms, Array, Distribution
+from evo_core.networks.distributions.distribution import ActionTerms, Array, Distribution
 from evo_core.networks.stack import Axis, AxisTable
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from evo_core.architecture import dense_layers
-from evo_core.network_sections import NetworkConfig, require_within
-from evo_core.networks.encoders.base import EncoderArchitecture
+from evo_core.config.network import NetworkConfig, require_within
+from evo_core.genome.architecture import dense_layers
 from evo_core.networks.encoders.cnn import CnnArchitecture
+from evo_core.networks.encoders.encoder import EncoderArchitecture
 from evo_core.networks.encoders.mlp import MlpArchitecture
 from evo_core.networks.encoders.multi_input import MultiInputArchitecture
 from evo_core.networks.encoders.recurrent import RecurrentArchitecture
 from evo_core.networks.encoders.simba import SimbaArchitecture
-from evo_core.observations import Layout, Leaf
+from evo_core.spaces.observations import Layout, Leaf
 
 
 class LeafArchitecture(Protocol):

@@ -4,13 +4,13 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from evo_core.architecture import Change, Convolution, convolution_changes
-from evo_core.network_sections import Activation, BoundsConfig, NetworkConfig, require_within
+from evo_core.config.network import Activation, BoundsConfig, NetworkConfig, require_within
+from evo_core.genome.architecture import Change, Convolution, convolution_changes
 from evo_core.networks.convolution import FromChannels, blocks, grid
-from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis
-from evo_core.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf, Tensors
 
 
 class CnnArchitecture(EncoderArchitecture):

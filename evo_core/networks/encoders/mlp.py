@@ -4,12 +4,12 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from evo_core.architecture import Change, Layers, dense_layers, layer_changes, layer_sizes
-from evo_core.network_sections import Activation, BoundsConfig, NetworkConfig
-from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.config.network import Activation, BoundsConfig, NetworkConfig
+from evo_core.genome.architecture import Change, Layers, dense_layers, layer_changes, layer_sizes
+from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Stack
-from evo_core.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf, Tensors
 
 
 class MlpArchitecture(EncoderArchitecture):

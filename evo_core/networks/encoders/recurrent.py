@@ -6,12 +6,12 @@ import torch
 from pydantic import SerializeAsAny
 from torch import Tensor, nn
 
-from evo_core.architecture import Change, Layers, layer_changes, layer_sizes, sizes_within
-from evo_core.network_sections import Activation, BoundsConfig
-from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.config.network import Activation, BoundsConfig
+from evo_core.genome.architecture import Change, Layers, layer_changes, layer_sizes, sizes_within
+from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import CellKind, RecurrentBlock, Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Linear
-from evo_core.observations import Tensors
+from evo_core.spaces.observations import Tensors
 
 Features = Annotated[SerializeAsAny[EncoderArchitecture], "of one step"]
 

@@ -5,12 +5,12 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from evo_core.architecture import Change, Layer, Layers, layer_changes, layer_sizes
-from evo_core.network_sections import Activation, BoundsConfig, NetworkConfig
-from evo_core.networks.encoders.base import Encoder, EncoderArchitecture, Leaves
+from evo_core.config.network import Activation, BoundsConfig, NetworkConfig
+from evo_core.genome.architecture import Change, Layer, Layers, layer_changes, layer_sizes
+from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
-from evo_core.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf, Tensors
 
 
 class SimbaArchitecture(EncoderArchitecture):

@@ -1,0 +1,46 @@
+"""The first process of a worker's container: the container lasts until the guardians have said how its runs ended.
+
+`python -m deployments.container_init COMMAND…` runs a command, tells it when the container is to stop, waits for all
+that it leaves behind, and ends as it ended. Without this the kernel kills guardians together with the worker.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2): who is left behind becomes a child of this process, as it does anyway of a container's first."""
+
+
+def run(command: Sequence[str]) -> int:
+    """Run a command and wait for it and for all that it leaves behind; return its exit code, 128 + n for signal n."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl: this process cannot wait for what others leave behind")
+    ends = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # one that comes now waits until there is somebody to tell
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ends))
+    child, code = process.pid, 0
+
+    def tell(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, number)
+
+    for number in ends:
+        signal.signal(number, tell)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            return code
+        if pid == child:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

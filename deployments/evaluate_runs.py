@@ -1,0 +1,91 @@
+"""Playing runs' agents on fresh episodes: a task for each run, on the engine, under the limits of a member's phase."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from distributed.scheduler import KilledWorker
+from prefect import flow
+from prefect.futures import PrefectFuture
+
+from deployments.field_titles import in_words_of_the_form
+from deployments.run_batches import each, meant
+from evo_core.evaluation.episodes import play_episodes, report_seeds
+from evo_core.evaluation.scores import Score, score
+from evo_core.records.chain import FailureReason
+from evo_core.seeding import POPULATION, Purpose, stream
+from flows.engine.runner import hear_endings
+from flows.member_lookup import load
+from flows.observers.observer import Observer
+from flows.settings import Failed, Settings
+from tasks.logs.redaction import concealed
+from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_log import run_logger, tell
+from tasks.member_tasks import member_task
+from tasks.runs.ref import RunRef
+from tasks.views.artifacts import add_table, artifact_key
+from tasks.worker.watchdog import watched
+
+BROKEN = {
+    "deadline": "its episodes took longer than EVOLVE_MEMBER_DEADLINE allows",
+    "memory": "its episodes took more memory than EVOLVE_MEMBER_MEMORY allows",
+}
+DIED = "its worker died again and again, perhaps for want of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which member to play (None: the delivered agent), how many episodes, and what draws them."""
+
+    member: str | None
+    episodes: int
+    seed: int
+
+
+class Warnings(Observer):
+    """Writes warnings, such as those of the engine, into the log of the flow run that it is made in."""
+
+    def __init__(self) -> None:
+        self._log = run_logger()
+
+    def warned(self, message: str) -> None:
+        """Hear what the user should know, from any thread."""
+        if self._log is not None:
+            self._log.warning("%s", concealed(message))
+
+
+@flow(name="evolve-evaluation", flow_run_name="evaluation", persist_result=False)
+@fails_plainly
+def evaluate_runs(run_id: str, request: Request) -> dict[str, Score]:
+    """Play with a member of one run, or of every run of the store side by side; Failed names runs that failed."""
+    failed: list[str] = []
+    refs = meant(run_id, failed)
+    limits = Settings().limits(max(1, len(refs)))
+    refs = {name: replace(ref, limits=limits) for name, ref in refs.items()}
+    playing = {name: (hear_endings(ref), play.submit(ref, request)) for name, ref in refs.items()}
+    return each({name: partial(_score_of, *known) for name, known in playing.items()}, failed)
+
+
+@member_task(name="play", task_run_name="play {ref.run_id}")
+@fails_plainly
+@in_words_of_the_form
+def play(ref: RunRef, request: Request) -> Score:
+    """Play fresh episodes with a member, and put its score into its run's table of evaluations."""
+    with watched(ref.limits, ref.session, ref.run_id):
+        chosen = load(ref, request.member)
+        with chosen.playing():
+            seeds = report_seeds(chosen.config, request.episodes, request.seed)
+            played = play_episodes(chosen.agent, chosen.config, seeds)
+    found = score(*played, stream(request.seed, 0, POPULATION, Purpose.RESAMPLE))
+    row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json")}
+    table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]
+    add_table(artifact_key("evaluation", ref.run_id), table, f"{ref.run_id}: {chosen.why}, on fresh episodes", {})
+    tell(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}")
+    return found
+
+
+def _score_of(reasons: dict[str, FailureReason], playing: PrefectFuture[Score]) -> Score:
+    """Wait for a score; Failed says why there is none where the worker cannot."""
+    try:
+        return playing.result()
+    except KilledWorker as error:
+        raise Failed(next((BROKEN[reason] for reason in reasons.values()), DIED)) from error

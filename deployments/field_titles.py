@@ -1,0 +1,146 @@
+"""What the forms call their fields: put in place of flags and of names of the configuration in every message."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TaskRunContext
+
+from evo_core.config.parsing import ConfigError
+from evo_core.config.run_config import RunConfig
+from flows.settings import BadInput
+from flows.views.database_faults import tolerated
+from tasks.logs.redaction import concealed
+from tasks.logs.run_log import tell
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SHOWN = {
+    "environment": "env.id",
+    "population_size": "population.size",
+    "max_steps": "training.max_steps",
+    "evo_steps": "training.evo_steps",
+    "target": "training.target",
+    "num_envs": "env.num_envs",
+    "lr": "algorithm.lr",
+    "batch_size": "algorithm.batch_size",
+    "learn_step": "algorithm.learn_step",
+    "recurrent": "algorithm.recurrent",
+    "seed": "seed",
+}
+"""Fields of the form, and the fields of the configuration that they are."""
+
+TITLES = {
+    "environment": "Environment",
+    "population_size": "Members of the population",
+    "max_steps": "Budget in steps",
+    "evo_steps": "Steps per member and generation",
+    "target": "Target",
+    "num_envs": "Copies of the environment",
+    "lr": "Learning rate",
+    "batch_size": "Minibatch size",
+    "learn_step": "Steps per update",
+    "recurrent": "Recurrent policy",
+    "seed": "Seed",
+    "evolving": "Evolving hyperparameters",
+    "yaml": "Configuration as YAML",
+    "advanced": "Advanced",
+}
+"""The titles of these fields, and of the others of that form."""
+
+FLAGS = {
+    "--extend": "Budget in steps",
+    "--target": "Target",
+    "--from-generation": "From generation",
+    "--run-id": "Name of the run",
+    "--member": "Member",
+}
+"""What the forms call that for which the command line has a flag."""
+
+OF_ONE_FORM = {"resume": {"--run-id": "Name of the branch"}}
+"""The same where a form calls it differently; by the flow's name."""
+
+LONGEST_NAME = 200
+"""Characters of the name of a refused run, which says why."""
+
+_NAMES = re.compile(rf"(?m)(?<![\w./])(?:{'|'.join(RunConfig.model_fields)})\.[a-z_]+(?:\.[a-z_]+)*|^seed(?=:)")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands for every parameter of a flow run whose parameters do not fit its form."""
+
+    reason: str
+
+
+def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
+    """Have the body of a flow name the form's fields where it would name flags and fields of the configuration.
+
+    A flow run that is refused says why in its name, too.
+    """
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            for value in (*args, *kwargs.values()):
+                if isinstance(value, Refused):
+                    raise BadInput(value.reason)
+            return body(*args, **kwargs)
+        except (BadInput, ConfigError) as error:
+            given = inspect.signature(body).bind_partial(*args, **kwargs).arguments
+            said = in_words(str(error), body.__name__, pasted=bool(given.get("yaml")))
+            _show_in_name(said)
+            raise BadInput(said) from error
+
+    return run
+
+
+def in_words(said: str, form: str, *, pasted: bool = False) -> str:
+    """Put titles in place of names, but not in commands, which stand between backticks.
+
+    A message about a pasted file keeps the names of the file.
+    """
+    words = FLAGS | OF_ONE_FORM.get(form, {})
+    flags = re.compile("|".join(rf"{re.escape(flag)}(?![\w-])" for flag in words))
+
+    def translated(part: str) -> str:
+        part = flags.sub(lambda found: words[found[0]], part)
+        return part if pasted else _NAMES.sub(lambda found: _title(found[0]), part)
+
+    return "`".join(part if place % 2 else translated(part) for place, part in enumerate(said.split("`")))
+
+
+def refused_name(base: str, reason: str) -> str:
+    """Name a flow run that is refused."""
+    name = concealed(f"{base}, refused: {' '.join(reason.split())}")
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _show_in_name(said: str) -> None:
+    """Put the reason of a refusal into the current flow run's name, which stands in its header and in lists."""
+    if FlowRunContext.get() is None or TaskRunContext.get() is not None or ", refused: " in runtime.flow_run.name:
+        return
+    with (
+        tolerated(lambda reason: tell(f"the run's name stays as it is: {reason}")),
+        get_client(sync_client=True) as api,
+    ):
+        api.set_flow_run_name(runtime.flow_run.id, refused_name(runtime.flow_run.name, said))
+
+
+@cache
+def _title(name: str) -> str:
+    """Say where the form has a field of the configuration."""
+    shown = {dotted: TITLES[field] for field, dotted in SHOWN.items()}
+    if name in shown:
+        return shown[name]
+    first, *rest = name.split(".")
+    annotation: Any = RunConfig.model_fields[first].annotation
+    config: Mapping[str, Any] = getattr(annotation, "model_config", {})
+    named = rest if first == "search" else [word.replace("_", " ").title() for word in rest]
+    return " → ".join(["Advanced", config.get("title") or first.title(), *named])

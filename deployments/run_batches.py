@@ -1,0 +1,56 @@
+"""Doing the same with several runs: one that fails does not keep the others from their turn."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from flows.runs import open_ref, run_ids
+from flows.settings import Failed, Settings
+from tasks.logs.run_failures import written_down
+from tasks.logs.run_log import tell
+from tasks.runs import layout
+from tasks.runs.ref import RunRef
+
+R = TypeVar("R")
+
+
+def meant(run_id: str, failed: list[str]) -> dict[str, RunRef]:
+    """Find the run that is meant, or every run of the store that has finished a generation.
+
+    Of all of them, those that cannot be read are added to `failed`, with the reason.
+    """
+    if run_id:
+        return {run_id: open_ref(run_id)}
+    found: dict[str, RunRef] = {}
+    for name in run_ids(Settings()):
+        with _noting(name, failed):
+            ref = open_ref(name)
+            if (ref.open().last(layout.commit) or 0) < 1:
+                tell(f"{name}: has finished no generation yet")
+            else:
+                found[name] = ref
+    return found
+
+
+def each(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> dict[str, R]:
+    """Take a step for every run; Failed names those that failed, with those that are in `failed` already.
+
+    Where one run is all that there is, its own error is raised.
+    """
+    if len(steps) == 1 and not failed:
+        return {name: step() for name, step in steps.items()}
+    done, failed = {}, [*failed]
+    for name, step in steps.items():
+        with _noting(name, failed):
+            done[name] = step()
+    if failed:
+        raise Failed(f"{len(failed)} of {len(done) + len(failed)} runs failed: {'; '.join(failed)}")
+    return done
+
+
+@contextmanager
+def _noting(name: str, failed: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever it is, the other runs have their turn
+        failed.append(f"{name}: {written_down(error)}")

@@ -1,0 +1,154 @@
+"""The section of the configuration that describes networks, and how far evolution may change them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from evo_core.config.bounds import MOST_LAYERS
+from evo_core.config.sections import Section
+
+
+def _odd(side: int) -> int:
+    if side % 2 == 0:
+        raise ValueError(f"expected an odd number, so that a kernel has a centre to grow around, got {side}")
+    return side
+
+
+Activation = Literal["ReLU", "Tanh", "ELU", "GELU", "SiLU"]
+Nodes = Annotated[int, Field(ge=1, le=65_536)]
+Depth = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
+Stride = Annotated[int, Field(ge=1, le=16)]
+
+
+class EncoderConfig(Section):
+    """From observation to latent vector.
+
+    Every leaf of an observation gets an encoder of its own: convolutions for images, hidden layers for all else.
+    """
+
+    model_config = ConfigDict(title="Encoder")
+
+    kind: Literal["auto", "mlp", "simba", "cnn"] = Field(
+        default="auto",
+        description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP.",
+    )
+    hidden_size: tuple[Nodes, ...] = Field(
+        default=(64,),
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Nodes of each hidden layer; simba: inner nodes of each block. 1 to 65536.",
+    )
+    activation: Activation = Field(default="ReLU", description="Activation of the whole network; it may mutate.")
+    width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates. 1 to 65536.")
+    channel_size: tuple[Nodes, ...] = Field(
+        default=(16, 32),
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Images: channels of each convolution. 1 to 65536.",
+    )
+    kernel_size: tuple[Kernel, ...] = Field(
+        default=(3, 3),
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Images: side of each kernel, an odd number. 1 to 63.",
+    )
+    stride_size: tuple[Stride, ...] = Field(
+        default=(2, 2), min_length=1, max_length=MOST_LAYERS, description="Images: stride of each convolution. 1 to 16."
+    )
+    cell: Literal["lstm", "gru"] = Field(default="lstm", description="Recurrent policies: kind of the cells.")
+    hidden_state_size: Nodes = Field(
+        default=64, description="Recurrent policies: units of each recurrent layer. 1 to 65536."
+    )
+    num_layers: int = Field(default=1, ge=1, le=16, description="Recurrent policies: recurrent layers. 1 to 16.")
+    max_seq_len: int = Field(
+        default=32,
+        ge=1,
+        le=65_536,
+        description="Recurrent policies: steps of backpropagation through time. 1 to 65536.",
+    )
+
+    @model_validator(mode="after")
+    def _check_convolutions(self) -> Self:
+        lengths = {len(self.channel_size), len(self.kernel_size), len(self.stride_size)}
+        if len(lengths) > 1:
+            raise ValueError(
+                "channel_size, kernel_size and stride_size: expected one entry each per convolution, got "
+                f"{len(self.channel_size)}, {len(self.kernel_size)} and {len(self.stride_size)}"
+            )
+        return self
+
+
+class HeadConfig(Section):
+    """From latent vector to action distribution, and to value."""
+
+    model_config = ConfigDict(title="Heads")
+
+    hidden_size: tuple[Nodes, ...] = Field(
+        default=(64,), min_length=1, max_length=MOST_LAYERS, description="Nodes of each hidden layer. 1 to 65536."
+    )
+
+
+class BoundsConfig(Section):
+    """What architecture mutations may reach; the initial network must lie within."""
+
+    model_config = ConfigDict(title="Bounds")
+
+    layers: tuple[Depth, Depth] = Field(
+        default=(1, 3), description=f"Fewest and most hidden layers of a part. 1 to {MOST_LAYERS}."
+    )
+    nodes: tuple[Nodes, Nodes] = Field(
+        default=(16, 512), description="Fewest and most nodes of a hidden layer. 1 to 65536."
+    )
+    latent_dim: tuple[Nodes, Nodes] = Field(
+        default=(16, 256), description="Smallest and largest latent vector. 1 to 65536."
+    )
+    channels: tuple[Nodes, Nodes] = Field(
+        default=(8, 128), description="Fewest and most channels of a convolution. 1 to 65536."
+    )
+    kernels: tuple[Kernel, Kernel] = Field(
+        default=(3, 7), description="Smallest and largest side of a kernel; odd. 1 to 63."
+    )
+    units: tuple[Nodes, Nodes] = Field(
+        default=(16, 256), description="Fewest and most units of a recurrent layer. 1 to 65536."
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        for name in type(self).model_fields:
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: expected [least, most], got [{low}, {high}]; swap them")
+        return self
+
+
+class NetworkConfig(Section):
+    """The network that the population starts from."""
+
+    model_config = ConfigDict(title="Network")
+
+    latent_dim: Nodes = Field(
+        default=64, description="Length of the latent vector between encoder and heads. 1 to 65536."
+    )
+    share_encoder: bool = Field(default=True, description="One encoder for policy and value, or one each.")
+    squash_output: bool = Field(
+        default=False, description="Squash continuous actions into their bounds by tanh, instead of clipping them."
+    )
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="From observation to latent vector.")
+    head: HeadConfig = Field(default_factory=HeadConfig, description="From latent vector to actions, and to value.")
+    bounds: BoundsConfig = Field(default_factory=BoundsConfig, description="What architecture mutations may reach.")
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        for part, sizes in (("encoder", self.encoder.hidden_size), ("head", self.head.hidden_size)):
+            require_within(f"layers of {part}.hidden_size", len(sizes), self.bounds.layers)
+            for size in sizes:
+                require_within(f"{part}.hidden_size", size, self.bounds.nodes)
+        require_within("latent_dim", self.latent_dim, self.bounds.latent_dim)
+        return self
+
+
+def require_within(name: str, value: int, bounds: tuple[int, int]) -> None:
+    """Raise ValueError unless a part of the network lies within the bounds of its mutations."""
+    if not bounds[0] <= value <= bounds[1]:
+        raise ValueError(f"{name}: expected {bounds[0]} to {bounds[1]} (network.bounds), got {value}")

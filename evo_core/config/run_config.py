@@ -1,0 +1,145 @@
+"""The configuration of a run: the YAML file, the command line's flags and the form in the Prefect UI are all this.
+
+Store, study, engine, workers, device and credentials are operational: they are not here, because the same run may
+continue under others.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from evo_core.config.bounds import SAFE_INTEGER
+from evo_core.config.genes import Gene, SearchSpace
+from evo_core.config.network import NetworkConfig
+from evo_core.config.sections import (
+    AlgorithmConfig,
+    EnvConfig,
+    EvaluationConfig,
+    MutationConfig,
+    PopulationConfig,
+    Section,
+    SelectionConfig,
+    TrainingConfig,
+)
+
+
+class RunConfig(Section):
+    """Everything that decides what a run computes."""
+
+    model_config = ConfigDict(title="Run configuration")
+
+    env: EnvConfig = Field(description="The environment.")
+    algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig, description="PPO's hyperparameters.")
+    network: NetworkConfig = Field(default_factory=NetworkConfig, description="The initial network and its bounds.")
+    search: SearchSpace = Field(
+        default_factory=dict, description="Hyperparameters that evolve: name → {min, max, scale}."
+    )
+    population: PopulationConfig = Field(default_factory=PopulationConfig, description="Size and initialisation.")
+    training: TrainingConfig = Field(description="Budget, steps per generation and target.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
+    selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")
+    mutation: MutationConfig = Field(default_factory=MutationConfig, description="How offspring differ.")
+    seed: int = Field(default=1, ge=0, le=SAFE_INTEGER, description=f"Root of all randomness. 0 to {SAFE_INTEGER}.")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        for name, gene in self.search.items():
+            _check_gene(name, gene, self.algorithm)
+        if self.population.init == "diverse" and not self.search:
+            raise ValueError(
+                "population.init: diverse draws from `search`, which is empty; add a gene or use identical"
+            )
+        if self.selection.tournament_size > self.population.size:
+            raise ValueError(
+                f"selection.tournament_size: expected at most population.size ({self.population.size}), "
+                f"got {self.selection.tournament_size}"
+            )
+        if self.population.required_survivors > self.population.size:
+            raise ValueError(
+                f"population.min_survivors: expected at most population.size ({self.population.size}), "
+                f"got {self.population.min_survivors}"
+            )
+        low = self.search["learn_step"].min if "learn_step" in self.search else self.algorithm.learn_step
+        _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population.size)
+        return self
+
+    @property
+    def run_name(self) -> str:
+        """What a run of this configuration is called where people see it: lunarlander-v3 · pop 6 · seed 1."""
+        return f"{self.env.id.lower()} · pop {self.population.size} · seed {self.seed}"
+
+    def with_instances(self, most: int | None) -> "RunConfig":
+        """Return this configuration under another `env.max_instances`, on which results do not depend."""
+        return self.model_copy(update={"env": self.env.model_copy(update={"max_instances": most})})
+
+    @property
+    def generation_steps(self) -> int:
+        """Training steps of one whole generation."""
+        return self.population.size * self.training.evo_steps
+
+    @property
+    def max_generations(self) -> int:
+        """Generations that the budget pays for in full."""
+        return self.training.max_steps // self.generation_steps
+
+    @property
+    def left_over_steps(self) -> int:
+        """Steps of the budget that stay unspent, because they are less than a whole generation."""
+        return self.training.max_steps % self.generation_steps
+
+
+def _check_steps(
+    num_envs: int, learn_step: float, algorithm: AlgorithmConfig, training: TrainingConfig, size: int
+) -> None:
+    if training.evo_steps % num_envs:
+        low = training.evo_steps // num_envs * num_envs
+        raise ValueError(
+            f"training.evo_steps: expected a multiple of env.num_envs ({num_envs}), got {training.evo_steps}; "
+            f"use {low or num_envs} or {low + num_envs}"
+        )
+    if learn_step < num_envs:
+        raise ValueError(
+            f"algorithm.learn_step and its range: expected at least env.num_envs ({num_envs}), got {learn_step:g}"
+        )
+    rollout = min(algorithm.learn_step, training.evo_steps)
+    if algorithm.batch_size > rollout:
+        raise ValueError(
+            f"algorithm.batch_size: expected at most the initial rollout of {rollout} steps "
+            f"(the smaller of algorithm.learn_step and training.evo_steps), got {algorithm.batch_size}"
+        )
+    if training.max_steps < size * training.evo_steps:
+        raise ValueError(
+            f"training.max_steps: expected at least one generation, population.size × training.evo_steps = "
+            f"{size * training.evo_steps}, got {training.max_steps}"
+        )
+
+
+def evolvable_hyperparameters() -> Mapping[str, type]:
+    """Name the hyperparameters that may be genes, each with its type (int or float)."""
+    types = {name: field.annotation for name, field in AlgorithmConfig.model_fields.items()}
+    numeric = {
+        name: int if kind is int else float for name, kind in types.items() if kind in (int, float, float | None)
+    }
+    del numeric["action_std_init"]  # acts once, at birth: as a gene it would do nothing to any offspring
+    return numeric
+
+
+def _check_gene(name: str, gene: Gene, algorithm: AlgorithmConfig) -> None:
+    known = evolvable_hyperparameters()
+    if name not in known:
+        raise ValueError(f"search.{name}: not a hyperparameter that can evolve; choose from {', '.join(sorted(known))}")
+    initial = getattr(algorithm, name)
+    if initial is None or not gene.min <= initial <= gene.max:
+        raise ValueError(
+            f"algorithm.{name}: the initial value {initial} lies outside its search range "
+            f"[{gene.min:g}, {gene.max:g}]; move it inside or widen search.{name}"
+        )
+    for bound in (gene.min, gene.max):
+        value = int(bound) if known[name] is int else bound
+        if known[name] is int and value != bound:
+            raise ValueError(f"search.{name}: expected whole numbers for min and max, got {bound:g}")
+        try:
+            AlgorithmConfig.model_validate({name: value})
+        except ValidationError as error:
+            raise ValueError(f"search.{name}: {error.errors()[0]['msg']}, got {bound:g}; narrow the range") from None

@@ -1,0 +1,77 @@
+"""What environments raise in processes of their own: it reaches the learner whole, whatever its type."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evo_core.envs.process_warnings import write_remarks
+from evo_core.envs.step_values import ReturnedError
+from evo_core.genome.architecture import Record
+from evo_core.records.chain import FailureDetail
+from evo_core.records.failures import MemberFailure, Place, raised_by, text_of
+from evo_core.spaces.observations import UnsoundError
+
+if TYPE_CHECKING:
+    from evo_core.envs.vector_env import VectorEnvs
+
+
+class _Fault(Record):
+    """What one environment raised, or that its observation is not sound."""
+
+    environment: int
+    text: str
+    raised: FailureDetail | None
+
+
+class RaisedElsewhere(Exception):
+    """Carries a fault out of a process as text.
+
+    Gymnasium sends type and value of an exception, and raises another one of that type: one that cannot be pickled ends
+    the process instead, one with other arguments raises a TypeError, and index and traceback are lost.
+    """
+
+    def failure(self, envs: "VectorEnvs") -> MemberFailure:
+        """Make it the failure of the member."""
+        fault = _Fault.model_validate_json(str(self))
+        said = f"{envs.name}: {fault.text}"
+        return MemberFailure("environment_error", envs.steps, said, envs.place(fault.environment), fault.raised)
+
+
+@contextmanager
+def raised_elsewhere(index: int) -> Iterator[None]:
+    """Turn whatever the body raises, in the process of an environment, into a RaisedElsewhere."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        write_remarks()
+        raise RaisedElsewhere(_fault(index, error).model_dump_json()) from None
+
+
+@contextmanager
+def saying_farewell(index: int, directory: Path) -> Iterator[None]:
+    """Leave what the body raises in a file, and end this process: its environment could not be made."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        write_remarks()
+        (directory / f"{index}.json").write_text(_fault(index, error).model_dump_json())
+        os._exit(1)
+
+
+def last_words(name: str, directory: Path) -> MemberFailure:
+    """Read why the process of an environment ended before there was an environment."""
+    for path in sorted(directory.glob("*.json")):
+        fault = _Fault.model_validate_json(path.read_text())
+        said, place = f"{name}: {fault.text}", Place(fault.environment, 0, 0)
+        return MemberFailure("environment_error", 0, said, place, fault.raised)
+    return MemberFailure("environment_error", 0, f"{name}: a process ended while it made the environment")
+
+
+def _fault(index: int, error: BaseException) -> _Fault:
+    if isinstance(error, UnsoundError):
+        return _Fault(environment=index, text=f"observation, {error}", raised=None)
+    if isinstance(error, ReturnedError):
+        return _Fault(environment=index, text=str(error), raised=None)
+    return _Fault(environment=index, text=f"{type(error).__name__}: {text_of(error)}", raised=raised_by(error))

@@ -1,0 +1,46 @@
+"""Which packages simulate an environment: their versions are part of what its transitions depend on."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import metadata
+
+import gymnasium as gym
+
+from evo_core.config.sections import EnvConfig
+
+ENGINES = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
+"""Modules of Gymnasium's families of environments that other packages simulate, and what those are imported as."""
+
+
+def package_versions(env: EnvConfig) -> str:
+    """Name the packages of an environment and of its wrappers with their versions: `box2d 2.3.10, mine 0.1`.
+
+    Nothing is imported. What is no installed package (a module of one's own) is left out; so is Gymnasium itself.
+    """
+    found = {_distribution(module) for module in _modules(env)}
+    return ", ".join(sorted(name for name in found if name and not name.startswith("gymnasium ")))
+
+
+def _modules(env: EnvConfig) -> Iterator[str]:
+    """Name the top-level modules that an environment and its wrappers come from."""
+    module, _, name = env.id.rpartition(":")
+    spec = gym.registry.get(name)
+    entry = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
+    family = ".".join(entry.partition(":")[0].split(".")[:3])
+    yield from (part.partition(".")[0] for part in (module, ENGINES.get(family, entry.partition(":")[0])) if part)
+    for wrapper in env.wrappers:
+        for named in [wrapper] if isinstance(wrapper, str) else wrapper:
+            if ":" in named:
+                yield named.partition(":")[0].partition(".")[0]
+    if env.vectorization == "envpool":
+        yield "envpool"
+
+
+@lru_cache
+def _distribution(module: str) -> str | None:
+    """Name the installed package that brings a module, with its version."""
+    try:
+        return f"{module.lower()} {metadata.version(module)}"  # most are named as their module is
+    except metadata.PackageNotFoundError:
+        names = metadata.packages_distributions().get(module, [])
+        return ", ".join(sorted(f"{name} {metadata.version(name)}" for name in set(names))) or None

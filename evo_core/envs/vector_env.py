@@ -1,0 +1,184 @@
+"""What every vector of environments is to the learner, whoever steps it."""
+
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from evo_core.envs.step_values import ReturnedError
+from evo_core.networks.actor_critic import Spaces
+from evo_core.networks.distributions import make_distribution
+from evo_core.records.chain import FailureReason
+from evo_core.records.failures import MemberFailure, Place, text_of
+from evo_core.spaces.observations import Arrays, Layout, UnsoundError
+
+MASK = "action_mask"
+"""Key of an environment's info under which it says what actions it allows, as Gymnasium's own environments do."""
+
+log = logging.getLogger(__name__)
+
+_SAID: set[tuple[str, str]] = set()
+"""Environments and leaves of which this process has said that they leave their bounds: every generation would."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Say nothing of what environments warn of in the body, which only looks at them: members will warn again."""
+    said = set(_SAID)
+    log.addFilter(_nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(_nothing)
+        _SAID.intersection_update(said)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
+
+
+class Transition(NamedTuple):
+    """What one step of B environments gave: rewards, terminated, truncated, valid, each [B].
+
+    Rows that are not `valid` are no transitions: the environment was reset instead of being stepped.
+    `final_observations` maps every environment that ended its episode to the observation it ended with.
+    """
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
+    final_observations: dict[int, Arrays]
+
+
+class VectorEnvs(ABC):
+    """Environments stepped together, and where they stand.
+
+    `observations`: per leaf [B, ...]; `masks`: what actions are allowed, [B, outputs], None if environments do not
+    say; `returns`, `lengths`: [B], of each running episode; `ended_returns`, `ended_lengths`: [B], of the last one
+    that ended; `memory`: what the policy remembers of each running episode, kept by whoever collects; `steps`:
+    environment steps so far; `own_steps`: [B], those of each environment; `at`: the environment that is being stepped,
+    None where that is not known.
+    """
+
+    def __init__(self, name: str, spaces: Spaces, count: int) -> None:
+        self.name, self.spaces, self.count = name, spaces, count
+        self.layout = Layout(spaces.observation)
+        self.observations = self.layout.empty(count)
+        self.masks: np.ndarray | None = None
+        self.memory: Tensor | None = None
+        self.returns, self.lengths = np.zeros(count), np.zeros(count, np.int64)
+        self.ended_returns, self.ended_lengths = np.zeros(count), np.zeros(count, np.int64)
+        self.steps = 0
+        self.own_steps = np.zeros(count, np.int64)
+        self.at: int | None = None
+        self._distribution = make_distribution(spaces.action, squash=False)
+        self._inside_so_far = [leaf for leaf in self.layout.leaves if (name, leaf.name) not in _SAID]
+
+    def step(self, actions: Iterable[Any]) -> Transition:
+        """Step every environment; MemberFailure when one raises, or returns what is not sound."""
+        try:
+            made = self._advance(actions)
+        except MemberFailure:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self.failure(error) from error
+        self.at = None
+        self.steps += self.count
+        self.own_steps += 1
+        self._check(made)
+        self.returns += made.rewards
+        self.lengths += made.valid
+        ended = made.terminated | made.truncated
+        if ended.any():
+            self.ended_returns[ended], self.ended_lengths[ended] = self.returns[ended], self.lengths[ended]
+            self.returns[ended] = self.lengths[ended] = 0
+        return made
+
+    @abstractmethod
+    def _advance(self, actions: Iterable[Any]) -> Transition:
+        """Step every environment, and leave what it shows in `observations` and `masks`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every environment."""
+
+    def failure(self, error: BaseException) -> MemberFailure:
+        """Name environment, step and fault of what was raised."""
+        if isinstance(error, MemberFailure):
+            return error
+        place = self.place(self.at)
+        if isinstance(error, UnsoundError):
+            reason: FailureReason = "environment_error" if error.finite else "nan_observation"
+            return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}", place)
+        if isinstance(error, ReturnedError):
+            return MemberFailure("environment_error", self.steps, f"{self.name}: {error}", place)
+        said = f"{self.name}: {type(error).__name__}: {text_of(error)}"
+        return MemberFailure("environment_error", self.steps, said, place)
+
+    def place(self, index: int | None) -> Place | None:
+        """Say how far an environment is; None when it is not known which one."""
+        return None if index is None else Place(index, int(self.own_steps[index]), int(self.lengths[index]))
+
+    def require_sound(self) -> None:
+        """Raise MemberFailure unless all observations are; warn once when they leave their stated bounds."""
+        try:
+            self.layout.check(self.observations)
+        except UnsoundError as error:
+            self.at = self._first_unsound()
+            raise self.failure(error) from None
+        for leaf in self._inside_so_far:
+            if leaf.outside(self.observations[leaf.name]):
+                self._inside_so_far.remove(leaf)
+                _SAID.add((self.name, leaf.name))
+                log.warning(
+                    "%s: step %d: observation leaf %r is outside the bounds of its space; the run goes on (said once)",
+                    self.name,
+                    self.steps,
+                    leaf.name,
+                )
+                return  # others in a later step
+
+    def read_mask(self, index: int, info: Mapping[str, Any]) -> None:
+        """Take an environment's action mask out of its info; where there is none, everything is allowed."""
+        mask = info.get(MASK)
+        if mask is not None and self._distribution.masks:
+            if self.masks is None:
+                self.masks = np.ones((self.count, self._distribution.outputs), np.bool_)
+            self.masks[index] = self._distribution.read_mask(mask)
+        elif self.masks is not None:
+            self.masks[index] = True
+
+    def _check(self, made: Transition) -> None:
+        self.require_sound()
+        try:
+            for index, observation in made.final_observations.items():
+                self.at = index
+                self.layout.check(observation)
+            self.at = None
+        except UnsoundError as error:
+            raise self.failure(error) from None
+        self.require_finite(made.rewards)
+
+    def require_finite(self, rewards: np.ndarray, indices: Sequence[int] | None = None) -> None:
+        """Raise MemberFailure unless all rewards are numbers; `indices` are the environments' when not all stepped."""
+        if not np.isfinite(rewards).all():
+            wrong = int(np.flatnonzero(~np.isfinite(rewards))[0])
+            place = self.place(wrong if indices is None else indices[wrong])
+            raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}", place)
+
+    def _first_unsound(self) -> int | None:
+        """Find the environment whose observation is at fault."""
+        for index in range(self.count):
+            try:
+                self.layout.check({name: rows[index : index + 1] for name, rows in self.observations.items()})
+            except UnsoundError:
+                return index
+        return None

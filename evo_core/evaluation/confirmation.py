@@ -1,0 +1,91 @@
+"""Confirmation on fresh seeds: a fitness that won a selection is biased upwards, so the winner plays again."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import from_bytes
+from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episodes
+from evo_core.evaluation.intervals import student_interval
+from evo_core.networks.actor_critic import Spaces
+from evo_core.numerics.provenance import one_thread
+from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation
+from evo_core.records.failures import TOLD, MemberFailure
+
+log = logging.getLogger(__name__)
+
+Chunk = tuple[list[float], int]
+"""Returns of one chunk's episodes, and the environment steps they took."""
+
+Confirm = Callable[[EliteRef], Confirmation | None]
+"""Confirms an elite, or gives None when its environment broke meanwhile."""
+
+
+def chunk_count(config: RunConfig) -> int:
+    """Count the chunks of a confirmation; they are independent and may be played anywhere, in any order."""
+    return math.ceil(config.evaluation.confirm_episodes / CHUNK)
+
+
+def play_chunk(
+    config: RunConfig,
+    elite: EliteRef,
+    blob: bytes,
+    spaces: Spaces,
+    chunk: int,
+    device: torch.device | str = "cpu",
+    on_failure: Callable[[FailureDetail], None] = lambda detail: None,
+) -> Chunk | None:
+    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used.
+
+    Returns None when the environment breaks, and calls `on_failure` with what it said.
+    """
+    seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
+    try:
+        with one_thread():
+            played = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
+    except MemberFailure as failure:
+        log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=TOLD)
+        on_failure(failure.describe())
+        return None
+    return played.returns.tolist(), played.steps
+
+
+def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:
+    """Reduce the chunks of a confirmation to mean and interval; None when one of them could not be played."""
+    played = [chunk for chunk in chunks if chunk is not None]
+    if len(played) < len(chunks):
+        return None
+    returns = np.array([value for values, _ in played for value in values])
+    return Confirmation(
+        uid=elite.uid,
+        mean=float(returns.mean()),
+        ci95=student_interval(returns),
+        episodes=len(returns),
+        steps=sum(steps for _, steps in played),
+    )
+
+
+def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) -> bool:
+    """Tell whether the elite reaches the target in evaluation and, asked only then, in confirmation too."""
+    target, elite = config.training.target, generation.elite
+    if target is None or elite is None or elite.fitness < target:
+        return False
+    confirmed = confirm(elite)
+    return confirmed is not None and confirmed.mean >= target
+
+
+def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
+    """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
+    assert generation.elite is not None and generation.best is not None
+    last = generation.elite, confirm(generation.elite)
+    if generation.best.blob == generation.elite.blob:
+        return last
+    best = generation.best, confirm(generation.best)
+    if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
+        return last
+    return best

@@ -1,0 +1,196 @@
+"""Fitness: returns of full episodes, each in an environment of its own with a fresh seed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evo_core.agent.agent import Agent
+from evo_core.config.run_config import RunConfig
+from evo_core.envs.sync_vector import SyncEnvs
+from evo_core.networks.distributions.distribution import masked
+from evo_core.records.chain import Evaluation
+from evo_core.records.failures import MemberFailure
+from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
+from evo_core.spaces.observations import Arrays, take
+
+CHUNK = 25
+"""Episodes played side by side; fixed, because the batch that a network sees decides the last bits of its outputs."""
+
+
+def evaluation_seeds(config: RunConfig, generation: int) -> list[int]:
+    """Draw the seeds on which every member of a generation is evaluated."""
+    rng = stream(config.seed, generation, POPULATION, Purpose.EVALUATE)
+    return environment_seeds(rng, config.evaluation.episodes)
+
+
+def confirmation_seeds(config: RunConfig, generation: int) -> list[int]:
+    """Draw the fresh seeds on which a generation's elite is confirmed."""
+    rng = stream(config.seed, generation, POPULATION, Purpose.CONFIRM)
+    return environment_seeds(rng, config.evaluation.confirm_episodes)
+
+
+def report_seeds(config: RunConfig, episodes: int, seed: int | None = None) -> list[int]:
+    """Draw the seeds on which a finished agent is reported, which neither selection nor confirmation draws.
+
+    `seed` is the run's unless another one is given. They are the same for all members, so that members compare.
+    """
+    rng = stream(config.seed if seed is None else seed, 0, POPULATION, Purpose.REPORT)
+    return environment_seeds(rng, episodes)
+
+
+class Episodes(NamedTuple):
+    """Returns and lengths of full episodes, both [episodes]."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all episodes."""
+        return int(self.lengths.sum())
+
+
+def play_episodes(
+    agent: Agent, config: RunConfig, seeds: Sequence[int], on_step: Callable[[SyncEnvs], None] = lambda envs: None
+) -> Episodes:
+    """Play one episode per seed; `on_step` sees the environments after their reset and after every step.
+
+    Always stepped in turn, whatever steps the training environments. Finished environments are dropped, so nothing
+    is stepped for longer than its episode. Raises MemberFailure when
+    an environment raises, when it returns what is not finite, and when the network does.
+    """
+    played: list[Episodes] = []
+    for start in range(0, len(seeds), CHUNK):
+        steps = sum(chunk.steps for chunk in played)
+        played.append(_play_chunk(agent, config, seeds[start : start + CHUNK], steps, on_step))
+    return Episodes(*(np.concatenate(parts) for parts in zip(*played, strict=True)))
+
+
+def summarise(returns: np.ndarray, steps: int) -> Evaluation:
+    """Reduce returns to their mean, its standard error and the counts."""
+    count = len(returns)
+    sem = float(returns.std(ddof=1) / np.sqrt(count)) if count > 1 else None
+    return Evaluation(fitness=float(returns.mean()), fitness_sem=sem, episodes=count, steps=steps)
+
+
+def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:
+    """Play one episode per seed and summarise."""
+    played = play_episodes(agent, config, seeds)
+    return summarise(played.returns, played.steps)
+
+
+def _play_chunk(
+    agent: Agent, config: RunConfig, seeds: Sequence[int], steps: int, on_step: Callable[[SyncEnvs], None]
+) -> Episodes:
+    """Play a chunk with no more environments open at a time than `env.max_instances`, and the same result for each.
+
+    A network's outputs depend in their last bits on how many observations it sees at once, and on the place among
+    them. So a group plays in a batch that the others have a place in as long as their episodes are; how long that is
+    is known once all groups have played, so they play again until the lengths are those that were assumed.
+    """
+    most = config.env.max_instances or len(seeds)
+    groups = [np.arange(len(seeds))[start : start + most] for start in range(0, len(seeds), most)]
+    assumed: np.ndarray = np.full(len(seeds), np.iinfo(np.int64).max)
+    while True:
+        parts = [_play_group(agent, config, seeds, group, assumed, steps, on_step) for group in groups]
+        played = Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        if len(groups) == 1 or (played.lengths == assumed).all():
+            return played
+        assumed = played.lengths
+
+
+def _play_group(
+    agent: Agent,
+    config: RunConfig,
+    seeds: Sequence[int],
+    group: np.ndarray,
+    assumed: np.ndarray,
+    steps: int,
+    on_step: Callable[[SyncEnvs], None],
+) -> Episodes:
+    envs = SyncEnvs(config.env, [seeds[index] for index in group])
+    envs.steps = steps
+    try:
+        return _play(agent, config, envs, seeds, group, assumed, on_step)
+    finally:
+        envs.close()
+
+
+def _play(
+    agent: Agent,
+    config: RunConfig,
+    envs: SyncEnvs,
+    seeds: Sequence[int],
+    group: np.ndarray,
+    assumed: np.ndarray,
+    on_step: Callable[[SyncEnvs], None],
+) -> Episodes:
+    """Play the episodes `group` of a chunk, whose other episodes are `assumed` to be so long."""
+    drawn = not config.evaluation.deterministic
+    rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS) if drawn else None
+    returns, lengths, alive = np.zeros(len(group)), np.zeros(len(group), np.int64), np.arange(len(group))
+    others = np.ones(len(seeds), np.bool_)
+    others[group] = False
+    memory, length = agent.no_memory(len(group)), 0
+    on_step(envs)
+    with torch.inference_mode():
+        while len(alive):
+            company = np.union1d(group[alive], np.flatnonzero(others & (assumed > length)))
+            actions, memory = _act(
+                agent, envs, alive, np.searchsorted(company, group[alive]), len(company), memory, rng
+            )
+            rewards, ended = envs.advance_some(alive, actions)
+            on_step(envs)
+            length += 1
+            returns[alive] += rewards
+            lengths[alive] = length
+            cut = config.evaluation.max_steps is not None and length >= config.evaluation.max_steps
+            going = ~ended & (not cut)
+            alive, memory = alive[going], memory[agent.move(going)]
+    return Episodes(returns, lengths)
+
+
+def _act(
+    agent: Agent,
+    envs: SyncEnvs,
+    alive: np.ndarray,
+    places: np.ndarray,
+    count: int,
+    memory: Tensor,
+    rng: np.random.Generator | None,
+) -> tuple[Iterable[Any], Tensor]:
+    """Choose what the environments get: the most likely actions, or with a generator drawn ones; and remember.
+
+    The environments that are `alive` have the `places` in a batch of `count` rows, in which the others are fillers.
+    """
+    distribution = agent.network.distribution
+    rows, whole = take(envs.observations, alive), count == len(alive)
+    if not whole:
+        rows, memory = _spread(rows, places, count), _spread_memory(memory, places, count)
+    outputs, memory = agent.network.policy(agent.observe(rows), memory)
+    noise = None if rng is None else torch.from_numpy(distribution.noise(rng, 1, count)[0]).to(agent.device)
+    if not whole:
+        chosen = torch.from_numpy(places).to(agent.device)
+        outputs, memory, noise = outputs[chosen], memory[chosen], None if noise is None else noise[chosen]
+    if not bool(torch.isfinite(outputs).all()):
+        raise MemberFailure("nan_loss", envs.steps, f"network outputs {outputs.tolist()}")
+    outputs = masked(outputs, None if envs.masks is None else agent.move(envs.masks[alive]))
+    actions = distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise)
+    return distribution.to_env(actions.cpu().numpy()), memory
+
+
+def _spread(rows: Arrays, places: np.ndarray, count: int) -> Arrays:
+    """Put rows at their places in a batch; the first of them fills it up, because not every space has a zero."""
+    batch = {name: np.repeat(values[:1], count, axis=0) for name, values in rows.items()}
+    for name, values in rows.items():
+        batch[name][places] = values
+    return batch
+
+
+def _spread_memory(memory: Tensor, places: np.ndarray, count: int) -> Tensor:
+    batch = memory.new_zeros((count, memory.shape[1]))
+    batch[torch.from_numpy(places).to(memory.device)] = memory
+    return batch

@@ -1,0 +1,68 @@
+"""The genome: hyperparameters, architecture and activation. With the environment's spaces it determines a network."""
+
+from typing import Annotated, Any
+
+from gymnasium import Space
+from pydantic import BeforeValidator, SerializeAsAny
+
+from evo_core.config.genes import Number
+from evo_core.config.network import Activation
+from evo_core.config.run_config import RunConfig
+from evo_core.config.sections import AlgorithmConfig
+from evo_core.genome.architecture import Layers, Record, dense_layers, layer_sizes
+from evo_core.networks.encoders import architecture_by_kind, initial_encoder
+from evo_core.networks.encoders.encoder import EncoderArchitecture
+from evo_core.spaces.observations import Layout
+
+
+class Architecture(Record):
+    """Sizes of every part of a network. Growing appends to a part, shrinking removes its last layer."""
+
+    encoder: Annotated[SerializeAsAny[EncoderArchitecture], BeforeValidator(architecture_by_kind)]
+    latent_dim: int
+    actor_head: Layers
+    critic_head: Layers
+    share_encoder: bool
+    squash_output: bool
+
+
+class Genome(Record):
+    """What is inherited and mutated. `hyperparameters` holds the genes; all others come from the configuration."""
+
+    hyperparameters: dict[str, Number]
+    architecture: Architecture
+    activation: Activation
+
+
+def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
+    """Express the configured hyperparameters and network as a genome; ValueError when they do not fit the space."""
+    network = config.network
+    head = dense_layers(network.head.hidden_size)
+    return Genome(
+        hyperparameters={name: getattr(config.algorithm, name) for name in sorted(config.search)},
+        architecture=Architecture(
+            encoder=initial_encoder(network, Layout(observation_space), recurrent=config.algorithm.recurrent),
+            latent_dim=network.latent_dim,
+            actor_head=head,
+            critic_head=head,
+            share_encoder=network.share_encoder,
+            squash_output=network.squash_output,
+        ),
+        activation=network.encoder.activation,
+    )
+
+
+def algorithm_of(genome: Genome, config: RunConfig) -> AlgorithmConfig:
+    """Put a genome's genes in the place of the configured hyperparameters."""
+    return config.algorithm.model_copy(update=genome.hyperparameters)
+
+
+def sizes(genome: Genome) -> dict[str, int]:
+    """Sum up the sizes of every part of a genome, by names that are the same for all genomes of a run."""
+    architecture = genome.architecture
+    return {
+        **architecture.encoder.sizes("encoder"),
+        **layer_sizes("actor_head", architecture.actor_head),
+        **layer_sizes("critic_head", architecture.critic_head),
+        "latent_dim": architecture.latent_dim,
+    }

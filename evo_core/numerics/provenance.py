@@ -1,0 +1,84 @@
+"""What the bits of a result depend on beside configuration and seed, and one thread for all that is computed."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+
+import gymnasium
+import numpy
+import torch
+
+from evo_core.config.sections import EnvConfig
+from evo_core.envs.simulators import package_versions
+from evo_core.numerics.fingerprint import differing_groups, fingerprint
+from evo_core.numerics.instructions import is_portable
+
+DEVICE = ("device", "cuda")
+"""What a process knows of the device it computes on itself; a flow may have another one than its workers."""
+
+
+def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[str, str]:
+    """Return everything known to change bits: the same ones are promised where all of this is the same.
+
+    Versions of Python, its C library, torch, NumPy, Gymnasium and the environment's packages; CPU capability, mode
+    (portable or native) and fingerprint of this process; and the device's kind.
+    """
+    packages = package_versions(env) if env is not None else ""
+    return {**_process(), **({"environment": packages} if packages else {}), **_device(torch.device(device))}
+
+
+def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """List in what this process differs from recorded numerics; what was not recorded, or is not known, is equal."""
+    if recorded.get("mode", here.get("mode")) != here.get("mode"):
+        # capability and fingerprint differ for this reason alone, as far as anybody can tell
+        mode = recorded["mode"]
+        said = [f"{mode} numerics, here they are {here.get('mode')}: `--numerics {mode}` makes them the same"]
+        ignored = {"mode", "cpu", "fingerprint"}
+    else:
+        said, ignored = [], {"fingerprint"}
+        groups = differing_groups(recorded.get("fingerprint", ""), here.get("fingerprint", ""))
+        if groups:
+            said = [f"other results of the same functions ({', '.join(groups)}), as processors of other makers give"]
+    return [
+        *(
+            f"{name} {value}, here is {here.get(name)}"
+            for name, value in recorded.items()
+            if value != here.get(name) and name not in ignored
+        ),
+        *said,
+    ]
+
+
+@lru_cache(maxsize=1)
+def _process() -> Mapping[str, str]:
+    """Describe this process, once."""
+    with one_thread():
+        return {
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "gymnasium": gymnasium.__version__,
+            "python": platform.python_version(),
+            "libc": " ".join(platform.libc_ver()).strip() or platform.system(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "mode": "portable" if is_portable() else "native",
+            "fingerprint": fingerprint(),
+        }
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    """Name a device's kind; of a GPU that is here also its model and CUDA's version: its bits may depend on both."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return {"device": device.type}
+    return {"device": f"cuda: {torch.cuda.get_device_name(device)}", "cuda": str(torch.version.cuda)}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: small networks run up to ten times faster, and sums do not depend on the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

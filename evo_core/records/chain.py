@@ -1,0 +1,252 @@
+"""Records of a run: frozen, canonical, and free of clocks, hosts, attempts and run ids, so that they can be hashed."""
+
+from typing import Generic, Literal, TypeVar
+
+from pydantic import Field, JsonValue, SerializeAsAny
+
+from evo_core.config.run_config import RunConfig
+from evo_core.genome.architecture import Record
+from evo_core.genome.genome import Genome
+from evo_core.records.canonical import canonical_json, sha256
+
+SCHEMA = 1
+
+FailureReason = Literal[
+    "nan_observation",  # the environment returned an observation that is not finite
+    "nan_reward",  # the environment returned a reward that is not finite
+    "nan_loss",  # loss, gradient or network output stopped being finite
+    "environment_error",  # the environment raised
+    # what follows is written by the flow after the last attempt; what stands above repeats itself
+    "deadline",  # every attempt took longer than the deadline of who deployed the run
+    "memory",  # every attempt took more memory than its worker may
+    "lost",  # every attempt was lost to the infrastructure
+]
+
+
+class BlobRef(Record):
+    """Names the bytes of a checkpoint by their hash."""
+
+    sha256: str
+    size: int
+
+
+class Mutation(Record):
+    """What made an offspring differ from its parent: kind, the part it touched, and the value before and after."""
+
+    kind: Literal["none", "architecture", "parameters", "activation", "rl_hp"]
+    what: str | None = None
+    before: JsonValue = None
+    after: JsonValue = None
+
+
+class Offspring(Record):
+    """A member before its generation trains it.
+
+    `ancestor_fitness` holds the fitnesses of its line within the selection window, newest last; `lineage_steps` the
+    environment steps that its weights have been trained for. Founders have no parent and no blob.
+    """
+
+    uid: str
+    generation: int
+    index: int
+    parent: str | None
+    parent_blob: BlobRef | None
+    genome: Genome
+    mutation: Mutation
+    ancestor_fitness: tuple[float, ...] = ()
+    lineage_steps: int = 0
+
+
+class Failure(Record):
+    """Why a member did not finish, and after how many environment steps of its generation, evaluation included."""
+
+    reason: FailureReason
+    step: int
+
+
+class FailureDetail(Record):
+    """What a failure said, for people: free text, kept beside records and part of no hash.
+
+    `error` is the type of what was raised, None when a value was at fault; `where` names the step of the member and
+    the environment; `frames` are the environment's own last lines of the traceback, the innermost last.
+    """
+
+    message: str
+    error: str | None = None
+    where: str = ""
+    frames: tuple[str, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """What was wrong, without the place: the same for all members that failed of the same fault."""
+        return f"{self.error}: {self.message}".removesuffix(": ") if self.error else self.message
+
+    @property
+    def sentence(self) -> str:
+        """What was wrong, and where."""
+        return f"{self.cause} ({self.where})" if self.where else self.cause
+
+
+class Update(Record):
+    """One rollout and what was learned from it; the training curve is a tuple of these.
+
+    Losses are means over the last epoch. `episode_return` and `episode_length` are null when no episode ended.
+    """
+
+    steps: int
+    episodes: int
+    episode_return: float | None
+    episode_length: float | None
+    policy_loss: float | None
+    value_loss: float | None
+    entropy: float | None
+    approx_kl: float | None
+    clip_fraction: float | None
+    explained_variance: float | None
+    grad_norm: float | None
+    epochs: int
+
+
+class Training(Record):
+    """What training made of an offspring.
+
+    `output_shift` is how far the transfer from parent to child moved the network's outputs: the largest difference
+    of a logit (or action mean) and of a value on random observations; null for founders.
+    """
+
+    uid: str
+    steps: int
+    curve: tuple[Update, ...] = ()
+    blob: BlobRef | None = None
+    output_shift: float | None = None
+    failure: Failure | None = None
+
+
+class Evaluation(Record):
+    """Returns of full episodes: mean, standard error of the mean (null for one episode), count and steps."""
+
+    fitness: float
+    fitness_sem: float | None
+    episodes: int
+    steps: int
+
+
+class Member(Record):
+    """An offspring and what its generation made of it; `failure` and `evaluation` exclude each other."""
+
+    offspring: Offspring
+    training: Training
+    evaluation: Evaluation | None = None
+    failure: Failure | None = None
+
+    @property
+    def uid(self) -> str:
+        """Name of the member, such as g0003/m05."""
+        return self.offspring.uid
+
+    @property
+    def fitness(self) -> float | None:
+        """Mean return in evaluation; None when the member failed."""
+        return self.evaluation.fitness if self.evaluation else None
+
+
+class EliteRef(Record):
+    """A best member: whom, how good, and where its weights are."""
+
+    uid: str
+    generation: int
+    fitness: float
+    fitness_sem: float | None
+    episodes: int
+    blob: BlobRef
+
+
+class Draw(Record):
+    """The outcome of selection: the elite's index and, per slot of the next generation, the parent's index."""
+
+    elite: int
+    parents: tuple[int, ...]
+    scores: tuple[float | None, ...]
+
+
+class Generation(Record):
+    """A COMMIT: the members of generation g, the draw among them, and the offspring of generation g + 1.
+
+    COMMIT 0 has offspring only. `previous` is the hash of COMMIT g - 1; for COMMIT 0 that of the configuration
+    without its budget.
+    """
+
+    generation: int
+    previous: str
+    members: tuple[Member, ...] = ()
+    draw: Draw | None = None
+    elite: EliteRef | None = None
+    best: EliteRef | None = None
+    offspring: tuple[Offspring, ...] = Field(min_length=1)
+    train_steps: int = 0
+    eval_steps: int = 0
+
+
+class Confirmation(Record):
+    """The score of one checkpoint on fresh seeds: mean, 95 % confidence interval (Student's t), episodes."""
+
+    uid: str
+    mean: float
+    ci95: tuple[float, float]
+    episodes: int
+    steps: int
+
+
+ReplayKind = Literal["schedule", "fixed"]
+
+
+class Replay(Record):
+    """How a fresh agent did: `fitness` after each generation of the line, and `returns` of its last episodes.
+
+    `kind`: along the `schedule` of the winner's line, or with the winner's genome `fixed` all the way. The steps are
+    those of the line, so that both can be compared with it. `uid` is the winner's.
+    """
+
+    uid: str
+    kind: ReplayKind
+    seed: int
+    steps: tuple[int, ...]
+    fitness: tuple[float, ...]
+    returns: tuple[float, ...] = ()
+    failure: Failure | None = None
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class Sealed(Record, Generic[RecordT]):
+    """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under.
+
+    `detail`, of members that failed, stands there too. `seal` is the hash of hash, numerics and detail, so that no byte
+    of a stored record can change unseen.
+    """
+
+    record: SerializeAsAny[RecordT]
+    sha256: str
+    numerics: dict[str, str]
+    detail: FailureDetail | None = Field(default=None, exclude_if=lambda value: value is None)
+    seal: str
+
+
+def record_hash(record: Record) -> str:
+    """Hash the canonical bytes of a record."""
+    return sha256(canonical_json(record))
+
+
+def config_hash(config: RunConfig) -> str:
+    """Hash what decides a run's results: the configuration without its budget fields and `env.max_instances`."""
+    plain = config.model_dump(mode="json")
+    plain["env"].pop("max_instances", None)
+    for field in ("max_steps", "target"):
+        del plain["training"][field]
+    return sha256(canonical_json(plain))
+
+
+def uid(generation: int, index: int) -> str:
+    """Name a member, such as g0003/m05."""
+    return f"g{generation:04d}/m{index:02d}"

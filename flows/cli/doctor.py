@@ -1,0 +1,233 @@
+"""evolve doctor: is this installation whole, and is it the one that runs?"""
+
+import importlib.metadata
+import importlib.util
+import re
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.output import emit
+from flows.cli.run import Operational, read_settings
+from flows.engine.slots import VISIBLE
+from flows.prefect_server.api import describe_api, require_configured_api
+from flows.settings import BadInput
+
+if TYPE_CHECKING:
+    from evo_core.config.run_config import RunConfig
+    from evo_core.envs.inspection import EnvSpec
+    from flows.settings import Settings
+
+ROOMS = ("evo_core", "tasks", "flows", "deployments")
+LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
+MEASURED_S = 1.0
+_COLOURS = re.compile(r"\x1b\[\d+m|WARN: ")
+
+
+class Check(NamedTuple):
+    """One thing that was looked at; `advice` is empty when it is fine."""
+
+    name: str
+    finding: str
+    advice: str = ""
+
+
+def examine(
+    env_id: str | None, path: Path | None, operational: Operational, overrides: dict[str, object], *, json: bool
+) -> int:
+    """Print every check, of an environment or of the installation; exit code 1 when one of them needs attention."""
+    settings = read_settings(operational)
+    if env_id is not None or path is not None or overrides:
+        checks = list(_environment(_configuration(env_id, path, overrides), settings))
+    else:
+        checks = [*_versions(), *_shadows(), _device(), _slots(settings), _prefect(), *_store(settings)]
+    if json:
+        emit([check._asdict() for check in checks])
+    else:
+        table = Table("check", "finding", "what to do")
+        for check in checks:
+            table.add_row(check.name, check.finding, check.advice or "–")
+        Console().print(table, highlight=False)
+    return 1 if any(check.advice for check in checks) else 0
+
+
+def _configuration(env_id: str | None, path: Path | None, overrides: dict[str, object]) -> "RunConfig":
+    """Read the configuration that a run would have; without a file, what is not asked about may be anything."""
+    from flows.cli.flags import load_config
+
+    unasked = {} if path is not None else {"training.max_steps": 10**6, "evaluation.max_steps": 1000}
+    named = {} if env_id is None else {"env.id": env_id}
+    return load_config(path, {**unasked, **overrides, **named})
+
+
+def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
+    """Look at an environment as a run would; ConfigError when a run would refuse it."""
+    from evo_core.envs.inspection import inspect_environment
+    from evo_core.envs.notices import notices
+    from evo_core.records.failures import MemberFailure
+
+    spec = inspect_environment(config, settings.packages)
+    yield Check("observation space", str(spec.spaces.observation))
+    yield Check("action space", str(spec.spaces.action))
+    yield Check("time limit", str(spec.time_limit), "" if spec.time_limit else "set evaluation.max_steps")
+    yield from _networks(config, spec)
+    yield _gymnasium(config)
+    yield _wrappers(config)
+    yield _worker(config, settings)
+    for notice in notices(config, spec):
+        yield Check("notice", notice)
+    try:
+        yield from _behaviour(config)
+    except MemberFailure as failure:
+        yield Check("1,000 random steps", str(failure), "mend the environment: its members would fail")
+
+
+def _networks(config: "RunConfig", spec: "EnvSpec") -> Iterator[Check]:
+    """Name the encoder of every leaf, and count the parameters of the networks that would be built."""
+    from evo_core.genome.genome import initial_genome
+    from evo_core.networks.actor_critic import ActorCritic
+    from evo_core.spaces.observations import Layout
+
+    genome = initial_genome(config, spec.spaces.observation)
+    encoder = genome.architecture.encoder
+    parts = getattr(encoder, "parts", None) or dict.fromkeys(
+        (leaf.name for leaf in Layout(spec.spaces.observation).leaves), encoder
+    )
+    yield Check("encoder", ", ".join(f"{leaf}: {part.kind}" for leaf, part in parts.items()))
+    network = ActorCritic(genome, spec.spaces)
+    yield Check("actions", type(network.distribution).__name__)
+    yield Check("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
+
+
+def _gymnasium(config: "RunConfig") -> Check:
+    """Run Gymnasium's own checker on the bare environment."""
+    from gymnasium.utils.env_checker import check_env
+
+    from evo_core.envs.making import make_env
+
+    env = make_env(config.env)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
+        except Exception as error:  # whatever an environment makes of being checked
+            finding = f"{type(error).__name__}: {error}".split("\n")[0]
+            return Check("Gymnasium's checker", finding, "mend the environment: it breaks Gymnasium's interface")
+        finally:
+            env.close()
+    remarks = [_COLOURS.sub("", str(warning.message)) for warning in said]
+    return Check("Gymnasium's checker", "; ".join(["passed", *dict.fromkeys(remarks)]))
+
+
+def _wrappers(config: "RunConfig") -> Check:
+    """Compare two episodes of one instance with the same seed."""
+    from evo_core.config.parsing import ConfigError
+    from evo_core.envs.wrapper_state import require_stateless
+
+    try:
+        require_stateless(config.env)
+    except ConfigError as error:
+        return Check("wrappers", str(error), "change the wrappers: a run refuses them")
+    return Check("wrappers", "none carries state from episode to episode")
+
+
+def _worker(config: "RunConfig", settings: "Settings") -> Check:
+    """Try the environment in a process like those that members run in."""
+    from tasks.worker.tryout import try_in_worker
+
+    in_thread = settings.engine != "local"
+    where = f"a {'thread' if in_thread else 'main thread'} of a worker's process"
+    problem = try_in_worker(config, settings.packages, in_thread=in_thread)
+    if problem is None:
+        return Check("in a worker", f"made and stepped in {where}")
+    advice = "make it work in a process that is not this one: members run there"
+    return Check("in a worker", f"in {where}: {problem}", advice)
+
+
+def _behaviour(config: "RunConfig") -> Iterator[Check]:
+    """Play random actions: twice the same, then against the clock. Raises MemberFailure when the environment breaks."""
+    from evo_core.envs.determinism import RandomActions, first_difference
+    from evo_core.envs.sync_vector import SyncEnvs
+
+    difference = first_difference(config.env)
+    advice = "draw all randomness from self.np_random, which reset(seed=…) seeds: runs cannot be repeated otherwise"
+    yield Check(
+        "deterministic under a seed", difference or "yes, over 1,000 random steps", advice if difference else ""
+    )
+    envs = SyncEnvs(config.env, range(config.env.num_envs))
+    actions = RandomActions(envs)
+    try:
+        began = time.perf_counter()
+        while (took := time.perf_counter() - began) < MEASURED_S:
+            envs.step(actions.draw())
+    finally:
+        envs.close()
+    rate = envs.steps / took
+    yield Check("speed", f"{rate:,.0f} steps/s on one core, {envs.count} environments in turn, random actions")
+
+
+def _versions() -> Iterator[Check]:
+    for name in LIBRARIES:
+        try:
+            yield Check(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "missing", f"pip install {name}, or reinstall evolve-rl")
+
+
+def _shadows() -> Iterator[Check]:
+    """A directory of the user's with the name of one of our packages hides it from Prefect's workers."""
+    home = Path(__file__).resolve().parents[2]
+    for name in ROOMS:
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != home / name:
+            yield Check(f"package {name}", str(found), f"another package hides {home / name}; remove it from sys.path")
+        elif Path.cwd() != home and (Path.cwd() / name).is_dir():
+            yield Check(f"package {name}", str(found), f"{Path.cwd() / name} would hide it here; use another directory")
+        else:
+            yield Check(f"package {name}", str(found))
+
+
+def _device() -> Check:
+    import torch
+    from dask.system import CPU_COUNT as cores
+
+    if torch.cuda.is_available():
+        return Check("device", f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}, {cores} cores")
+    return Check("device", f"CPU, {cores} cores, {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _slots(settings: "Settings") -> Check:
+    """Say which workers a run would have here, and on which GPUs, under these settings."""
+    if settings.engine != "local":
+        return Check("workers", f"those of {settings.engine}")
+    slots = settings.slots(sys.maxsize)
+    fewest = f"{settings.scale[0]} to " if settings.scale and settings.scale[0] < len(slots) else ""
+    seen = Counter(slot.environment[VISIBLE] for slot in slots if slot.environment)
+    where = ", ".join(f"{count} on GPU {name}" for name, count in seen.items()) or "on the CPU"
+    return Check("workers", f"{fewest}{len(slots)}, at most one per member: {where}")
+
+
+def _prefect() -> Check:
+    try:
+        return Check("Prefect API", describe_api(require_configured_api()))
+    except BadInput as error:
+        finding, _, advice = str(error).partition("; ")
+        return Check("Prefect API", finding, advice or "see the server's log")
+
+
+def _store(settings: "Settings") -> Iterator[Check]:
+    from flows.runs import run_ids
+    from tasks.store import StoreError
+
+    try:
+        yield Check("store", f"{settings.store_url}: {len(run_ids(settings))} runs")
+    except (StoreError, ValueError) as error:
+        yield Check("store", settings.store_url, str(error))

@@ -1,0 +1,49 @@
+"""evolve evaluate: what is a member worth, on seeds that chose nobody?"""
+
+from rich.console import Console
+from rich.table import Table
+
+from evo_core.evaluation.episodes import play_episodes, report_seeds
+from evo_core.evaluation.scores import Interval, Score, score
+from evo_core.seeding import POPULATION, Purpose, stream
+from flows.cli.output import emit
+from flows.member_lookup import Chosen, choose, require_episodes
+from tasks.views.phrases import describe_interval, describe_number, describe_score
+
+
+def evaluate(run_id: str, member: str | None, episodes: int, seed: int | None, store: str | None, *, json: bool) -> int:
+    """Play fresh episodes with a member and print what they say; the same seed gives the same numbers."""
+    require_episodes(episodes, seed)
+    chosen = choose(run_id, member, store)
+    seed = chosen.config.seed if seed is None else seed
+    seeds = report_seeds(chosen.config, episodes, seed)
+    with chosen.playing():
+        played = play_episodes(chosen.agent, chosen.config, seeds)
+    found = score(*played, stream(seed, 0, POPULATION, Purpose.RESAMPLE))
+    if json:
+        rows = zip(seeds, played.returns.tolist(), played.lengths.tolist(), strict=True)
+        each = [{"seed": one, "return": total, "length": length} for one, total, length in rows]
+        about = {"run_id": run_id, "member": chosen.member.uid, "why": chosen.why, "seed": seed}
+        emit({**about, **found.model_dump(mode="json"), "played": each})
+    else:
+        _print(chosen, found, seed)
+    return 0
+
+
+def _print(chosen: Chosen, found: Score, seed: int) -> None:
+    console = Console()
+    console.print(
+        f"{chosen.member.uid} of {chosen.run_id} ({chosen.why}): {found.episodes} fresh episodes, seed {seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("return", "value", "95 % CI (bootstrap)")
+    table.add_row("mean", describe_score(found.mean, found.sem), _between(found.mean_ci95, found.mean))
+    table.add_row("interquartile mean", describe_number(found.iqm), _between(found.iqm_ci95, found.iqm))
+    table.add_row("lowest, highest", f"{describe_number(found.min)}, {describe_number(found.max)}", "")
+    table.add_row("steps per episode", f"{found.length:.1f} ({found.length_min:,} to {found.length_max:,})", "")
+    console.print(table, highlight=False)
+
+
+def _between(interval: Interval | None, mean: float) -> str:
+    return "–" if interval is None else describe_interval(interval, mean)

@@ -1,0 +1,161 @@
+"""evolve export: a deterministic policy as one file that needs nothing of this program."""
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import METADATA, load_agent, to_portable_bytes
+from evo_core.evaluation.episodes import report_seeds
+from evo_core.export.agreement import TOLERANCE, Run, gives_masks, largest_difference, play_steps
+from evo_core.export.policy import Card, Policy
+from evo_core.records.canonical import canonical_json
+from flows.cli.extras import require_extra
+from flows.cli.output import emit
+from flows.member_lookup import Chosen, choose, require_directory
+from flows.settings import Failed
+from tasks.views.phrases import describe_score
+
+Format = Literal["onnx", "torchscript", "safetensors"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+CHECKED_ENVS, CHECKED_STEPS = 1, 1000
+"""Every file is compared with its agent over as many steps of real episodes, before it is written."""
+
+
+def export(run_id: str, member: str | None, kind: Format, output: Path | None, store: str | None, *, json: bool) -> int:
+    """Write a member's policy to a file once it does what its agent does; Failed when it does not."""
+    if kind == "onnx":
+        require_extra("export", "onnx", "onnxscript", "onnxruntime")
+    require_directory("--output", output)
+    chosen = choose(run_id, member, store, device="cpu")
+    path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[kind]}")
+    with chosen.playing():
+        seeds = report_seeds(chosen.config, CHECKED_ENVS)
+        steps = play_steps(chosen.agent, chosen.config, seeds, CHECKED_STEPS)
+        policy = Policy(chosen.agent, masks=gives_masks(steps))
+        card = _card(chosen, policy)
+        content, run = WRITERS[kind](chosen.agent, policy, card)
+        difference = largest_difference(policy, run, steps)
+    if not difference <= TOLERANCE:
+        raise Failed(f"the file would differ from its agent by {difference:.3g}, more than {TOLERANCE:g}: not written")
+    path.write_bytes(content)
+    if json:
+        found = {"file": str(path), "format": kind, "bytes": len(content), "largest_difference": difference}
+        emit({**found, "why": chosen.why, "card": card.model_dump(mode="json")})
+    else:
+        _print(path, len(content), chosen, card, difference)
+    if not chosen.config.evaluation.deterministic:
+        drawn = "this run evaluates drawn actions (evaluation.deterministic: false), the file gives the most likely"
+        Console(stderr=True).print(f"warning: {drawn}", style="yellow", soft_wrap=True)
+    return 0
+
+
+def _card(chosen: Chosen, policy: Policy) -> Card:
+    evaluation = chosen.member.evaluation
+    return Card(
+        run_id=chosen.run_id,
+        member=chosen.member.uid,
+        env=chosen.config.env.model_dump(mode="json", include={"id", "kwargs", "wrappers"}),
+        max_steps=chosen.config.evaluation.max_steps,
+        fitness=evaluation.fitness if evaluation else None,
+        fitness_sem=evaluation.fitness_sem if evaluation else None,
+        inputs=policy.inputs,
+        outputs=policy.outputs,
+    )
+
+
+def _onnx(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
+    import onnxruntime
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    example, names = policy.example(), [port.name for port in policy.inputs]
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            policy,
+            example,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=[port.name for port in policy.outputs],
+            dynamic_shapes=(tuple({0: batch} for _ in example),),
+        )
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # source lines and directories of this machine
+    program.model.metadata_props[METADATA] = canonical_json(card).decode()
+    content: bytes = program.model_proto.SerializeToString(deterministic=True)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        outputs: Sequence[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
+        return outputs
+
+    return content, run
+
+
+def _torchscript(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
+    buffer, jit = io.BytesIO(), cast(Any, torch.jit)
+    with _quiet():
+        traced = jit.trace(policy, policy.example(), check_trace=False)
+        jit.save(traced, buffer, _extra_files={f"{METADATA}.json": canonical_json(card)})
+        module = jit.load(io.BytesIO(buffer.getvalue()))
+    return buffer.getvalue(), _run_module(module)
+
+
+def _safetensors(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
+    content = to_portable_bytes(agent, card.model_dump(mode="json"))
+    return content, _run_module(Policy(load_agent(content), masks=policy.masks))
+
+
+Writer = Callable[[Agent, Policy, Card], tuple[bytes, Run]]
+"""Makes a file's content, and runs that content as its readers would."""
+
+WRITERS: dict[Format, Writer] = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
+
+
+def _run_module(module: Any) -> Run:
+    def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        with torch.inference_mode():
+            return [output.numpy() for output in module(*map(torch.from_numpy, arrays))]
+
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch's exporters say to their developers from users: deprecations, packages of no use here."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _print(path: Path, size: int, chosen: Chosen, card: Card, difference: float) -> None:
+    console = Console()
+    fitness = f", fitness {describe_score(card.fitness, card.fitness_sem)}" if card.fitness is not None else ""
+    console.print(
+        f"{path}: {card.member} of {card.run_id} ({chosen.why}){fitness}, {size:,} bytes",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("", "name", "type", "shape")
+    for direction, ports in (("in", card.inputs), ("out", card.outputs)):
+        for port in ports:
+            table.add_row(direction, port.name, port.dtype, " × ".join(("batch", *map(str, port.shape))))
+    console.print(table)
+    steps = CHECKED_ENVS * CHECKED_STEPS
+    console.print(f"compared with the agent over {steps:,} steps: largest difference {difference:.2g}", highlight=False)

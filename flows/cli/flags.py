@@ -1,0 +1,101 @@
+"""Configuration flags: every field of RunConfig is a flag by its dotted name, such as --algorithm.lr 3e-4."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from evo_core.config.parsing import ConfigError, parse_config
+from evo_core.config.run_config import RunConfig
+from tasks.yaml_text import MOST_CHARACTERS, load_yaml
+
+Sections = dict[str, object]
+"""A parsed file."""
+
+
+def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+    """Separate configuration flags (a dot in the name, or --seed) from the command's own; values are read as YAML."""
+    own: list[str] = []
+    overrides: dict[str, object] = {}
+    remaining = iter(tokens)
+    for token in remaining:
+        name, equals, value = token.partition("=")
+        if not _is_config_flag(name):
+            own.append(token)
+            continue
+        if not equals:
+            value = next(remaining, "")
+        if not value:
+            raise ConfigError([f"{name}: expected a value after it, such as {name} 3"])
+        overrides[name.removeprefix("--").replace("-", "_")] = _parse(name, value)
+    return own, overrides
+
+
+def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
+    """Read a configuration file and put flags in place of its values; ConfigError says what is wrong."""
+    return parse_config(read_yaml(path, "--config ") if path else {}, overrides)
+
+
+def describe_flags() -> str:
+    """List every configuration flag with its default and description."""
+    rows = list(_rows(RunConfig, "--"))
+    width = max(len(flag) for flag, _ in rows)
+    return "Configuration (flags override the file):\n" + "\n".join(f"  {f:<{width}}  {text}" for f, text in rows)
+
+
+def _is_config_flag(name: str) -> bool:
+    return name.startswith("--") and ("." in name or name == "--seed")
+
+
+def _parse(name: str, text: str) -> object:
+    return load_yaml(text, f"{name}: expected a YAML value, got {text[:80]!r}")
+
+
+def read_yaml(
+    path: Path, given_as: str = "", expected: str = "sections such as env: and training:"
+) -> dict[str, object]:
+    """Read a file of sections; ConfigError says where it is wrong. `given_as` names the flag that names it."""
+    content = load_yaml(read_text(path, given_as), f"{given_as}{path}: not YAML")
+    if not isinstance(content, dict):
+        raise ConfigError([f"{given_as}{path}: expected {expected}, got {str(content)[:80]}"])
+    return content
+
+
+def read_text(path: Path, given_as: str = "") -> str:
+    """Read a file that is not too long; ConfigError says why it cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError([f"{given_as}{path}: expected at most {MOST_CHARACTERS} characters, got more"])
+    return text
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        nested = _section(field.annotation)
+        if nested is not None:
+            yield from _rows(nested, f"{prefix}{name}.")
+            continue
+        default = (
+            "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
+        )
+        yield f"{prefix}{name}", f"{field.description} [{default}]"
+
+
+def _shown(default: object) -> str:
+    """Write a default as the configuration file would."""
+    return json.dumps(to_jsonable_python(default))
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *get_args(annotation)]
+    sections = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+    return sections[0] if sections and not get_args(annotation) else None

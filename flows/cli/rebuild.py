@@ -1,0 +1,29 @@
+"""evolve lineage rebuild: the study is a view of the store, so it can be made again at will."""
+
+from flows.cli.ending import without_password
+from flows.cli.output import emit
+from flows.cli.run import read_settings
+from flows.runs import open_ref
+from flows.settings import BadInput
+from flows.views.database_faults import describe_fault
+from tasks.store import StoreError
+from tasks.views.study import rebuild_study
+
+
+def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: bool) -> int:
+    """Delete a run's study and make it again from the store."""
+    settings = read_settings({"store": store, "study": study})
+    settings.export()
+    ref = open_ref(run_id)
+    url = without_password(settings.study_url)
+    try:
+        trials = rebuild_study(ref.open(), ref.config, settings.study_url)
+    except StoreError:
+        raise
+    except Exception as error:  # drivers of databases raise what they like
+        raise BadInput(f"study {url}: {describe_fault(error)}") from error
+    if json:
+        emit({"run_id": run_id, "study": url, "trials": trials})
+    else:
+        print(f"{run_id}: {trials} trials in {url}")
+    return 0

@@ -1,0 +1,77 @@
+"""evolve report: one HTML page and pictures of a run, finished or not."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from flows.cli.extras import require_extra
+from flows.cli.output import emit
+from flows.cli.run import read_settings
+from flows.report.html_page import make_figures, render_page
+from flows.report.run_data import view_run
+from flows.report.style import Figure, titled
+from flows.runs import open_ref
+from flows.settings import BadInput
+from flows.views.publish import dashboard_command, open_study, show_figures
+
+WIDTH, SCALE = 1000, 2
+"""Width of pictures in points, and pixels per point."""
+
+TITLE, PANEL = 40, 450
+"""Height of a picture's title, and of the dashboard's panels, in points."""
+
+
+def write_report(
+    run_id: str, store: str | None, study: str | None, output: Path | None, *, dashboard: bool, json: bool
+) -> int:
+    """Write report.html and a picture of every figure; with `dashboard`, put the figures into the study too."""
+    if dashboard:
+        require_extra("dashboard", "optuna_dashboard")
+    settings = read_settings({"store": store, "study": study})
+    settings.export()
+    ref = open_ref(run_id)
+    study_shown = open_study(settings, run_id) if dashboard else None
+    directory = output or Path("reports") / run_id
+    view = view_run(ref)
+    figures = make_figures(view)
+    _make(directory)
+    page = directory / "report.html"
+    page.write_text(render_page(view, figures), encoding="utf-8")
+    pictures, missing = write_pictures(figures, directory)
+    if missing:
+        print(f"no pictures: {missing}", file=sys.stderr)
+    if study_shown is not None:
+        show_figures(study_shown, {figure.name: titled(figure, PANEL) for figure in figures})
+    if json:
+        emit({"run_id": run_id, "report": str(page), "pictures": [str(p) for p in pictures], "dashboard": dashboard})
+        return 0
+    print(f"{page}" + (f" and {len(pictures)} pictures" if pictures else ""))
+    if dashboard:
+        print(f"the figures are in the study: {dashboard_command(settings)}")
+    return 0
+
+
+def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Path], str | None]:
+    """Draw every figure as PNG by means of a browser; return the files, or why there are none."""
+    if find_spec("kaleido") is None:
+        return [], "kaleido is not installed: pip install 'evolve-rl[png]'"
+    import plotly.io
+    from choreographer.errors import BrowserFailedError, ChromeNotFoundError
+
+    files = [directory / f"{figure.name}.png" for figure in figures]
+    try:
+        heights = [figure.plot.layout.height + TITLE for figure in figures]
+        plots = [titled(figure, height) for figure, height in zip(figures, heights, strict=True)]
+        plotly.io.write_images(plots, files, width=WIDTH, height=heights, scale=SCALE)
+    except (ChromeNotFoundError, BrowserFailedError, RuntimeError) as error:
+        found = str(error).strip().partition("\n")[0]
+        return [], f"they are drawn by Chrome or Chromium, install one (or set BROWSER_PATH to it): {found}"
+    return files, None
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--output {directory}: {error.strerror}; name a directory that can be written") from None

@@ -1,0 +1,124 @@
+"""evolve verify: is everything there, is it whole, and does it come out the same when it is computed again?"""
+
+from typing import get_args
+
+from rich.console import Console
+
+from evo_core.config.parsing import ConfigError
+from evo_core.networks.actor_critic import Spaces
+from flows.cli.output import emit
+from flows.cli.run import read_settings
+from flows.member_lookup import find_member
+from flows.next_steps import evolve_command, store_flag
+from flows.runs import open_ref
+from flows.settings import BadInput
+from tasks.runs import layout
+from tasks.runs.findings import Finding, Verification
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.repair import Repair, mend_all
+from tasks.runs.run_store import RunStore
+from tasks.runs.verification import verify
+from tasks.store import CorruptError, open_store
+from tasks.worker.watchdog import Reason
+
+REPAIR_ROUNDS = 4
+
+
+def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
+    """Verify a run, and with `repair` put back what is damaged; exit code 1 when damage remains."""
+    settings = read_settings({"store": store})
+    settings.export()
+    try:
+        ref: RunRef | None = open_ref(run_id)
+    except (CorruptError, BadInput):  # its own configuration is damaged or gone: the rest can be checked without
+        ref = None
+    run = ref.open() if ref is not None else RunStore(open_store(settings.store_url), run_id)
+    if ref is None and run.last(layout.commit) is None and not run.exists(layout.RUN):
+        open_ref(run_id)  # there is no such run: says which there are
+    spaces = _spaces(ref) if ref is not None else None
+    result, outcomes = verify(run, spaces), []
+    if repair and result.findings:
+        if ref is None or spaces is None:
+            why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
+            raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
+        for _ in range(REPAIR_ROUNDS):  # some repairs need others first
+            outcomes = mend_all(Repair(run, result, _recomputer(ref, run, spaces)))
+            result = verify(run, spaces)
+            if not result.findings or not any(whole for _, _, whole in outcomes):
+                break
+    if json:
+        emit(_as_json(run_id, result, outcomes))
+    else:
+        _print(run_id, result, outcomes, repaired=repair)
+    return 1 if result.findings else 0
+
+
+def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
+    """Run one member again and compare; exit code 1 when another checkpoint or fitness comes out."""
+    settings = read_settings({"store": store})
+    settings.export()
+    ref = open_ref(run_id)
+    run, spaces = ref.open(), ref.environment().spaces
+    recomputer = _recomputer(ref, run, spaces)
+    stored = find_member(run, recomputer, uid, "--recompute")
+    offspring = stored.offspring
+    if stored.failure is not None and stored.failure.reason in (*get_args(Reason), "lost"):
+        raise BadInput(f"--recompute {uid}: every attempt was lost ({stored.failure.reason}): nothing to compare with")
+    _, again = recomputer.member(offspring)
+    before, after = (m.training.blob.sha256 if m.training.blob else None for m in (stored, again))
+    same = again == stored
+    if json:
+        emit({"run_id": run_id, "uid": uid, "same": same, "stored": before, "recomputed": after})
+        return 0 if same else 1
+    print(f"{uid}: {'the same checkpoint and record' if same else 'ANOTHER result'}")
+    print(f"  stored      {before}, fitness {stored.fitness}\n  recomputed  {after}, fitness {again.fitness}")
+    for difference in run.other_numerics(run.commit(offspring.generation)) if not same else ():
+        print(f"  {difference}")
+    return 0 if same else 1
+
+
+def _spaces(ref: RunRef) -> Spaces | None:
+    try:
+        return ref.environment().spaces
+    except ConfigError:  # everything but the founders can be checked without the environment
+        return None
+
+
+def _recomputer(ref: RunRef, run: RunStore, spaces: Spaces) -> Recomputer:
+    return Recomputer(run, ref.config, spaces, ref.resolve_device())
+
+
+def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, str, bool]]) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        "whole": not result.findings,
+        "generations": max(result.chain, default=0),
+        "checked": result.checked,
+        "released": len(result.gone),
+        "absent": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.absent],
+        "findings": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.findings],
+        "repairs": [{"key": f.name, "repaired": whole, "how": how} for f, how, whole in outcomes],
+    }
+
+
+def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str, bool]], *, repaired: bool) -> None:
+    console = Console()
+    for finding, how, whole in outcomes:
+        console.print(
+            f"{'repaired' if whole else 'NOT repaired'}  {finding.name}: {how}", highlight=False, soft_wrap=True
+        )
+    for finding in result.findings:
+        console.print(f"{finding.what:<13} {finding.problem}", highlight=False, soft_wrap=True, markup=False)
+    for view in result.absent:
+        console.print(f"{'absent view':<13} {view.problem}", highlight=False, soft_wrap=True, markup=False)
+    state = "whole" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
+    console.print(
+        f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "
+        f"{max(result.chain, default=0)} generations",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.findings and not repaired:
+        command = evolve_command("verify", run_id, "--repair", **store_flag())
+        console.print(f"put back what can be computed again: {command}", highlight=False, markup=False, soft_wrap=True)

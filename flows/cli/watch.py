@@ -1,0 +1,127 @@
+"""evolve watch: a member at play, in a window or in a video."""
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from evo_core.config.run_config import RunConfig
+from evo_core.envs.making import close_env, make_env
+from evo_core.envs.sync_vector import SyncEnvs
+from evo_core.evaluation.episodes import play_episodes, report_seeds
+from flows.cli.extras import require_extra
+from flows.cli.run import Operational, read_settings
+from flows.member_lookup import choose, require_directory, require_episodes
+from flows.runs import open_ref
+from flows.settings import BadInput, Failed
+from flows.views.publish import attach_video, dashboard_command, open_study, track_video
+
+Mode = Literal["human", "rgb_array"]
+FRAMES_PER_S = 30
+"""Speed of a video whose environment does not state one (`render_fps`)."""
+
+
+def watch(
+    run_id: str,
+    member: str | None,
+    video: Path | None,
+    episodes: int,
+    seed: int | None,
+    operational: Operational,
+    *,
+    dashboard: bool,
+) -> int:
+    """Show the first of the episodes that `evolve evaluate` plays with the same seed.
+
+    A video may be added to the study, and to the trackers that are asked for.
+    """
+    require_episodes(episodes, seed)
+    settings = read_settings(operational)
+    settings.check_trackers()
+    settings.export()
+    shared = dashboard or operational.get("track") is not None
+    mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
+    if mode == "rgb_array":
+        require_extra("video", "imageio_ffmpeg")
+    if video is not None and video.suffix != ".mp4":
+        raise BadInput(f"--video {video}: expected a name that ends in .mp4")
+    require_directory("--video", video)
+    chosen = choose(run_id, member, settings.store)
+    study = open_study(settings, run_id) if dashboard else None
+    config, fps = _rendered(chosen.config, mode)
+    path = video or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}.mp4")
+    console = Console(highlight=False, soft_wrap=True)
+    if mode == "rgb_array":
+        console.print(f"{'no display here: ' if not (video or shared) else ''}recording {path}")
+    shown = nullcontext(_ignore) if mode == "human" else _recording(path, fps)
+    try:
+        with chosen.playing(), shown as on_step:
+            for one in report_seeds(chosen.config, episodes, seed):
+                played = play_episodes(chosen.agent, config, [one], on_step)
+                console.print(
+                    f"{chosen.member.uid} ({chosen.why}), seed {one}: return {played.returns[0]:.1f} in "
+                    f"{played.steps:,} steps"
+                )
+    except KeyboardInterrupt:  # the usual end of watching
+        return 1
+    if study is not None:
+        attach_video(open_ref(run_id), study, path, settings.artifact_directory)
+        console.print(f"the video is in the study: {dashboard_command(settings)}")
+    if shared and settings.trackers:
+        shown = track_video(open_ref(run_id), settings, path)
+        console.print(f"the video is with {', '.join(shown)}" if shown else "none of these trackers shows videos")
+    return 0
+
+
+def has_display() -> bool:
+    """Tell whether a window can be opened."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _rendered(config: RunConfig, mode: Mode) -> tuple[RunConfig, float]:
+    """Have a configuration's environment render; return its frames per second too. BadInput when it cannot."""
+    env = make_env(config.env)
+    modes, fps = env.metadata.get("render_modes") or [], env.metadata.get("render_fps") or FRAMES_PER_S
+    close_env(env)
+    if mode not in modes and "rgb_array" not in modes:  # Gymnasium shows frames in a window of its own
+        known = ", ".join(modes) or "none"
+        wanted = "rgb_array" if mode == "rgb_array" else "human or rgb_array"
+        raise BadInput(f"{config.env.id} cannot be watched: expected render mode {wanted}, it has: {known}")
+    section = config.env.model_copy(update={"kwargs": {**config.env.kwargs, "render_mode": mode}})
+    return config.model_copy(update={"env": section}), float(fps)
+
+
+def _ignore(envs: SyncEnvs) -> None:
+    """Leave it to the environment to show itself."""
+
+
+@contextmanager
+def _recording(path: Path, fps: float) -> Iterator[Callable[[SyncEnvs], None]]:
+    """Record what an environment renders after every step; what was recorded is kept when playing breaks off."""
+    import imageio_ffmpeg
+
+    writer: Generator[None, Any, None] | None = None
+
+    def record(envs: SyncEnvs) -> None:
+        nonlocal writer
+        frame: Any = envs.envs[0].render()
+        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.dtype == np.uint8):
+            raise Failed(f"{envs.name}: expected frames [height, width, 3] of bytes from render, got {type(frame)}")
+        height, width = frame.shape[:2]
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # H.264 takes even sizes alone
+        if writer is None:
+            size = frame.shape[1], frame.shape[0]
+            writer = imageio_ffmpeg.write_frames(str(path), size, fps=fps, macro_block_size=1)
+            writer.send(None)
+        writer.send(np.ascontiguousarray(frame))
+
+    try:
+        yield record
+    finally:
+        if writer is not None:
+            writer.close()

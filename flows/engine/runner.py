@@ -1,0 +1,110 @@
+"""The engine: Dask, opened once for a whole run, so that no generation waits for processes to start."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+import dask
+from distributed import Client
+from prefect import Task
+from prefect.context import FlowRunContext
+from prefect_dask import DaskTaskRunner
+from prefect_dask.task_runners import PrefectDaskFuture
+
+from evo_core.records.chain import FailureReason
+from flows.engine.clusters import open_cluster
+from flows.engine.slots import GPU_TAG, RESOURCE
+from flows.engine.worker_monitor import Keeper, list_workers
+from flows.observers.observer import observer
+from flows.settings import Settings
+from tasks.logs.run_log import flush_logs
+from tasks.runs.ref import RunRef
+from tasks.worker.watchdog import ended_topic
+
+
+class MemberRunner(DaskTaskRunner):
+    """Runs members' tasks: on workers that declare `resources`, and under a Prefect tag whose limit bounds them."""
+
+    def __init__(self, *, resources: Mapping[str, float] | None = None, tag: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.resources, self.tag = resources, tag
+
+    def duplicate(self) -> "MemberRunner":
+        """Make another one for the next flow run."""
+        return MemberRunner(
+            resources=self.resources, tag=self.tag, address=self.address, client_kwargs=self.client_kwargs
+        )
+
+    def submit(
+        self, task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any = None, dependencies: Any = None
+    ) -> PrefectDaskFuture[Any]:
+        """Submit one task."""
+        if self.tag is not None:
+            task = task.with_options(tags={*task.tags, self.tag})
+        with dask.annotate(resources=dict(self.resources)) if self.resources else nullcontext():
+            return super().submit(task, parameters, wait_for, dependencies)
+
+
+FLUSH_S = 5.0
+"""How long the end of a run waits for the logs of its workers."""
+
+
+@contextmanager
+def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
+    """Open a cluster, on this machine or of the class that was named, or connect to an existing scheduler.
+
+    Yields a task runner that every generation can use, once there is a worker. Processes that were started here end
+    here; an existing cluster is left as it is.
+    """
+    existing = settings.engine.startswith(("tcp://", "tls://"))
+    with nullcontext() if existing else open_cluster(settings, members) as cluster:
+        address = settings.engine if cluster is None else cluster.scheduler_address
+        security = getattr(cluster, "security", None)
+        warn = observer().warned
+        with Client(address, security=security, set_as_default=False) as client:
+            keeper = Keeper(client, cluster, warn)
+            with keeper.keeping():
+                resources = _resources(client, settings, warn)
+                keeper.require(RESOURCE if resources else None)
+                tag = settings.slots_tag or (GPU_TAG if settings.device == "cuda" or resources else None)
+                options = {"address": address, "client_kwargs": {"security": security} if security else None}
+                try:
+                    yield MemberRunner(resources=resources, tag=tag, **options)
+                finally:
+                    if not existing:
+                        _flush(client)
+
+
+def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
+    """Hear from now on which members' workers end themselves, and why; they say so a second before they do.
+
+    In a flow run whose tasks run on the engine.
+    """
+    reasons: dict[str, FailureReason] = {}
+    hear(ended_topic(ref.session), lambda said: reasons.update({said["uid"]: said["reason"]}))
+    return reasons
+
+
+def hear(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Hear from now on, in another thread, what workers say on a topic, in a flow run whose tasks run on the engine."""
+    context = FlowRunContext.get()
+    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
+    context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))
+
+
+def _flush(client: Client) -> None:
+    """Let workers that are about to end say their last lines; one that hangs is not waited for."""
+    with suppress(OSError):  # a timeout is one
+        client.run(flush_logs, on_error="ignore", callback_timeout=FLUSH_S)
+
+
+def _resources(client: Client, settings: Settings, warn: Callable[[str], None]) -> Mapping[str, float] | None:
+    """Choose what members ask of their worker: a GPU, where workers declare one and members may learn on it."""
+    workers = list_workers(client).values()
+    if any(worker["nthreads"] > 1 for worker in workers):
+        warn(
+            "workers with several threads run several members in one process, which slow each other down and end "
+            "together; start them with --nthreads 1"
+        )
+    declared = any(RESOURCE in worker["resources"] for worker in workers)
+    return {RESOURCE: 1} if declared and settings.device != "cpu" else None

@@ -1,0 +1,128 @@
+"""Keeping workers: those that Dask gave up are started again, and that there are none is said."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from distributed import Client, Status
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
+
+from flows.engine.slots import RESOURCE
+from flows.settings import Failed
+
+INTERVAL_S = 1.0
+PATIENCE_S = 5.0
+"""Without a worker for so long, it is said that the run waits for one."""
+
+HEAL_TIMEOUT_S = 120.0
+
+FAILURES = 5
+"""How often workers may fail to start, and none ever does, before a run fails."""
+
+
+class Keeper:
+    """Looks after the workers of a cluster from a thread of its own; `cluster` is None when it is not ours."""
+
+    def __init__(self, client: Client, cluster: Cluster | None, warn: Callable[[str], None]) -> None:
+        self.client, self.cluster, self.warn = client, cluster, warn
+        self.resource: str | None = None
+        self.failure: Exception | None = None
+        self.failures = 0
+        self.last_error: Exception | None = None
+        self._seen, self._warned = time.monotonic(), False
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Look after the workers while the body runs, which begins when there is one; Failed when none ever starts."""
+        self._thread.start()
+        try:
+            self._ready.wait()
+            if self.failure is not None:
+                raise Failed(
+                    f"no worker of {self.client.scheduler.address} starts: {self.failure}; free memory or lower "
+                    "--workers, and see `evolve doctor`"
+                ) from self.failure
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+    def require(self, resource: str | None) -> None:
+        """Count only workers that declare a resource from here on."""
+        self.resource = resource
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if isinstance(self.cluster, SpecCluster):
+                self._bring_back(self.cluster)
+            with suppress(OSError):  # the scheduler is away: the run hears of it from its own tasks
+                self._look()
+            self._stop.wait(INTERVAL_S)
+
+    def _bring_back(self, cluster: SpecCluster) -> None:
+        """Start again what the cluster should have and has not.
+
+        Dask leaves a worker alone that died in its first start. And a worker that was lost is looked for once, 15 s
+        later: if it is just starting then, because it died again, it is closed for good.
+        """
+        try:
+            cluster.sync(_restore, cluster, callback_timeout=HEAL_TIMEOUT_S)
+        except Exception as error:  # clouds and job queues raise what they like; the next look starts another one
+            self.last_error = error
+            self.failures += 1
+            if self.failures == FAILURES:
+                self.failure = error
+                self.warn(f"workers fail to start: {error}")
+                self._ready.set()
+
+    def _look(self) -> None:
+        workers = list_workers(self.client).values()
+        if any(self.resource is None or self.resource in worker["resources"] for worker in workers):
+            self._seen, self._warned, self.failures, self.last_error = time.monotonic(), False, 0, None
+            self._ready.set()
+        elif not self._warned and time.monotonic() - self._seen > PATIENCE_S:
+            self._warned = True
+            self.warn(self._missing())
+
+    def _missing(self) -> str:
+        address = self.client.scheduler.address
+        flag = f" --resources {RESOURCE}=1" if self.resource else ""
+        kind = f"worker with the resource {self.resource}" if self.resource else "worker"
+        advice = "" if self.cluster is not None else f"; start some: dask worker {address} --nthreads 1{flag}"
+        if self.last_error is not None:
+            advice = f"; the last one that failed to start: {str(self.last_error) or type(self.last_error).__name__}"
+        return f"no {kind} at {address}, the run waits for one{advice}"
+
+
+def list_workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
+    """List a cluster's workers by address.
+
+    Not Client.scheduler_info: every two seconds a callback of its own puts an answer without workers in its place.
+    """
+    workers: Mapping[str, Mapping[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return workers
+
+
+async def _restore(cluster: SpecCluster) -> None:
+    """Close workers that failed, and start all that are missing; whatever one raises that fails again.
+
+    Waits for workers that are just starting: one that is only created was tried before, and raised. Specifications keep
+    their names, so each worker's slot stays its own.
+    """
+    dead = {
+        name: cluster.worker_spec[name]
+        for name, worker in cluster.workers.items()
+        if name in cluster.worker_spec and worker.status in (Status.created, Status.failed, Status.closed)
+    }
+    if dead:
+        try:
+            await cluster.scale_down(list(dead))
+        finally:  # what was never there may refuse to be closed
+            cluster.worker_spec.update(dead)
+    if set(cluster.worker_spec) - set(cluster.workers):
+        await cluster

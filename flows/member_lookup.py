@@ -1,0 +1,105 @@
+"""Finding a member of a run, the delivered agent unless another one is named, and loading it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from evo_core.agent.agent import Agent
+from evo_core.agent.checkpoint import load_agent
+from evo_core.config.run_config import RunConfig
+from evo_core.numerics.provenance import one_thread
+from evo_core.records.chain import Member
+from evo_core.records.chain import uid as member_uid
+from evo_core.records.failures import MemberFailure
+from flows.cli.run import read_settings
+from flows.next_steps import evolve_command, store_flag
+from flows.outcome import delivery
+from flows.runs import open_ref
+from flows.settings import BadInput, Failed
+from tasks.runs import layout
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.run_store import RunStore
+from tasks.store import MissingError
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A member with its agent, and in words why it is this one."""
+
+    run_id: str
+    config: RunConfig
+    member: Member
+    why: str
+    agent: Agent
+
+    @contextmanager
+    def playing(self) -> Iterator[None]:
+        """Play episodes in the body, on one thread; Failed when the environment breaks."""
+        try:
+            with one_thread():
+                yield
+        except MemberFailure as failure:
+            raise Failed(f"{self.member.uid} cannot be played: {failure}") from failure
+
+
+def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
+    """Find a run in a store and load a member of it, as `load` does; BadInput when there is no such run."""
+    settings = read_settings({"store": store})
+    settings.export()
+    return load(open_ref(run_id), uid, device)
+
+
+def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
+    """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
+
+    A checkpoint that was released is computed again. `device` is where the agent is, by default where a run of these
+    settings would compute. BadInput when there is no such member or checkpoint.
+    """
+    run, run_id = ref.open(), ref.run_id
+    why = "asked for"
+    if uid is None:
+        delivered = delivery(ref)
+        uid, why = delivered.elite.uid, delivered.why
+    spaces = ref.environment().spaces
+    recomputer = Recomputer(run, ref.config, spaces, ref.resolve_device())
+    member = find_member(run, recomputer, uid, "--member")
+    blob = member.training.blob
+    if blob is None or member.failure is not None:
+        reason = member.failure.reason if member.failure else "not trained"
+        others = evolve_command("status", run_id, **store_flag())
+        raise BadInput(f"--member {uid}: failed ({reason}) and left no agent; `{others}` lists the others")
+    if run.missing_blobs([blob]):
+        print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
+    agent = load_agent(recomputer.weights(uid, blob), spaces, device or ref.resolve_device())
+    return Chosen(run_id, ref.config, member, why, agent)
+
+
+def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> Member:
+    """Find a member of a committed generation by its name, such as g0003/m05; BadInput names the flag."""
+    try:
+        offspring = recomputer.offspring(uid)
+        return run.commit(offspring.generation).members[offspring.index]
+    except MissingError:
+        last = member_uid(run.last(layout.commit) or 0, recomputer.config.population.size - 1)
+        raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None
+
+
+def require_episodes(episodes: int, seed: int | None) -> None:
+    """Raise BadInput unless episodes can be played with these numbers."""
+    if episodes < 1:
+        raise BadInput(f"--episodes: expected at least 1, got {episodes}")
+    if seed is not None and seed < 0:
+        raise BadInput(f"--seed: expected a whole number from 0, got {seed}")
+
+
+def require_directory(flag: str, path: Path | None) -> None:
+    """Raise BadInput unless a file can be written there."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")

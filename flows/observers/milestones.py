@@ -1,0 +1,60 @@
+"""What a run tells the people who look at it in the Prefect UI: its milestones, in the log of its flow run."""
+
+import logging
+
+from evo_core.config.run_config import RunConfig
+from evo_core.records.chain import Confirmation, FailureDetail, Generation, Member, Offspring
+from flows.observers.observer import Observer
+from flows.observers.terminal import describe_beginning, describe_confirmation, describe_delivery, describe_generation
+from tasks.logs.redaction import concealed
+from tasks.logs.run_log import run_logger, same_run
+from tasks.views.phrases import describe_detail, describe_failure, describe_left_over
+from tasks.views.view import Ending
+
+
+class RunLog(Observer):
+    """Writes milestones into the log of the flow run that it is made in, and of the subflow in which they happen."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._whole_run = run_logger()
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Say where the run starts."""
+        self._say(describe_beginning(run_id, head, self._config))
+
+    def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
+        """Say whose generation begins."""
+        self._say(f"generation {offspring[0].generation} begins: {len(offspring)} members")
+
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Say which members failed, and of what; the logs of their tasks say more."""
+        if member.failure is not None:
+            said = f": {describe_detail(detail)}" if detail is not None else ""
+            self._say(f"{member.uid} {describe_failure(member.failure)}{said}", logging.WARNING)
+
+    def committed(self, head: Generation) -> None:
+        """Say how the generation went."""
+        self._say(describe_generation(head, self._config))
+
+    def confirmed(self, record: Confirmation) -> None:
+        """Say how a checkpoint did on fresh seeds."""
+        self._say(describe_confirmation(record))
+
+    def ended(self, ending: Ending) -> None:
+        """Say how the run ended, and whom it delivers."""
+        self._say(f"{ending.status.replace('_', ' ')}: delivers {describe_delivery(ending)}")
+        if ending.status == "budget_spent" and (left_over := describe_left_over(self._config)):
+            self._say(left_over)
+
+    def warned(self, message: str) -> None:
+        """Pass a warning on."""
+        self._say(message, logging.WARNING)
+
+    def _say(self, message: str, level: int = logging.INFO) -> None:
+        here = run_logger()
+        loggers = [logger for logger in (self._whole_run, here) if logger is not None]
+        if len(loggers) == 2 and same_run(*loggers):
+            loggers.pop()
+        for logger in loggers:
+            logger.log(level, "%s", concealed(message))

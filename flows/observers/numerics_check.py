@@ -1,0 +1,44 @@
+"""Do all workers compute as the run's own process does? Each difference is said once."""
+
+from collections.abc import Mapping
+
+from evo_core.numerics.provenance import DEVICE, differences, numerics
+from flows.observers.observer import observer
+from flows.settings import Settings
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import Timing
+
+_said: set[tuple[str, tuple[str, ...]]] = set()
+"""What was said of which place since this process's run began."""
+
+
+def begin_comparing(run: RunRef, settings: Settings) -> None:
+    """Forget what was said of another run; warn of a process that was not started with the numerics asked for."""
+    _said.clear()
+    mode = _of_this_process(run)["mode"]
+    if settings.numerics == "portable" != mode:
+        observer().warned(
+            "EVOLVE_NUMERICS is portable, but this process was started without the variables that make it so, and "
+            "computes natively; start a Prefect worker by `evolve portable prefect worker start …`"
+        )
+
+
+def compare_numerics(run: RunRef, uid: str, timing: Timing | None, found: Mapping[str, str]) -> None:
+    """Warn, once per worker's machine, of numerics of a member that are not those of this process.
+
+    The device is left out: the flow has its own. `timing` is None of a member that was found in the store.
+    """
+    different = tuple(differences({k: v for k, v in found.items() if k not in DEVICE}, _of_this_process(run)))
+    place = timing.host if timing is not None else "the store"
+    if not different or (place, different) in _said:
+        return
+    _said.add((place, different))
+    reason = "; ".join(different)
+    if timing is None:
+        observer().warned(f"{uid} was found in the store, made with {reason}: the chain may differ from here on")
+    else:
+        observer().warned(f"workers on {place} compute with {reason}: the bits of {uid} and other members may differ")
+
+
+def _of_this_process(run: RunRef) -> Mapping[str, str]:
+    return numerics("cpu", run.config.env)

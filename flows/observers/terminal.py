@@ -1,0 +1,253 @@
+"""What a run looks like while it runs: a live table in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evo_core.config.run_config import RunConfig
+from evo_core.records.chain import Confirmation, FailureDetail, Generation, Member, Offspring, Training
+from flows.observers.observer import Observer
+from tasks.views.phrases import (
+    describe_detail,
+    describe_failure,
+    describe_fitness,
+    describe_generations,
+    describe_interval,
+    describe_left_over,
+    describe_mutation,
+    describe_number,
+    describe_score,
+    written_genes,
+)
+from tasks.views.view import Ending
+
+SHOWN_MEMBERS = 24
+"""Rows of the live table; the best of a larger population."""
+
+
+class LineObserver(Observer):
+    """Prints one line per event worth knowing."""
+
+    def __init__(self, console: Console, config: RunConfig) -> None:
+        self._console, self._config = console, config
+        self._clock = time.monotonic()
+        self._start_steps = 0
+        self._training: set[str] = set()
+        self._causes: set[str] = set()
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Say where the run starts."""
+        self._clock, self._start_steps = time.monotonic(), head.train_steps
+        self._console.print(describe_beginning(run_id, head, self._config), highlight=False, soft_wrap=True)
+
+    def progressed(self, uid: str, steps: int) -> None:
+        """Remember who trains in this session; comes from another thread."""
+        self._training.add(uid)
+
+    def trained(self, record: Training) -> None:
+        """Leave members that the store already had out of the rate."""
+        if record.uid not in self._training:
+            self._start_steps += record.steps
+
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Say why a member failed; where the same fault comes again, without the lines that led to it."""
+        if member.failure is None:
+            return
+        said, known = "", detail is not None and detail.cause in self._causes
+        if detail is not None:
+            self._causes.add(detail.cause)
+            said = f": {detail.sentence if known else describe_detail(detail)}"
+        self.warned(f"{member.uid} {describe_failure(member.failure)}{said}")
+
+    def committed(self, head: Generation) -> None:
+        """Say how the generation went."""
+        self._console.print(describe_generation(head, self._config, self._rate(head)), highlight=False, soft_wrap=True)
+
+    def confirmed(self, record: Confirmation) -> None:
+        """Say how a checkpoint did on fresh seeds."""
+        self._console.print(describe_confirmation(record), highlight=False, soft_wrap=True)
+
+    def warned(self, message: str) -> None:
+        """Pass a warning on."""
+        self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def _rate(self, head: Generation) -> float:
+        return (head.train_steps - self._start_steps) / max(time.monotonic() - self._clock, 1e-9)
+
+
+@dataclass(slots=True)
+class Row:
+    """What the live table knows of one member."""
+
+    offspring: Offspring
+    steps: int = 0
+    phase: str = "waiting"
+    result: Member | None = None
+
+
+@dataclass(slots=True)
+class LiveState:
+    """What the live table shows."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    generation: int = 0
+    finished_steps: int = 0
+
+
+class LiveObserver(LineObserver):
+    """Keeps a table of the running generation on the screen, below the lines of the finished ones."""
+
+    def __init__(self, console: Console, config: RunConfig) -> None:
+        super().__init__(console, config)
+        self._state = LiveState()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[rate]:,.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+        )
+        total = config.max_generations * config.generation_steps
+        self._task = self._bar.add_task("starting", total=total, rate=0.0)
+
+    def began(self, run_id: str, head: Generation) -> None:
+        """Say where the run starts, and start the bar there."""
+        super().began(run_id, head)
+        self._state.finished_steps = head.train_steps
+        self._bar.reset(self._task, completed=head.train_steps, description="training")
+
+    def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
+        """Show a new generation."""
+        self._state.generation = offspring[0].generation
+        self._state.rows = {child.uid: Row(child) for child in offspring}
+
+    def progressed(self, uid: str, steps: int) -> None:
+        """Move a member and the bar on; comes from another thread."""
+        super().progressed(uid, steps)
+        row = self._state.rows.get(uid)
+        if row is not None and row.phase in ("waiting", "training"):
+            row.phase, row.steps = "training", steps
+            self._advance()
+
+    def trained(self, record: Training) -> None:
+        """Show that a member waits for its evaluation."""
+        super().trained(record)
+        row = self._state.rows[record.uid]
+        row.phase, row.steps = "evaluating", record.steps
+        self._advance()
+
+    def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
+        """Show a member's fitness, or print above the table why it failed."""
+        super().evaluated(member, detail)
+        row = self._state.rows[member.uid]
+        row.result, row.steps = member, member.training.steps
+        row.phase = f"failed: {member.failure.reason}" if member.failure else "done"
+
+    def committed(self, head: Generation) -> None:
+        """Print the generation's line above the table."""
+        self._state.finished_steps = head.train_steps
+        self._state.rows = {}
+        self._advance()
+        super().committed(head)
+
+    def __rich__(self) -> RenderableType:
+        """Render the table and the bar."""
+        return self._group() if self._state.rows else self._bar
+
+    def _group(self) -> Group:
+        return Group(generation_table(self._state, self._config, self._console.width), self._bar)
+
+    def _advance(self) -> None:
+        done = self._state.finished_steps + sum(row.steps for row in list(self._state.rows.values()))
+        rate = (done - self._start_steps) / max(time.monotonic() - self._clock, 1e-9)
+        self._bar.update(self._task, completed=done, rate=rate, description=f"generation {self._state.generation}")
+
+
+@contextmanager
+def display(console: Console, config: RunConfig) -> Iterator[Observer]:
+    """Show a run on a console while the body runs it."""
+    if not console.is_terminal:
+        yield LineObserver(console, config)
+        return
+    observer = LiveObserver(console, config)
+    with Live(observer, console=console, refresh_per_second=4, transient=True):
+        yield observer
+
+
+def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
+    """Tabulate a running generation: who, from whom, by what mutation, how good, how far; genes where they fit."""
+    genes = sorted(config.search)[: max(0, min(3, (width - 88) // 12))]
+    table = Table(title=f"generation {state.generation}", expand=True, title_justify="left")
+    for column in ("member", "parent", "mutation", "fitness", *genes, "steps", "phase"):
+        table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
+    rows = sorted(state.rows.values(), key=_rank)[:SHOWN_MEMBERS]
+    for row in rows:
+        written = written_genes(row.offspring.genome)
+        table.add_row(
+            row.offspring.uid.split("/")[1],  # the title names the generation
+            (row.offspring.parent or "–").split("/")[-1],
+            describe_mutation(row.offspring.mutation),
+            describe_fitness(row.result),
+            *(written[gene] for gene in genes),
+            f"{row.steps:,}",
+            row.phase,
+        )
+    return table
+
+
+def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
+    """Say where a run starts, and how far it may go."""
+    origin = f"continues after generation {head.generation}" if head.generation else "starts"
+    left_over, most = describe_left_over(config), describe_generations(config.max_generations)
+    return (
+        f"run {run_id} {origin}: population {config.population.size}, at most {most} of "
+        f"{config.generation_steps:,} steps{f'; {left_over}' if left_over else ''}"
+    )
+
+
+def describe_generation(head: Generation, config: RunConfig, rate: float | None = None) -> str:
+    """Say in one line how a generation went."""
+    assert head.elite is not None
+    finished = [member.fitness for member in head.members if member.fitness is not None]
+    failed = len(head.members) - len(finished)
+    parts = [
+        f"generation {head.generation:>3}/{config.max_generations}",
+        f"best {describe_score(head.elite.fitness, head.elite.fitness_sem)} ({head.elite.uid})",
+        f"mean {sum(finished) / len(finished):.1f}",
+        f"{head.train_steps:,} steps",
+        *([f"{rate:,.0f} steps/s"] if rate is not None else []),
+        *([f"{failed} failed"] if failed else []),
+    ]
+    return "  ".join(parts)
+
+
+def describe_confirmation(record: Confirmation) -> str:
+    """Say how a checkpoint did on fresh seeds."""
+    interval = describe_interval(record.ci95, record.mean)
+    mean = describe_number(record.mean)
+    return f"confirmed {record.uid}: {mean} (95 % CI {interval}, {record.episodes} fresh episodes)"
+
+
+def describe_delivery(ending: Ending) -> str:
+    """Say who is delivered, and how good it is on fresh episodes."""
+    elite, confirmed = ending.elite, ending.confirmed
+    if confirmed is None:
+        return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"
+    return (
+        f"{elite.uid}: mean return {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
+        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)})"
+    )
+
+
+def _rank(row: Row) -> tuple[float, int]:
+    fitness = row.result.fitness if row.result else None
+    return (-fitness if fitness is not None else float("inf"), row.offspring.index)

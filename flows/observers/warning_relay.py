@@ -1,0 +1,28 @@
+"""What members warn of, said to whoever watches the run: each warning once, with the first member that had it."""
+
+from typing import Any
+
+from flows.engine.runner import hear
+from flows.observers.observer import observer
+from tasks.member_warnings import essence, warnings_topic
+from tasks.runs.ref import RunRef
+
+MOST = 20
+"""How many different warnings of one run are said; the logs of its tasks have them all."""
+
+_SAID: dict[str, set[str]] = {}
+"""What was said of each run in this process."""
+
+
+def hear_warnings(ref: RunRef) -> None:
+    """Hear from now on what this attempt's members warn of, in a flow run whose tasks run on the engine."""
+    watcher, said = observer(), _SAID.setdefault(ref.run_id, set())
+
+    def warned(event: dict[str, Any]) -> None:
+        if event["session"] != ref.session or essence(event["text"]) in said or len(said) > MOST:
+            return
+        said.add(essence(event["text"]))
+        more = "; further warnings are in the logs of the tasks" if len(said) > MOST else ""
+        watcher.warned(f"{event['uid']}: {event['text']}{more}")
+
+    hear(warnings_topic(ref.run_id), warned)

@@ -1,0 +1,226 @@
+"""A Prefect server of our own: for runs that have none, on loopback and ended with the run; and for `evolve serve`."""
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from flows.prefect_server.api import configured_api
+from flows.prefect_server.outages import announce_restart, prepare_client
+from flows.prefect_server.proxies import bypass_proxies
+
+START_TIMEOUT_S = 180.0
+"""The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
+
+RESTARTS, WINDOW_S = 10, 600.0
+"""How often a server that dies is started again within how many seconds."""
+
+ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+HOSTS = "EVOLVE_SERVER_HOSTS"
+"""Environment variables of the server's process: its allowed origins and host names (see origin_check.py)."""
+
+SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+"""The auth string that a server asks for, and the one that its clients send: user:password, from the environment."""
+
+ROOT = Path(__file__).parents[2]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ServerFailed(RuntimeError):
+    """The embedded Prefect server did not start."""
+
+
+@contextmanager
+def prefect_api(log: Path | None = None) -> Iterator[str]:
+    """Provide a Prefect API: the configured one, or a server that lives as long as the body.
+
+    A server that dies meanwhile is started again on the same port; runs wait for it. It asks for an auth string of its
+    own, which only this process and its children know: a Prefect server runs what it is told, and every account of
+    this machine can reach it. What it says goes to the file `log`, or to a file without a name.
+    """
+    prepare_client()
+    if url := configured_api():
+        _refresh_settings()  # Prefect may have been imported to find it
+        yield url
+        return
+    port, names = _free_port(), ("127.0.0.1", "localhost")
+    door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
+    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _say_that_it_is_gone, log) as url:
+        yield url
+
+
+def make_auth_string() -> str:
+    """Make up an auth string that nobody can guess."""
+    return f"evolve:{secrets.token_urlsafe(24)}"
+
+
+def _say_that_it_is_gone(words: str) -> None:
+    said = "the embedded Prefect server ended again and again, and is given up. Its last words:"
+    print(said, words, sep="\n", file=sys.stderr)
+
+
+@contextmanager
+def serving(
+    host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None], log: Path | None = None
+) -> Iterator[str]:
+    """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
+
+    `environment` holds its settings: ORIGINS and HOSTS, and SERVER_AUTH if it asks for an auth string, which this
+    process then sends. No setting is part of a command line, which others could read. Yields the API's URL. `give_up`
+    hears a server's last words, from another thread, when it died too often. Its output goes to the file `log`, or to
+    one without a name. ServerFailed when it does not start.
+    """
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    bypass_proxies(near)
+    near = f"[{near}]" if ":" in near else near
+    url = f"http://{near}:{port}/api"
+    ending = threading.Event()
+    with log.open("w+b") if log else tempfile.TemporaryFile() as output:
+        start = partial(_start, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
+        server = start()
+        keeper = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
+        client = {"PREFECT_API_URL": url}
+        if SERVER_AUTH in environment:
+            client[CLIENT_AUTH] = environment[SERVER_AUTH]
+        with _exported(client):
+            try:
+                _await_health(server, url, output)
+                keeper.start()
+                yield url
+            finally:
+                ending.set()
+                keeper.join() if keeper.ident else _stop(server)
+
+
+@contextmanager
+def _exported(client: Mapping[str, str]) -> Iterator[None]:
+    """Put settings of Prefect's client into this process's environment during the body."""
+    before = {name: os.environ.get(name) for name in client}
+    os.environ.update(client)
+    _refresh_settings()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        _refresh_settings()
+
+
+def _keep_alive(
+    server: subprocess.Popen[bytes],
+    start: Callable[[], subprocess.Popen[bytes]],
+    ending: threading.Event,
+    give_up: Callable[[], None],
+) -> None:
+    """Start a server again whenever it dies, unless it does so all the time, until the run ends; then end it.
+
+    In one thread, because a server dies with the thread that started it (see _die_with).
+    """
+    starts: deque[float] = deque(maxlen=RESTARTS)
+    while not ending.wait(0.5):
+        if server.poll() is None:
+            continue
+        if len(starts) == RESTARTS and time.monotonic() - starts[0] < WINDOW_S:
+            give_up()
+            break
+        starts.append(time.monotonic())
+        announce_restart(server.returncode)
+        server = start()
+    ending.wait()
+    _stop(server)
+
+
+def _refresh_settings() -> None:
+    """Let a Prefect that is already imported see the changed environment; a fresh import reads it anyway."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
+def _start(host: str, port: int, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    settings = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # at DEBUG, uvicorn logs what websockets say, and the auth string is the first thing that they say
+        "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        **environment,
+    }
+    application = "flows.prefect_server.origin_check:create_app"
+    command = [sys.executable, "-P", "-m", "uvicorn", "--factory", application]  # ours: -P, --app-dir
+    options = ["--app-dir", str(ROOT), "--host", host, "--port", str(port)]
+    return subprocess.Popen(
+        [*command, *options, "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
+        env=os.environ | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C is for the run, which ends the server when it is done
+        preexec_fn=dying_with(os.getpid()),
+    )
+
+
+def dying_with(parent: int) -> Callable[[], None] | None:
+    """Make what a child process calls first, so that Linux ends it with the thread that starts it; None elsewhere.
+
+    A run that is killed leaves nothing behind.
+    """
+    return partial(_die_with, parent) if sys.platform == "linux" else None
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _await_health(server: subprocess.Popen[bytes], url: str, output: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
+            return
+        time.sleep(0.1)
+    state = f"ended with code {server.returncode}" if server.returncode is not None else "did not answer"
+    raise ServerFailed(
+        f"the embedded Prefect server {state} within {START_TIMEOUT_S:.0f} s. Start one yourself (prefect server "
+        f"start) and set PREFECT_API_URL, or free memory and try again. Its last words:\n{_tail(output)}"
+    )
+
+
+def _tail(output: IO[bytes]) -> str:
+    """Read a server's last words."""
+    size = os.fstat(output.fileno()).st_size
+    return os.pread(output.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

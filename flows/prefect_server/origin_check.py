@@ -1,0 +1,43 @@
+"""The door of a Prefect server of our own: only its own names and its own pages get in."""
+
+import os
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flows.prefect_server.embedded import HOSTS, ORIGINS
+
+
+class OwnPagesOnly:
+    """Lets in only who calls the server by one of its names, and no page of another origin, websockets included.
+
+    Prefect checks neither: a page elsewhere could listen to events and logs, and one whose name is pointed at this
+    address (DNS rebinding) would count as the server's own. A name without a port is one on every port.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+        self.app, self.hosts, self.origins = app, frozenset(hosts), frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] in ("http", "websocket") and not self._knows(Headers(scope=scope)):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await PlainTextResponse("This name or page may not call this server.", 403)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _knows(self, headers: Headers) -> bool:
+        host, origin = headers.get("host", "").lower(), headers.get("origin")
+        named = host in self.hosts or host.rpartition(":")[0] in self.hosts
+        return named and (origin is None or origin in self.origins)
+
+
+def create_app() -> ASGIApp:
+    """Make Prefect's server behind its door, as the environment describes it."""
+    from prefect.server.api.server import create_app as create_prefect
+
+    return OwnPagesOnly(create_prefect(), os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))

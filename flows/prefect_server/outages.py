@@ -1,0 +1,84 @@
+"""Outages of the Prefect API: training goes on, and what could not be said in time is said again.
+
+Two things are needed. Prefect's own client waits for an API that is away (for calls on a connection that it had), if
+it is told to wait long enough. And a subflow that cannot start, because a new connection is refused at once, is
+called again: everything that it does lies in the store, so doing it twice does nothing twice.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import tenacity
+
+from flows.observers.observer import observer
+
+TRIES = 150
+"""How often a subflow is called while the API refuses connections, a quarter of an hour in all, before a run fails."""
+
+PAUSE_S = 5.0
+
+RESTART_S = 120.0
+"""How long it is no news that the API is away, once it was said that this program's own server is started again."""
+
+_restart_announced = -RESTART_S
+
+
+def prepare_client() -> None:
+    """Tell Prefect's client to wait for two minutes (2 s, doubled six times). Before Prefect is imported."""
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "6")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # a server may wait for these (evolve deploy)
+    # a worker that starts during an outage would fail every task by asking the server for its version
+    os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
+
+
+def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a subflow again while the Prefect API is away."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_outage),
+        wait=tenacity.wait_fixed(PAUSE_S),
+        stop=tenacity.stop_after_attempt(TRIES),
+        before_sleep=_warn,
+        reraise=True,
+    )
+    return partial(retrying, subflow)
+
+
+def announce_restart(code: int) -> None:
+    """Say that this program's own Prefect server died, and with what code, and is started again."""
+    global _restart_announced
+    _restart_announced = time.monotonic()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    print(f"warning: the Prefect server {how}; it is started again, and what runs goes on", file=sys.stderr)
+
+
+def describe_outage(error: BaseException) -> str | None:
+    """Say that the API is away, if an error means that."""
+    if not is_outage(error):
+        return None
+    return f"the Prefect API cannot be reached ({type(error).__name__}: {error})"
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Return True if an error says that the API is away; only Prefect speaks HTTP through httpx here."""
+    import httpx
+
+    while error is not None:
+        if isinstance(error, httpx.TransportError):
+            return True
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500:
+            return True
+        if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _warn(state: tenacity.RetryCallState) -> None:
+    """Say once that the API is away; not in the first seconds, in which a server of our own is started again."""
+    said = time.monotonic() - _restart_announced < RESTART_S
+    if state.attempt_number == 2 and state.outcome is not None and not said:
+        observer().warned(f"the Prefect API is away ({state.outcome.exception()}); waiting for it to come back")

@@ -1,0 +1,74 @@
+"""One self-contained HTML page: no request leaves it, so it opens offline and can be sent by mail."""
+
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from flows.observers.terminal import describe_confirmation
+from flows.report import cost, evolution
+from flows.report import insights as findings
+from flows.report.replays import replays
+from flows.report.run_data import RunView
+from flows.report.sentences import explain
+from flows.report.style import Figure
+from tasks.views.phrases import describe_score
+from tasks.views.study import parameters
+
+INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
+
+
+def make_figures(view: RunView) -> list[Figure]:
+    """Draw every figure of a run."""
+    drawn = [draw(view) for draw in (*evolution.FIGURES, *findings.FIGURES, replays, *cost.FIGURES)]
+    return [figure for figure in drawn if figure is not None]
+
+
+def render_page(view: RunView, figures: Sequence[Figure]) -> str:
+    """Write the page."""
+    environment = Environment(
+        loader=PackageLoader("flows.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    plots = [
+        figure.plot.to_html(full_html=False, include_plotlyjs=False, config=INTERACTION, div_id=figure.name)
+        for figure in figures
+    ]
+    return environment.get_template("report.html").render(
+        view=view,
+        facts=_facts(view),
+        story=explain(view.lineage, view.winner),
+        found=_found(view),
+        figures=list(zip(figures, plots, strict=True)),
+        plotlyjs=get_plotlyjs(),
+    )
+
+
+def _facts(view: RunView) -> list[tuple[str, str]]:
+    config, last = view.config, view.lineage.commits[-1]
+    winner = view.lineage[view.winner].evaluation
+    assert winner is not None
+    facts = [
+        ("environment", config.env.id),
+        ("status", view.status),
+        ("target", f"{config.training.target:g}" if config.training.target is not None else "none"),
+        ("winner", f"{view.winner}, fitness {describe_score(winner.fitness, winner.fitness_sem)}"),
+        ("generations", f"{last.generation} of {config.max_generations}"),
+        ("population", str(config.population.size)),
+        ("training steps", f"{last.train_steps:,}"),
+        ("evaluation steps", f"{last.eval_steps:,}"),
+        ("seed", str(config.seed)),
+    ]
+    if view.confirmed is not None:
+        facts.insert(4, ("confirmed", describe_confirmation(view.confirmed).partition(": ")[2]))
+    return facts
+
+
+def _found(view: RunView) -> list[tuple[str, str, str]]:
+    """Compare the winner's parameters with those that its founder began with."""
+    line = view.lineage.line(view.winner)
+    before, after = (parameters(member.offspring.genome) for member in (line[0], line[-1]))
+    return [(name, _shown(before[name]), _shown(after[name])) for name in before]
+
+
+def _shown(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,74 @@
+"""Everything that a report shows of a run, read from its store; the run may still be running."""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+from evo_core.config.run_config import RunConfig
+from evo_core.lineage.tree import Lineage
+from evo_core.records.chain import Confirmation, FailureDetail, Replay, ReplayKind
+from flows.outcome import delivery
+from tasks.runs.failed_members import details
+from tasks.runs.record_store import CONNECTIONS
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import Timing
+from tasks.runs.run_store import RunStore
+
+PHASES = ("train", "evaluate")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run: its family tree, and whom it delivers (so far the last elite, while it runs).
+
+    Clocks and replays are many more objects of the store, and are read when they are first asked for.
+    """
+
+    run_id: str
+    config: RunConfig
+    lineage: Lineage
+    winner: str
+    status: str
+    confirmed: Confirmation | None
+    store: RunStore
+
+    @cached_property
+    def replays(self) -> Mapping[ReplayKind, Sequence[Replay]]:
+        """Replays of the winner, by kind."""
+        return {kind: list(self.store.replays(self.winner, kind).values()) for kind in get_args(ReplayKind)}
+
+    @cached_property
+    def timings(self) -> Mapping[tuple[str, str], Timing]:
+        """When and where every phase of every member ran, where that is known, by uid and phase."""
+        generations = sorted({member.offspring.generation for member in self.lineage.members.values()})
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            found = list(pool.map(self.store.timings, generations))
+        return {
+            (uid, phase): clock
+            for timings in found
+            for phase in PHASES
+            for uid, clock in getattr(timings, phase).items()
+        }
+
+    def failure_details(self, uids: Collection[str]) -> Mapping[str, FailureDetail]:
+        """Read what the failures of these members said, by uid, as far as that is known."""
+        failed = [member for uid in uids if (member := self.lineage[uid]).failure is not None]
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            found = list(pool.map(lambda member: details(self.store, [member]), failed))
+        return {uid: detail for said in found for uid, detail in said.items()}
+
+
+def view_run(ref: RunRef) -> RunView:
+    """Read a run; BadInput before its first generation is finished."""
+    store, delivered = ref.open(), delivery(ref)
+    return RunView(
+        run_id=ref.run_id,
+        config=ref.config,
+        lineage=Lineage(store.commits()),
+        winner=delivered.elite.uid,
+        status=delivered.status,
+        confirmed=delivered.confirmed,
+        store=store,
+    )

@@ -1,0 +1,166 @@
+"""What the page of a run says, in tables and Markdown: the leaderboard of a generation, and the summary at the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evo_core.config.run_config import RunConfig
+from evo_core.lineage.tree import Lineage
+from evo_core.records.chain import FailureDetail, Generation, Member
+from flows.next_steps import evolve_command
+from flows.observers.terminal import describe_delivery
+from flows.report.sentences import describe_gain, explain
+from tasks.views.phrases import (
+    describe_detail,
+    describe_failure,
+    describe_fitness,
+    describe_mutation,
+    describe_network,
+    describe_score,
+    written_genes,
+)
+from tasks.views.view import Ending
+
+SHOWN_MEMBERS = 100
+"""Rows of a leaderboard; the best of a larger population."""
+
+SHOWN_STEPS = 50
+"""Rows of a line of descent; the last of a longer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something of a run lies: what it is, its address without credentials, and the page that a browser opens."""
+
+    what: str
+    address: str
+    page: str | None = None
+
+
+def leaderboard(commit: Generation, details: Mapping[str, FailureDetail] | None = None) -> list[dict[str, str]]:
+    """Tabulate the members of a generation, best first: by what selection compared, failed members last.
+
+    `details` hold what failures said, by uid.
+    """
+    draw = commit.draw
+    assert draw is not None
+    order = sorted(range(len(commit.members)), key=lambda i: (-_known(draw.scores[i]), i))
+    said = details or {}
+    return [_row(rank, commit, index, said) for rank, index in enumerate(order[:SHOWN_MEMBERS], start=1)]
+
+
+def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
+    """Say in one line of Markdown how a generation went."""
+    assert commit.elite is not None and commit.best is not None
+    elite, best = commit.elite, commit.best
+    failed = sum(member.failure is not None for member in commit.members)
+    parts = [
+        f"**Generation {commit.generation}** of at most {config.max_generations}",
+        f"elite {_code(elite.uid)}: {describe_score(elite.fitness, elite.fitness_sem)}",
+        f"best so far {_code(best.uid)}: {describe_score(best.fitness, best.fitness_sem)}",
+        f"{commit.train_steps:,} training steps",
+        *([f"{failed} of {len(commit.members)} failed"] if failed else []),
+        *([f"the best {SHOWN_MEMBERS} of {len(commit.members)}"] if len(commit.members) > SHOWN_MEMBERS else []),
+    ]
+    return " · ".join(parts)
+
+
+def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
+    """Say in words what a bar shows."""
+    return (
+        f"{steps:,} of {config.max_generations * config.generation_steps:,} training steps; generation {generation} "
+        f"of at most {config.max_generations}"
+    )
+
+
+def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Place], store: str) -> str:
+    """Write how a run ended, as Markdown: whom it delivers, where that one comes from, and how to go on.
+
+    `store`: the value of `--store`, without credentials.
+    """
+    uid = ending.elite.uid
+    commands = [evolve_command(command, run_id, store=store) for command in ("report", "watch", "export")]
+    return "\n".join(
+        [
+            f"# {run_id}: {ending.status.replace('_', ' ')}",
+            "",
+            f"Delivered: {describe_delivery(ending)}. The checkpoint has the sha256 {_code(ending.elite.blob.sha256)}.",
+            "",
+            " ".join(explain(lineage, uid)),
+            "",
+            *_descent(lineage, uid),
+            "",
+            *(f"- {place.what}: {_link(place)}" for place in places),
+            "",
+            "```bash",
+            *commands,
+            "```",
+        ]
+    )
+
+
+def _row(rank: int, commit: Generation, index: int, details: Mapping[str, FailureDetail]) -> dict[str, str]:
+    member = commit.members[index]
+    offspring = member.offspring
+    return {
+        "rank": str(rank) if member.failure is None else "–",
+        "member": member.uid,
+        "fitness": describe_fitness(member) or "–",
+        "status": _status(commit, index, details.get(member.uid)),
+        "parent": offspring.parent or "founder",
+        "mutation": describe_mutation(offspring.mutation),
+        "steps": f"{offspring.lineage_steps + member.training.steps:,}",
+        **written_genes(offspring.genome),
+        "network": describe_network(offspring.genome),
+    }
+
+
+def _status(commit: Generation, index: int, detail: FailureDetail | None) -> str:
+    member, draw = commit.members[index], commit.draw
+    assert draw is not None
+    if member.failure is not None:
+        said = f": {describe_detail(detail)}" if detail is not None else ""
+        return f"{describe_failure(member.failure)}{said}"
+    children = draw.parents.count(index)
+    offspring = f"parent of {children}" if children else "no offspring"
+    return f"elite, {offspring}" if index == draw.elite else offspring
+
+
+def _descent(lineage: Lineage, uid: str) -> list[str]:
+    """Tabulate the line from founder to delivered member; members that are as their parents were are left out."""
+    line = lineage.line(uid)
+    steps = [m for m in line[1:-1] if m.offspring.mutation.kind != "none"]
+    left_out = len(steps) - SHOWN_STEPS
+    rows = [line[0], *steps[max(left_out, 0) :], *line[1:][-1:]]
+    return [
+        "| line of descent | mutation | fitness | against unmutated siblings | against the parent, before training |",
+        "|---|---|---|---|---|",
+        *(_step(lineage, member) for member in rows),
+        *(["", f"The first {left_out} mutations after the founder are left out."] if left_out > 0 else []),
+    ]
+
+
+def _step(lineage: Lineage, member: Member) -> str:
+    effect, gain = lineage.effect(member), lineage.gain(member)
+    mutation = describe_mutation(member.offspring.mutation)
+    cells = (
+        member.uid,
+        mutation if member.offspring.parent else f"founder, {mutation}",
+        describe_fitness(member) or "–",
+        describe_gain(effect) if effect else "–",
+        describe_gain(gain) if gain else "–",
+    )
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
+
+
+def _known(score: float | None) -> float:
+    return float("-inf") if score is None else score
+
+
+def _link(place: Place) -> str:
+    """Write an address, as a link where there is a page: Prefect's UI opens nothing but http(s)."""
+    return f"[{place.address}](<{place.page}>)" if place.page else _code(place.address)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"

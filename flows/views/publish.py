@@ -1,0 +1,70 @@
+"""Showing a run's figures and videos where its other numbers are shown: in optuna-dashboard and in trackers."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from flows.cli.ending import without_password
+from flows.next_steps import evolve_command, store_flag
+from flows.outcome import finished
+from flows.settings import BadInput, Settings
+from tasks.runs.ref import RunRef
+from tasks.views.study import open_storage
+from tasks.views.trackers.recorder import TrackRecorder
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def open_study(settings: Settings, run_id: str) -> optuna.Study:
+    """Open a run's study; BadInput when this database has none."""
+    try:
+        return optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
+    except KeyError:
+        url = without_password(settings.study_url)
+        command = evolve_command("lineage", "rebuild", run_id, **store_flag())
+        raise BadInput(
+            f"--dashboard: {url} has no study {run_id}; make it: {command}, or name the database by --study"
+        ) from None
+
+
+def dashboard_command(settings: Settings) -> str:
+    """Write the command that shows what was put into a study."""
+    words = ("optuna-dashboard", without_password(settings.study_url), "--artifact-dir", settings.artifact_directory)
+    return shlex.join(map(str, words))
+
+
+def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:
+    """Put figures into a study, each in place of the one of its name."""
+    from optuna_dashboard import save_plotly_graph_object
+
+    for name, figure in figures.items():
+        save_plotly_graph_object(study, figure, graph_object_id=name)
+
+
+def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path) -> None:
+    """Add a video to a study as an artifact; a trial that is finished takes none.
+
+    GoneError when the run is gone: beside a local store's runs, this must not make the store's directory.
+    """
+    ref.open().require_in_place()
+    directory.mkdir(parents=True, exist_ok=True)
+    upload_artifact(
+        artifact_store=FileSystemArtifactStore(directory), file_path=str(video), study_or_trial=study, storage=None
+    )
+
+
+def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
+    """Add a video to the run in every tracker that is asked for and shows videos; return which these are."""
+    head, done = ref.open().head(), finished(ref)
+    assert head is not None
+    ending = done[0].ending if done else None
+    recorders = {n: TrackRecorder(n, ref.open(), ref.config, settings.tracking_directory) for n in settings.trackers}
+    able = {name: recorder for name, recorder in recorders.items() if recorder.shows_media}
+    for recorder in able.values():
+        recorder.show(head, video, ending)
+    return list(able)

@@ -1,0 +1,123 @@
+"""A run's page in the Prefect UI: its progress, a leaderboard of every generation, and a summary at the end.
+
+A view of the store like the study, kept in Prefect's artifacts. Costs at most four requests per generation.
+"""
+
+import time
+from uuid import UUID
+
+from evo_core.lineage.tree import Lineage
+from evo_core.records.chain import Generation, record_hash
+from flows.observers.observer import observer
+from flows.settings import Settings
+from flows.views.database_faults import tolerated
+from flows.views.leaderboard import Place, describe_leaderboard, describe_progress, leaderboard, summary
+from tasks.logs.redaction import concealed
+from tasks.runs.failed_members import details
+from tasks.runs.ref import RunRef
+from tasks.views.artifacts import (
+    Kind,
+    add_markdown,
+    add_progress,
+    add_table,
+    artifact_key,
+    belongs_here,
+    move_progress,
+    newest,
+)
+from tasks.views.study import study_number
+from tasks.views.view import Ending, View
+
+INTERVAL_S = 10.0
+"""The bar of a running generation moves at most this often, and at most twice per generation."""
+
+FOUNDERS = "founders"
+"""Which run of an id an artifact shows, by the hash of COMMIT 0: an artifact's key is known to all runs of a server."""
+
+
+class RunPage(View):
+    """Brings the artifacts of a run up to date; what an earlier flow run has written is not written again.
+
+    The bar alone belongs to one flow run: another one that goes on with the run has its own.
+    """
+
+    def __init__(self, run: RunRef, settings: Settings) -> None:
+        self._run, self._config, self._settings = run.open(), run.config, settings
+        self._mark = {FOUNDERS: record_hash(self._run.commit(0))}
+        self._next = int(self._newest("leaderboard").get("generation", "0")) + 1
+        bar = newest(self._key("progress"))
+        ours = bar is not None and bar.metadata_ == self._mark and belongs_here(bar)
+        self._bar: UUID | None = bar.id if bar is not None and ours else None
+        self._head: Generation | None = None
+        self._shown, self._moved = 0, 0.0
+
+    def catch_up(self, head: Generation) -> int:
+        """Add the leaderboards that are missing up to a COMMIT, and move the bar there; return how many were added."""
+        self._head = head
+        self._move(head.train_steps)
+        added = 0
+        for commit in self._run.commits_from(self._next, head):
+            add_table(
+                self._key("leaderboard"),
+                leaderboard(commit, details(self._run, commit.members)),
+                describe_leaderboard(commit, self._config),
+                {**self._mark, "generation": str(commit.generation)},
+            )
+            added, self._next = added + 1, commit.generation + 1
+        return added
+
+    def advance(self, steps: int) -> None:
+        """Move the bar when more than a third of a generation was trained since it was moved last."""
+        late_enough = time.monotonic() - self._moved >= INTERVAL_S
+        if late_enough and self._head is not None and steps - self._shown > self._config.generation_steps / 3:
+            self._move(steps)
+
+    def finish(self, ending: Ending) -> None:
+        """Write the summary, unless it stands there already."""
+        assert self._head is not None
+        mark = {**self._mark, "head": record_hash(self._head), "delivered": ending.elite.uid, "status": ending.status}
+        if self._newest("summary") == mark:
+            return
+        text = summary(self._run.run_id, ending, Lineage(self._run.commits()), self._places(), self._store())
+        add_markdown(self._key("summary"), text, f"How {self._run.run_id} ended", mark)
+
+    def _move(self, steps: int) -> None:
+        assert self._head is not None
+        total = self._config.max_generations * self._config.generation_steps
+        percent = min(100.0, 100.0 * steps / total)
+        generation = self._head.generation + (steps > self._head.train_steps)
+        text = describe_progress(steps, self._config, generation)
+        if self._bar is None:
+            self._bar = add_progress(self._key("progress"), percent, text, self._mark)
+        else:
+            move_progress(self._bar, percent, text)
+        self._shown, self._moved = steps, time.monotonic()
+
+    def _newest(self, kind: Kind) -> dict[str, str]:
+        """Read what is known of the newest version of an artifact, if it is this very run's."""
+        found = newest(self._key(kind))
+        known = dict(found.metadata_ or {}) if found is not None else {}
+        return known if known.get(FOUNDERS) == self._mark[FOUNDERS] else {}
+
+    def _key(self, kind: Kind) -> str:
+        return artifact_key(kind, self._run.run_id)
+
+    def _places(self) -> list[Place]:
+        """Name where everything lies, without credentials."""
+        run_id, settings = self._run.run_id, self._settings
+        page = settings.store_page and settings.store_page.replace("{run}", run_id)
+        places = [
+            Place("store", f"{self._store()}/{run_id}", page),
+            Place("study", concealed(settings.study_url), self._study_page()),
+        ]
+        return [*places, *([Place("tracking", str(settings.tracking_directory))] if settings.trackers else [])]
+
+    def _study_page(self) -> str | None:
+        """Find the study in optuna-dashboard, which knows studies by number; the summary does without, if need be."""
+        if (page := self._settings.study_page) is not None:
+            with tolerated(lambda reason: observer().warned(f"the summary has no link to the study: {reason}")):
+                return page.replace("{study}", str(study_number(self._settings.study_url, self._run.run_id)))
+        return None
+
+    def _store(self) -> str:
+        return concealed(self._settings.store_url)

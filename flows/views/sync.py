@@ -1,0 +1,166 @@
+"""The views of a run (the Optuna study, trackers), kept beside training: one that fails or hangs stops nothing."""
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Self
+
+from evo_core.records.chain import Generation
+from flows.observers.observer import observer
+from flows.outcome import RunSummary
+from flows.settings import Settings
+from flows.views.database_faults import tolerated
+from tasks.runs.ref import RunRef
+from tasks.views.study import StudyRecorder
+from tasks.views.trackers.recorder import TrackRecorder
+from tasks.views.view import Ending, View
+
+LAST_WAIT_S = 120.0
+"""How long the end of a run waits for a view."""
+
+Record = Callable[[str, View, Generation], int]
+"""Brings a view, which has a name, up to a COMMIT."""
+
+
+class ViewKeeper:
+    """Keeps one view up to date, in a thread of its own. `behind` says why it lacks something, or is None."""
+
+    def __init__(self, name: str, make: Callable[[], View], record: Record) -> None:
+        self._name, self._make, self._record = name, make, record
+        self._view: View | None = None
+        self._changed = threading.Condition()
+        self._wanted: Generation | None = None
+        self._steps: int | None = None
+        self._ending: Ending | None = None
+        self._closed = False
+        self._told: str | None = None
+        self.behind: str | None = None
+        # a daemon, so that a tool that never answers cannot keep the process alive; in this run's Prefect context
+        self._thread = threading.Thread(target=copy_context().run, args=(self._keep_up,), daemon=True)
+        self._thread.start()
+
+    def record(self, head: Generation) -> None:
+        """Ask for the view to be brought up to a COMMIT; returns at once."""
+        with self._changed:
+            self._wanted = head
+            self._changed.notify()
+
+    def advance(self, steps: int) -> None:
+        """Say how many steps the run has trained; a view that is not open yet does not hear it. Returns at once."""
+        with self._changed:
+            self._steps = steps
+            self._changed.notify()
+
+    def end(self, ending: Ending | None = None) -> None:
+        """Say that nothing more comes, and how the run ended if it did; returns at once, and counts once."""
+        with self._changed:
+            if not self._closed:
+                self._closed, self._ending = True, ending
+                self._changed.notify()
+
+    def wait(self, wait_s: float = LAST_WAIT_S) -> None:
+        """Wait, after `end`, until everything that was asked for is tried; `behind` is final then."""
+        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            self.behind = f"{self._name} has not answered for {wait_s:.0f} s"
+            observer().warned(self.behind)
+
+    def _keep_up(self) -> None:
+        while (news := self._next()) is not None:
+            if isinstance(news, Generation):
+                self._try(f"{self._name} lacks generations up to {news.generation}", partial(self._bring_up, head=news))
+            elif self._view is not None:
+                self._try(f"{self._name} does not know how far the run is", partial(_advance, steps=news))
+        if (ending := self._ending) is not None and self.behind is None:
+            self._try(f"{self._name} does not know how the run ended", lambda view: view.finish(ending))
+        self._let_go()
+
+    def _next(self) -> Generation | int | None:
+        """Wait for the newest COMMIT that was asked for, else the newest steps; None when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: (self._wanted, self._steps) != (None, None) or self._closed)
+            head, steps, self._wanted, self._steps = self._wanted, self._steps, None, None
+            return head if head is not None or self._closed else steps
+
+    def _try(self, lacking: str, step: Callable[[View], object]) -> None:
+        """Take a step; a view that fails is a warning, said once, and is opened anew the next time."""
+        self.behind = lacking
+        faults: list[str] = []
+        with tolerated(faults.append):
+            if self._view is None:
+                self._view = self._make()
+            step(self._view)
+            self.behind = self._told = None
+        for reason in faults:
+            self._let_go()
+            self.behind = f"{lacking}: {reason}"
+            if reason != self._told:
+                observer().warned(self.behind)
+            self._told = reason
+
+    def _bring_up(self, view: View, head: Generation) -> None:
+        self._record(self._name, view, head)
+
+    def _let_go(self) -> None:
+        view, self._view = self._view, None
+        if view is not None:
+            with tolerated(lambda reason: observer().warned(f"{self._name} was not closed: {reason}")):
+                view.close()
+
+
+class Views:
+    """All views of a run.
+
+    `page`, of a flow run, shows it in the Prefect UI. It alone hears of steps, and is not missed when it is behind: it
+    cannot be made up for outside of that flow run.
+    """
+
+    def __init__(self, run: RunRef, settings: Settings, record: Record, page: Callable[[], View] | None = None) -> None:
+        makers: dict[str, Callable[[], View]] = {
+            "the study": lambda: StudyRecorder(run.open(), run.config, settings.study_url)
+        }
+        for name in settings.trackers:
+            makers[f"the {name} tracker"] = partial(_track, name, run, settings)
+        self._keepers = [ViewKeeper(name, make, record) for name, make in makers.items()]
+        self._page = [ViewKeeper("the run's page", page, record)] if page else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Let go of every view, also when the run failed; nothing is waited for."""
+        for keeper in (*self._keepers, *self._page):
+            keeper.end()
+
+    def record(self, head: Generation) -> None:
+        """Ask for all views to be brought up to a COMMIT; returns at once."""
+        for keeper in (*self._keepers, *self._page):
+            keeper.record(head)
+
+    def advance(self, steps: int) -> None:
+        """Say how many steps the run has trained, those of the running generation included; returns at once."""
+        for keeper in self._page:
+            keeper.advance(steps)
+
+    def close(self, summary: RunSummary) -> str | None:
+        """Tell all views how the run ended, and wait for them; return what they lack, None when that is nothing."""
+        for keepers in (self._keepers, self._page):  # the page links to the others
+            for keeper in keepers:
+                keeper.end(summary.ending)
+            for keeper in keepers:
+                keeper.wait()
+        return "; ".join(keeper.behind for keeper in self._keepers if keeper.behind) or None
+
+
+def catch_up(name: str, view: View, head: Generation) -> int:
+    """Bring a view up to a COMMIT, outside of any flow."""
+    return view.catch_up(head)
+
+
+def _track(name: str, run: RunRef, settings: Settings) -> View:
+    return TrackRecorder(name, run.open(), run.config, settings.tracking_directory)
+
+
+def _advance(view: View, steps: int) -> None:
+    view.advance(steps)

@@ -1,0 +1,36 @@
+"""Keeping credentials out of what people are shown: pages of a run, messages of failures, logs."""
+
+import os
+import re
+
+from evo_core.records.chain import FailureDetail
+from evo_core.records.failures import bounded
+
+HIDDEN = "***"
+
+_PASSWORD = re.compile(r"(\w://[^\s/:@]*):\S*@")
+_QUERY = re.compile(r"([?&][\w.-]+)=[^\s&#'\"`)]+")
+_SECRET_VARIABLES = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|AUTH_STRING|CREDENTIAL", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"(?P<name>[\w-]*(?:password|passwd|secret|token|api[_-]?key|credential|auth_string)[\w-]*[\"']?\s*[=:]\s*"
+    r"|\b(?:bearer|basic)\s+)[\"']?[^\s\"',;)}]{4,}",
+    re.IGNORECASE,
+)
+"""What texts that are not this program's own may hold: password=…, 'api_key': '…', Bearer …"""
+
+_SHORTEST = 6
+"""Values shorter than this are words and numbers of every text, and no credentials."""
+
+
+def concealed_detail(detail: FailureDetail) -> FailureDetail:
+    """Make what an environment said fit to be kept and shown: short, on one line, and without credentials."""
+    return bounded(detail, lambda text: _ASSIGNED.sub(rf"\g<name>{HIDDEN}", concealed(text)))
+
+
+def concealed(text: str) -> str:
+    """Hide passwords and query values of URLs, and the values of environment variables that hold credentials."""
+    text = _QUERY.sub(rf"\1={HIDDEN}", _PASSWORD.sub(rf"\1:{HIDDEN}@", text))
+    secrets = {value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name)}
+    for value in sorted((value for value in secrets if len(value) >= _SHORTEST), key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return text

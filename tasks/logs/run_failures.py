@@ -1,0 +1,106 @@
+"""How a flow or task run fails: its state is one clear sentence, and the traceback stands in its log."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from distributed.scheduler import KilledWorker
+from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_logger
+from pydantic import ValidationError
+
+from tasks.logs.redaction import concealed
+from tasks.logs.run_log import ROOMS, forward_warnings, run_logger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+WRITTEN = "evolve_written_down"
+"""Marks an exception that stands in the log already, with its credentials concealed."""
+
+
+class _NotAgain(logging.Filter):
+    """Keeps Prefect's engine from logging again what is written down already: as it is, credentials and all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything else pass."""
+        return not (record.exc_info and getattr(record.exc_info[1], WRITTEN, False))
+
+
+_NOT_AGAIN = _NotAgain()
+
+
+class _Failed(State[Any]):
+    """A failed run whose state Prefect can log without the error, whose own words may hold credentials."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
+    """Make the body of a flow, or of a task that is submitted, fail with a sentence instead of a type and a repr.
+
+    Stands below `@flow` or `@task`. Who waits for the run gets the very exception, as from any other. Called as a
+    plain function, outside of a run or inside of another one's, the body just raises.
+    """
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        forward_warnings()
+        for name in ("flow_runs", "engine"):
+            get_logger(name).addFilter(_NOT_AGAIN)
+        try:
+            return body(*args, **kwargs)
+        except Exception as error:
+            if not _is_body_of_this_run(run):
+                raise
+            return cast(R, _failed(error))
+
+    return run
+
+
+def sentence(error: BaseException) -> str:
+    """Say what went wrong: errors of this program are advice, and say it themselves; others are named."""
+    if isinstance(error, KilledWorker):
+        return (
+            "A worker died again and again over the same task: its process was killed, perhaps for want of memory. "
+            "Give workers more (--member-memory, fewer --workers), or look at the environment; then go on with the run."
+        )
+    if isinstance(error, ValidationError):
+        problems = [f"{'.'.join(map(str, e['loc'])) or error.title}: {e['msg']}" for e in error.errors()]
+        return concealed(f"{error.title}: {'; '.join(problems)}")
+    if type(error).__module__.partition(".")[0] in ROOMS and str(error):
+        return concealed(str(error))
+    said = f": {error}" if str(error) else ""
+    return concealed(f"{type(error).__name__}{said} (unexpected; the log of this run has the traceback)")
+
+
+def written_down(error: Exception) -> str:
+    """Say what went wrong in a sentence, and write it into the log of the current run with the traceback below."""
+    said = sentence(error)
+    if (logger := run_logger()) is not None:
+        logger.error("%s\n\n%s", said, concealed("".join(traceback.format_exception(error))))
+        with suppress(AttributeError, TypeError):  # some exceptions are frozen
+            setattr(error, WRITTEN, True)
+    return said
+
+
+def _failed(error: Exception) -> State[Any]:
+    """Fail with a sentence; Prefect raises the error itself to who asks for the result."""
+    return _Failed(type=StateType.FAILED, message=written_down(error), data=error)
+
+
+def _is_body_of_this_run(run: Callable[..., Any]) -> bool:
+    """Tell whether Prefect itself called a function, as the body of the current flow or task run.
+
+    Not where the flow has retries: Prefect makes them only of what it sees raised.
+    """
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    if task is not None and task.task.fn is run:
+        return True
+    return flow is not None and flow.flow is not None and flow.flow.fn is run and not flow.flow.retries

@@ -1,0 +1,201 @@
+"""The two phases of a member's generation as Prefect tasks. Both do nothing when their record exists."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+from distributed import get_worker
+from prefect import runtime, task
+from prefect.cache_policies import NO_CACHE
+
+from evo_core.evaluation.confirmation import Chunk, play_chunk
+from evo_core.networks.actor_critic import Spaces
+from evo_core.records.chain import BlobRef, EliteRef, FailureDetail, Member, Offspring, Training, Update
+from evo_core.training import evaluate_member as evaluate_offspring
+from evo_core.training import train
+from tasks.logs.redaction import concealed_detail
+from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_log import tell
+from tasks.member_warnings import heard
+from tasks.runs import layout
+from tasks.runs.failed_members import details
+from tasks.runs.recomputation import Recomputer
+from tasks.runs.ref import RunRef
+from tasks.runs.run_records import Timing
+from tasks.runs.run_store import RunStore
+from tasks.views.phrases import describe_evaluation, describe_returns, describe_training
+from tasks.worker import cache as recent
+from tasks.worker.watchdog import watched
+
+
+def progress_topic(run_id: str) -> str:
+    """Name the Dask event topic on which workers say how far a run's members are, with the session that it is for."""
+    return f"evolve-progress-{run_id}"
+
+
+ADOPTED = "done before: its record is in the store"
+
+
+# the store remembers, not Prefect; what is worth another try is tried again by the Store, or by Dask on a new worker
+member_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the training of a member came to.
+
+    `timing` is None when it was found in the store. `adopted`: its checkpoint, if it has one, was there already, so a
+    collector may take it; one that was just created is spared (tasks/runs/retention.py). `numerics`: what it was
+    computed under, by this process or the one that stored it. `detail`: what its failure said.
+    """
+
+    record: Training
+    timing: Timing | None = None
+    adopted: bool = True
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    detail: FailureDetail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a member's generation came to; see Trained."""
+
+    member: Member
+    trained: Timing | None = None
+    evaluated: Timing | None = None
+    adopted: bool = True
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    detail: FailureDetail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One chunk of a confirmation, and when, where and under which numerics it was played; see Trained."""
+
+    chunk: Chunk | None
+    timing: Timing
+    numerics: Mapping[str, str]
+    detail: FailureDetail | None = None
+
+
+@member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
+@fails_plainly
+def train_member(run: RunRef, offspring: Offspring) -> Trained:
+    """Train an offspring and store its checkpoint and record; both are adopted when they exist.
+
+    A failure is returned and not stored: it counts once enough others have finished.
+    """
+    store, address = run.open(), (offspring.generation, offspring.index)
+    done = store.training(*address)
+    if done is not None and not (done.blob and store.missing_blobs([done.blob])):
+        tell(ADOPTED)
+        return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
+    store.require_in_place(seen_lately=True)  # hours of work for a store that is gone
+    start, created, said = datetime.now(UTC), False, list[FailureDetail]()
+    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
+        spaces = run.environment().spaces
+        parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
+        device, progress = run.resolve_device(), _progress(run, offspring)
+        blob, record = train(run.config, offspring, parent, spaces, device, progress, said.append)
+        if blob is not None and record.blob is not None:
+            created = store.put_blob(blob)
+            recent.checkpoints.put(record.blob.sha256, blob)
+    timing = _until_now(start)
+    if record.failure is None:  # else the core has said why
+        store.put_training(*address, record)
+        recent.just_trained(run.session, offspring.uid)
+        tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
+    return Trained(record, timing, not created, store.numerics, _detail(said))
+
+
+@member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
+@fails_plainly
+def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Evaluated:
+    """Evaluate a trained offspring and store the whole member, unless it failed; adopted when it exists."""
+    store, address = run.open(), (offspring.generation, offspring.index)
+    training = trained.record
+    done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
+    if done is not None:
+        tell(ADOPTED)
+        found, detail = store.numerics_of(layout.member(*address), Member), details(store, [done]).get(done.uid)
+        return Evaluated(done, trained.timing, None, trained.adopted, found, detail)
+    start, said = datetime.now(UTC), list[FailureDetail]()
+    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
+        blob = _checkpoint(store, training.blob) if training.blob else None
+        spaces = run.environment().spaces
+        device = run.resolve_device()
+        member = evaluate_offspring(run.config, offspring, training, blob, spaces, device, said.append)
+    timing = _until_now(start)
+    if member.evaluation is not None:
+        store.put_member(*address, member)
+        tell(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
+    detail = trained.detail or _detail(said)
+    return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics, detail)
+
+
+@member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
+@fails_plainly
+def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
+    """Play one chunk of an elite's confirmation on fresh seeds."""
+    start, store, said = datetime.now(UTC), run.open(), list[FailureDetail]()
+    with watched(run.limits, run.session, elite.uid), heard(run, elite.uid):
+        spaces = run.environment().spaces
+        blob = _weights(run, store, spaces, elite.uid, elite.blob)
+        assert blob is not None
+        played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device(), said.append)
+    timing = _until_now(start)
+    if played is not None:
+        tell(f"{describe_returns(played[0])}; {_effort(timing)}")
+    return Played(played, timing, store.numerics, _detail(said))
+
+
+def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, reference: BlobRef | None) -> bytes | None:
+    """Read a checkpoint, or compute it again if it is gone: a collector may have been at work. None for founders."""
+    if uid is None or reference is None:
+        return None
+    if (content := recent.checkpoints.get(reference.sha256)) is None:
+        content = Recomputer(store, run.config, spaces, run.resolve_device()).weights(uid, reference)
+        recent.checkpoints.put(reference.sha256, content)
+    return content
+
+
+def _checkpoint(store: RunStore, reference: BlobRef) -> bytes:
+    """Take a checkpoint from this process's memory, where it lies if it was trained here, else from the store."""
+    content = recent.checkpoints.get(reference.sha256)
+    return store.blob(reference) if content is None else content
+
+
+def _detail(said: Sequence[FailureDetail]) -> FailureDetail | None:
+    """Take what a failure said, if one did, without credentials."""
+    return concealed_detail(said[-1]) if said else None
+
+
+def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:
+    """Say on Dask's event bus how many steps a member has made; silent outside a Dask worker."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda update: None
+    made, topic = 0, progress_topic(run.run_id)
+
+    def say(update: Update) -> None:
+        nonlocal made
+        made += update.steps
+        worker.log_event(topic, {"session": run.session, "uid": offspring.uid, "steps": made})
+
+    worker.log_event(topic, {"session": run.session, "uid": offspring.uid, "steps": made})
+    return say
+
+
+def _effort(timing: Timing) -> str:
+    """Say how long a phase took, and where."""
+    return f"{(timing.end - timing.start).total_seconds():.1f} s on {timing.host}"
+
+
+def _until_now(start: datetime) -> Timing:
+    """Say when and where a phase ran that ends now."""
+    attempt = runtime.task_run.run_count or 1
+    return Timing(start=start, end=datetime.now(UTC), host=socket.gethostname(), process=os.getpid(), attempt=attempt)

@@ -1,0 +1,28 @@
+"""Replays as Prefect tasks: one fresh agent each. A replay whose record exists is not run again."""
+
+from dataclasses import replace
+
+from evo_core.evolution.schedule_replay import replay
+from evo_core.lineage.tree import Lineage
+from evo_core.records.chain import Replay, ReplayKind
+from tasks.member_tasks import member_task
+from tasks.runs.ref import RunRef
+from tasks.worker.watchdog import watched
+
+
+@member_task(name="replay", task_run_name="replay {uid} {kind} {number}")
+def replay_member(run: RunRef, uid: str, kind: ReplayKind, number: int, seed: int) -> Replay:
+    """Train a fresh agent along a member's schedule and store how it did.
+
+    The deadline of a member's phase holds for every generation of the line.
+    """
+    store = run.open()
+    if (done := store.replay(uid, kind, number)) is not None:
+        return done
+    line = Lineage(store.commits()).line(uid)
+    deadline = run.limits.deadline_s
+    limits = replace(run.limits, deadline_s=deadline * 2 * len(line) if deadline else None)
+    with watched(limits, run.session, f"replay {number}"):
+        record = replay(run.config, line, kind, seed, run.environment().spaces, run.resolve_device())
+    store.put_replay(number, record)
+    return record

@@ -1,0 +1,91 @@
+"""Which runs are being worked on: a lock on run.json where the store is local, the age of the last record elsewhere.
+
+The lock is the operating system's: it writes nothing, and goes with the process that holds it, however that ends.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tasks.runs import layout
+from tasks.runs.run_store import RunStore
+from tasks.store import MissingError
+from tasks.store.file_backend import FileBackend
+
+QUIET_S = 900.0
+"""A run without a lock is taken to be at rest when it has written nothing for this long, or for twice as long as a
+phase of a member took in its last generation."""
+
+
+@contextmanager
+def at_work(run: RunStore) -> Iterator[None]:
+    """Hold the lock of a run while the body works on it; several processes may."""
+    handle = _open(run)
+    try:
+        if handle is not None:
+            _lock(handle, wait=True)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def is_at_work(run: RunStore) -> bool:
+    """Return True if a process works on a run; on S3, if one has written to it lately."""
+    if not isinstance(run.store.backend, FileBackend):
+        return quiet_s(run) < _patience_s(run)
+    handle = _open(run)
+    if handle is None:
+        return False
+    try:
+        return not _lock(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+def quiet_s(run: RunStore) -> float:
+    """Return how long ago the newest record of a run was written, by the store's own clock."""
+    names, head = [layout.RUN], run.head()
+    if head is not None:
+        names += [layout.commit(head.generation), layout.confirmation(head.generation)]
+        for child in head.offspring:
+            names += [phase(child.generation, child.index) for phase in (layout.training, layout.member)]
+    ages = []
+    for name in names:
+        with suppress(MissingError):
+            ages.append(run.store.age_s(run.key(name)))
+    return min(ages, default=float("inf"))
+
+
+def _patience_s(run: RunStore) -> float:
+    last = run.last(layout.commit)
+    timings = run.timings(last) if last else None
+    known = [*timings.train.values(), *timings.evaluate.values()] if timings else []
+    return max([QUIET_S, *(2 * (timing.end - timing.start).total_seconds() for timing in known)])
+
+
+def _open(run: RunStore) -> int | None:
+    """Open run.json of a local store; None elsewhere, and without one."""
+    backend = run.store.backend
+    if sys.platform == "win32" or not isinstance(backend, FileBackend):
+        return None
+    with suppress(OSError):
+        return os.open(backend.root / run.key(layout.RUN), os.O_RDONLY)
+    return None
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Lock a file, shared by those who wait, or alone; return False if another process holds it.
+
+    File systems without locks refuse in other ways: there nobody is known to work.
+    """
+    import fcntl  # not on Windows
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,164 @@
+"""Sealed records below one run id: verified whenever they are read, written only while the run is in place."""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from evo_core.genome.architecture import Record
+from evo_core.records.chain import FailureDetail, Sealed, record_hash
+from tasks.runs import layout
+from tasks.runs.run_records import sealed_bytes
+from tasks.store import ConflictError, CorruptError, GoneError, MissingError, Store
+
+RecordT = TypeVar("RecordT", bound=Record)
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+CONNECTIONS = 8
+"""Requests to the store that are under way together where many are made."""
+
+SIGHT_S = 15.0
+"""For how long a process takes it that a run is in a bucket where it saw it: every look is a request."""
+
+_sighted: dict[tuple[str, str], float] = {}
+"""When this process last saw run.json, by store and run, on its monotonic clock."""
+
+
+class RecordStore:
+    """The records below one run id, whatever they are. RunStore knows which there are."""
+
+    def __init__(self, store: Store, run_id: str, numerics: dict[str, str] | None = None) -> None:
+        if not RUN_ID.fullmatch(run_id):
+            raise ValueError(
+                f"run id {run_id!r}: expected 1 to 63 lower-case letters, digits, - and _, beginning with a letter or "
+                "digit"
+            )
+        self.store, self.run_id, self.numerics = store, run_id, numerics or {}
+        self._beginning = False
+
+    def prepare(self) -> None:
+        """Make the run's place in the store. From here to `create_run`, keys are created without run.json."""
+        self.store.prepare(self.run_id)
+        self._beginning = True
+
+    def require_in_place(self, *, seen_lately: bool = False) -> None:
+        """Raise GoneError unless run.json is where the run began.
+
+        With `seen_lately` it need not be read again on S3 if this process read it less than SIGHT_S ago.
+        """
+        place = self.store.url, self.run_id
+        remote = self.store.url.startswith("s3:")
+        if seen_lately and remote and time.monotonic() - _sighted.get(place, -math.inf) < SIGHT_S:
+            return
+        try:
+            self.store.read(self.key(layout.RUN), bytes, expected=True)
+        except MissingError:
+            _sighted.pop(place, None)
+            raise self._gone(f"no longer holds {self.key(layout.RUN)}") from None
+        _sighted[place] = time.monotonic()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Raise GoneError when the body misses something because the whole run is missing."""
+        try:
+            yield
+        except MissingError:
+            self.require_in_place()
+            raise
+
+    def key(self, name: str) -> str:
+        """Name a key of this run in its store."""
+        return f"{self.run_id}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a key of this run exists."""
+        return self.store.exists(self.key(name))
+
+    def put(self, name: str, record: Record, detail: FailureDetail | None = None) -> None:
+        """Seal a record and create it; one that exists is adopted if nothing but what stands beside it differs."""
+        try:
+            self._create(name, sealed_bytes(record, self.numerics, detail))
+        except ConflictError:
+            if self.get(name, type(record)) != record:
+                raise
+
+    def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
+        """Read a record; None when it does not exist."""
+        try:
+            return self.sealed(name, kind, expected=False).record
+        except MissingError:
+            return None
+
+    def get(self, name: str, kind: type[RecordT]) -> RecordT:
+        """Read a record; CorruptError when it is not one, or not what its hash says."""
+        return self.sealed(name, kind).record
+
+    def sealed(self, name: str, kind: type[RecordT], *, expected: bool = True) -> Sealed[RecordT]:
+        """Read a record with its seal; see `get`. One that is `expected` is missed only after several tries."""
+
+        def verify(content: bytes) -> Sealed[RecordT]:
+            try:
+                sealed: Sealed[RecordT] = Sealed[kind].model_validate_json(content)  # type: ignore[valid-type]
+            except ValidationError as error:
+                raise CorruptError(
+                    f"{self.key(name)}: not a record of this program: {error.errors()[0]['msg']}; {self._advice(name)}"
+                ) from error
+            if content != sealed_bytes(sealed.record, sealed.numerics, sealed.detail):
+                raise CorruptError(
+                    f"{self.key(name)}: its content has the hash {record_hash(sealed.record)}, but it says "
+                    f"{sealed.sha256}, or its seal is broken; the record is damaged: {self._advice(name)}"
+                )
+            return sealed
+
+        return self.store.read(self.key(name), verify, expected=expected)
+
+    def _create(self, name: str, content: bytes) -> bool:
+        """Create a key of a run that is in place, or that begins."""
+        if not self._beginning:
+            self.require_in_place(seen_lately=True)
+        try:
+            return self.store.create(self.key(name), content)
+        except MissingError as error:
+            self.require_in_place()
+            raise self._gone(f"has no place for {self.key(name)}") from error
+
+    def _gone(self, what: str) -> GoneError:
+        return GoneError(
+            f"the store is gone: {self.store.url} {what}. Was it moved, unmounted, deleted or replaced? Nothing was "
+            f"made in its place; bring it back, then `evolve resume {self.run_id}`"
+        )
+
+    def _advice(self, name: str) -> str:
+        if name.startswith((layout.RUN, "extend/", "gc/")):
+            return "nothing else in the store says what it held, restore it from a copy"
+        return f"`evolve verify {self.run_id} --repair` may restore it"
+
+    def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:
+        for sealed in self._sealed_series(name, kind):
+            yield sealed.record
+
+    def _sealed_series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[Sealed[RecordT]]:
+        """Read a series without gaps; that it is not all there must not depend on one request."""
+        last = self.last(name)
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            yield from pool.map(lambda number: self.sealed(name(number), kind), range(0 if last is None else last + 1))
+
+    def last(self, name: Callable[[int], str]) -> int | None:
+        """Find the last of a series without gaps by asking for few keys: doubling, then bisection.
+
+        That there is none behind the last is asked more than once.
+        """
+        low = -1
+        while self.store.exists(self.key(name(low + 1)), expected=True):
+            low, step = low + 1, 1
+            while self.exists(name(low + step)):
+                low, step = low + step, 2 * step
+            high = low + step
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if self.exists(name(middle)) else (low, middle)
+        return None if low < 0 else low

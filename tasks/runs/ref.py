@@ -1,0 +1,52 @@
+"""A reference to a run, small enough to travel with every task."""
+
+import secrets
+from dataclasses import dataclass, field
+
+import torch
+
+from evo_core.config.run_config import RunConfig
+from evo_core.envs.inspection import EnvSpec, inspect_environment
+from evo_core.envs.making import search_in
+from evo_core.numerics.provenance import numerics
+from tasks.runs.run_store import RunStore
+from tasks.store import open_store
+from tasks.worker.watchdog import Limits
+
+
+def new_session() -> str:
+    """Name an attempt at a generation as no other is named."""
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
+
+    `env_packages` may be imported for the environment's sake, from `env_directories` too. `session` tells the events of
+    one attempt at a generation from those of earlier ones.
+    """
+
+    store_url: str
+    run_id: str
+    config: RunConfig
+    device: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+    env_packages: tuple[str, ...] = ()
+    env_directories: tuple[str, ...] = ()
+    session: str = field(default_factory=new_session)
+
+    def resolve_device(self) -> torch.device:
+        """Turn `auto` into the device of the machine that asks."""
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def environment(self) -> EnvSpec:
+        """Look at the run's environment; its packages are imported only if they are allowed."""
+        search_in(self.env_directories)
+        return inspect_environment(self.config, self.env_packages)
+
+    def open(self) -> RunStore:
+        """Open the run in its store, from this process."""
+        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device(), self.config.env))

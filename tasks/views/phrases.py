@@ -1,0 +1,118 @@
+"""How mutations, scores and what members did are written, wherever they are shown."""
+
+from collections.abc import Sequence
+
+from evo_core.config.run_config import RunConfig
+from evo_core.genome.genome import Genome, sizes
+from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Training
+
+SMALL = 2.0
+"""Scores below this are written with three decimals."""
+
+
+def describe_mutation(mutation: Mutation) -> str:
+    """Say what a mutation changed."""
+    if mutation.kind == "none":
+        return "–"
+    if mutation.before is None:
+        return mutation.kind
+    return f"{mutation.what}: {_short(mutation.before)} → {_short(mutation.after)}"
+
+
+def describe_fitness(member: Member | None) -> str:
+    """Say how good a member is, when that is known."""
+    if member is None or member.evaluation is None:
+        return ""
+    return describe_score(member.evaluation.fitness, member.evaluation.fitness_sem)
+
+
+def describe_score(mean: float, sem: float | None) -> str:
+    """Write a mean with its standard error."""
+    return describe_number(mean) if sem is None else f"{describe_number(mean)} ± {describe_number(sem, mean)}"
+
+
+def describe_interval(interval: tuple[float, float], mean: float) -> str:
+    """Write an interval of a mean."""
+    return " to ".join(describe_number(end, mean) for end in interval)
+
+
+def describe_genes(genome: Genome) -> str:
+    """Name the hyperparameters that evolve, with their values."""
+    return ", ".join(f"{name} {value}" for name, value in written_genes(genome).items())
+
+
+def written_genes(genome: Genome) -> dict[str, str]:
+    """Write the hyperparameters that evolve: whole numbers whole, others with four digits."""
+    return {name: _short(value) for name, value in genome.hyperparameters.items()}
+
+
+def describe_network(genome: Genome) -> str:
+    """Say how large every part of a network is: encoder 2 layers of 128 nodes in all, latent 64, …, tanh."""
+    counts = sizes(genome)
+    parts = []
+    for name, count in counts.items():
+        part, _, noun = name.rpartition(".")
+        if noun == "layers":
+            rest = [
+                f"{n} {x.rpartition('.')[2]}" for x, n in counts.items() if x != name and x.rpartition(".")[0] == part
+            ]
+            plural = "s" if count != 1 else ""
+            parts.append(f"{part.replace('_', ' ')} {count} layer{plural} ({', '.join(rest)})")
+        elif noun.endswith("_dim"):
+            parts.append(f"{noun.removesuffix('_dim')} {count}")
+    return ", ".join([*parts, genome.activation])
+
+
+def describe_training(record: Training, genome: Genome) -> str:
+    """Say what training made of a member: its steps, the last mean return of its episodes, and its genes."""
+    returns = [update.episode_return for update in record.curve if update.episode_return is not None]
+    reached = f"mean return {describe_number(returns[-1])}" if returns else "no episode ended"
+    return "; ".join(filter(None, [f"trained {record.steps:,} steps, {reached}", describe_genes(genome)]))
+
+
+def describe_evaluation(evaluation: Evaluation) -> str:
+    """Say how a member did in evaluation."""
+    score = describe_score(evaluation.fitness, evaluation.fitness_sem)
+    return f"mean return {score} over {evaluation.episodes} episodes"
+
+
+def describe_returns(returns: Sequence[float]) -> str:
+    """Say how a chunk of a confirmation went."""
+    mean = sum(returns) / len(returns)
+    return f"mean return {describe_number(mean)} over {len(returns)} fresh episodes"
+
+
+def describe_failure(failure: Failure, detail: FailureDetail | None = None) -> str:
+    """Say why a member did not finish, and what its environment said."""
+    said = f": {detail.cause}" if detail is not None else ""
+    return f"failed: {failure.reason} at step {failure.step:,}{said}"
+
+
+def describe_detail(detail: FailureDetail) -> str:
+    """Write what a failure said in several lines: the exception with its place, then the environment's own frames."""
+    return "\n".join([detail.sentence, *(f"  {frame}" for frame in detail.frames)])
+
+
+def describe_left_over(config: RunConfig) -> str:
+    """Say how much of the budget stays unspent, because generations are whole; empty when that is nothing."""
+    if not config.left_over_steps:
+        return ""
+    whole = config.max_generations * config.generation_steps
+    return (
+        f"{config.left_over_steps:,} of {config.training.max_steps:,} steps are left over, less than a generation of "
+        f"{config.generation_steps:,}; none are with a budget of {whole:,} or {whole + config.generation_steps:,}"
+    )
+
+
+def describe_generations(count: int) -> str:
+    """Write a number of generations."""
+    return f"{count} generation{'s' if count != 1 else ''}"
+
+
+def describe_number(value: float, beside: float | None = None) -> str:
+    """Write a score: one decimal, or three where scores are as small as those of a task that pays at most one."""
+    return f"{value:.{1 if abs(value if beside is None else beside) >= SMALL else 3}f}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

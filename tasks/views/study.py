@@ -1,0 +1,278 @@
+"""The lineage as an Optuna study: one finished trial per (generation, member).
+
+The study is a view of the store. It is brought up to date by adding what is missing, so live recording, catching up
+after an outage and rebuilding are the same thing.
+"""
+
+import json
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+from evo_core.config.genes import Gene
+from evo_core.config.network import BoundsConfig
+from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.evaluation.episodes import evaluation_seeds
+from evo_core.genome.genome import Genome, sizes
+from evo_core.networks.stack import ACTIVATIONS
+from evo_core.records.chain import FailureDetail, Generation, Member, record_hash, uid
+from tasks.runs.failed_members import details
+from tasks.runs.run_records import Timings
+from tasks.runs.run_store import RunStore
+from tasks.views.phrases import describe_detail
+from tasks.views.view import View
+
+FOUNDERS = "founders"
+"""The study's attribute that says by the hash of COMMIT 0 whose it is."""
+
+KEY = "evolve"
+"""The trial's attribute that no other trial of the database may share: run id and member."""
+
+_ONCE = f"CREATE UNIQUE INDEX IF NOT EXISTS evolve_once ON trial_user_attributes (value_json) WHERE key = '{KEY}'"
+"""Lets the database itself refuse a member's second trial, from whichever recorder it comes."""
+
+CURVE_POINTS = 16
+
+DATABASE_S = 20
+"""Longest wait for a database that is locked or does not answer."""
+
+
+class ForeignStudy(RuntimeError):
+    """A study of this run's id that records another run."""
+
+
+class StudyRecorder(View):
+    """Brings a run's study up to date with its store."""
+
+    def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
+        self._run, self._config = run, config
+        run.require_in_place()  # the database of a local store lies beside its runs, and must not make its directory
+        self._storage = open_storage(study_url, make=True)
+        self._study = optuna.create_study(
+            study_name=run.run_id, storage=self._storage, direction="maximize", load_if_exists=True
+        )
+        self._claim()
+        # trials pass by the study, which would keep all of them in memory
+        self._id = self._storage.get_study_id_from_name(run.run_id)
+        self._recorded = {trial.user_attrs.get("uid") for trial in self._storage.get_all_trials(self._id, False)}
+        self._next = self._first_unrecorded()
+
+    def catch_up(self, head: Generation) -> int:
+        """Add every trial that is missing up to a COMMIT; return how many were added."""
+        added = 0
+        for commit in self._run.commits_from(self._next, head):
+            timings = self._run.timings(commit.generation)
+            said = details(self._run, commit.members)
+            added += sum(self._add(member, timings, said.get(member.uid)) for member in commit.members)
+            self._next = commit.generation + 1
+        return added
+
+    def _first_unrecorded(self) -> int:
+        """Find the first generation that lacks a trial, without asking the store for those that are complete."""
+        generation = 1
+        while all(uid(generation, index) in self._recorded for index in range(self._config.population.size)):
+            generation += 1
+        return generation
+
+    def _claim(self) -> None:
+        """Mark the study as this run's, by the hash of COMMIT 0."""
+        if FOUNDERS not in self._study.user_attrs:
+            self._study.set_user_attr(FOUNDERS, record_hash(self._run.commit(0)))
+        _require_owner(self._study, self._run)
+
+    def _add(self, member: Member, timings: Timings, detail: FailureDetail | None) -> bool:
+        if member.uid in self._recorded:
+            return False
+        self._recorded.add(member.uid)
+        try:
+            self._storage.create_new_trial(self._id, self._trial(member, timings, detail))
+        except IntegrityError:  # another recorder of this run was faster
+            return False
+        return True
+
+    def _trial(self, member: Member, timings: Timings, detail: FailureDetail | None) -> FrozenTrial:
+        trial = create_trial(
+            state=TrialState.COMPLETE if member.evaluation else TrialState.FAIL,
+            value=member.fitness,
+            params=parameters(member.offspring.genome),
+            distributions=distributions(self._config, member.offspring.genome),
+            user_attrs={**attributes(member), "seeds": self._seeds(member), KEY: f"{self._run.run_id} {member.uid}"},
+            intermediate_values=learning_curve(member),
+        )
+        trial.datetime_start, trial.datetime_complete = _times(member.uid, timings)
+        trial.user_attrs["failure_detail"] = describe_detail(detail) if detail is not None else None
+        trial.user_attrs["times_known"] = trial.datetime_start != trial.datetime_complete
+        return trial
+
+    def _seeds(self, member: Member) -> list[int]:
+        """Name the seeds of the episodes that a member was evaluated on, which all of its generation share."""
+        return evaluation_seeds(self._config, member.offspring.generation)
+
+
+def _times(uid: str, timings: Timings) -> tuple[datetime, datetime]:
+    """Tell when a member began and ended, in the naive local times that Optuna keeps."""
+    known = [phase[uid] for phase in (timings.train, timings.evaluate) if uid in phase]
+    if not known:  # the database wants a time, `times_known` says that it is none
+        now = datetime.now()
+        return now, now
+    local = [moment.astimezone().replace(tzinfo=None) for moment in (known[0].start, known[-1].end)]
+    return local[0], local[1]
+
+
+def _require_owner(study: optuna.Study, run: RunStore) -> None:
+    if study.user_attrs.get(FOUNDERS) != record_hash(run.commit(0)):
+        raise ForeignStudy(
+            f"the study {run.run_id} in this database belongs to another run of that id; name another database by "
+            "--study, or delete that study"
+        )
+
+
+def delete_study(run: RunStore, study_url: str) -> bool:
+    """Delete a run's study; return False if there is none. ForeignStudy when it records another run of the same id."""
+    try:
+        storage = open_storage(study_url)
+    except KeyError:
+        return False
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if run.run_id not in names:
+        return False
+    _require_owner(optuna.load_study(study_name=run.run_id, storage=storage), run)
+    optuna.delete_study(study_name=run.run_id, storage=storage)
+    return True
+
+
+def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
+    """Delete a run's study and make it again from the store alone; return the number of trials.
+
+    ForeignStudy when it records another run of the same id: that one is left alone.
+    """
+    delete_study(run, study_url)
+    head = run.head()
+    return StudyRecorder(run, config, study_url).catch_up(head) if head is not None else 0
+
+
+def open_storage(study_url: str, *, make: bool = False) -> BaseStorage:
+    """Open an Optuna database; a hung or locked one fails after DATABASE_S.
+
+    One in a file, and the file's directory, are made only with `make`; else KeyError when there is no such file.
+    `journal:///path/to/file` is Optuna's journal: one file, for shared directories where SQLite's locks do not work.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = make_url(study_url)
+    if url.drivername == "journal":
+        path = Path(url.database or "study.journal").absolute()
+        _find_file(path, make)
+        return JournalStorage(JournalFileBackend(str(path)))
+    waits: dict[str, object] = {}
+    if url.drivername.startswith("sqlite"):
+        waits = {"timeout": DATABASE_S}
+        if url.database and not url.database.startswith("file:"):
+            _find_file(Path(url.database), make)
+    elif url.drivername.startswith("postgresql"):
+        waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
+    storage = RDBStorage(study_url, engine_kwargs={"connect_args": waits})
+    if waits:  # these databases know partial indexes
+        with suppress(ProgrammingError, OperationalError), storage.engine.begin() as connection:
+            connection.execute(text(_ONCE))  # who may not make it, or finds the database locked, goes on without
+    return storage
+
+
+def _find_file(path: Path, make: bool) -> None:
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
+        raise KeyError(f"there is no database {path}")
+
+
+def study_number(study_url: str, name: str) -> int:
+    """Find the number by which optuna-dashboard knows a study; KeyError when there is none of this name."""
+    storage = open_storage(study_url)
+    try:
+        return storage.get_study_id_from_name(name)
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
+
+
+def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistribution]:
+    """Describe a genome's parameters; the same for every trial of a run, whose genomes have the same parts."""
+    return {
+        **{name: _distribution(name, gene) for name, gene in config.search.items()},
+        **{name: _size_distribution(name, config.network.bounds) for name in sizes(genome)},
+        "activation": CategoricalDistribution(list(ACTIVATIONS)),
+    }
+
+
+def parameters(genome: Genome) -> dict[str, float | int | str]:
+    """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
+    return {**genome.hyperparameters, **sizes(genome), "activation": genome.activation}
+
+
+def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
+    """Bound a size by what its last word says: layers, or nodes, channels, kernels and units of all layers together."""
+    noun = name.rpartition(".")[2]
+    if noun in ("latent_dim", "feature_dim"):
+        return IntDistribution(*bounds.latent_dim)
+    if noun == "layers":
+        return IntDistribution(*bounds.layers)
+    low, high = getattr(bounds, noun)
+    return IntDistribution(low * bounds.layers[0], high * bounds.layers[1])
+
+
+def attributes(member: Member) -> dict[str, object]:
+    """Describe a member: who it is, where it comes from, and what it made."""
+    offspring, training, evaluation = member.offspring, member.training, member.evaluation
+    return {
+        "uid": member.uid,
+        "generation": offspring.generation,
+        "member": offspring.index,
+        "parent": offspring.parent,
+        "mutation": offspring.mutation.kind,
+        "mutation_what": offspring.mutation.what,
+        "mutation_from": offspring.mutation.before,
+        "mutation_to": offspring.mutation.after,
+        "genome": json.loads(offspring.genome.model_dump_json()),
+        "train_steps": training.steps,
+        "lineage_steps": offspring.lineage_steps + training.steps,
+        "output_shift": training.output_shift,
+        "fitness_sem": evaluation.fitness_sem if evaluation else None,
+        "episodes": evaluation.episodes if evaluation else 0,
+        "eval_steps": evaluation.steps if evaluation else 0,
+        "checkpoint": training.blob.sha256 if training.blob else None,
+        "failure": member.failure.reason if member.failure else None,
+    }
+
+
+def learning_curve(member: Member) -> dict[int, float]:
+    """Give the mean return of the episodes in training, by the steps that the member's line was trained for.
+
+    At most CURVE_POINTS of them: every point is a row of the database.
+    """
+    updates, steps = member.training.curve, member.offspring.lineage_steps
+    points: dict[int, float] = {}
+    for update in updates:
+        steps += update.steps
+        if update.episode_return is not None:
+            points[steps] = update.episode_return
+    stride = max(1, -(-len(points) // CURVE_POINTS))
+    return {step: points[step] for step in list(points)[::-1][::stride][::-1]}  # the last one always
+
+
+def _distribution(name: str, gene: Gene) -> BaseDistribution:
+    log = gene.scale == "log"
+    if evolvable_hyperparameters()[name] is int:
+        return IntDistribution(int(gene.min), int(gene.max), log=log)
+    return FloatDistribution(gene.min, gene.max, log=log)

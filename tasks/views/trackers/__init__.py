@@ -1,0 +1,26 @@
+"""Trackers by name. Another one is a file with a class `Tracker`, and a line here."""
+
+from importlib import import_module
+
+from tasks.views.trackers.tracker import Tracker
+
+TRACKERS: dict[str, str] = {
+    "csv": "tasks.views.trackers.csv_file",
+    "tensorboard": "tasks.views.trackers.tensorboard",
+    "wandb": "tasks.views.trackers.wandb",
+    "mlflow": "tasks.views.trackers.mlflow",
+}
+"""The module of each tracker; those but the first need the extra of their name."""
+
+
+class MissingExtra(RuntimeError):
+    """A tracker whose package is not installed."""
+
+
+def make_tracker(name: str) -> Tracker:
+    """Make a tracker; MissingExtra names what to install when its package is not there."""
+    try:
+        tracker: Tracker = import_module(TRACKERS[name]).Tracker()
+    except ImportError as error:
+        raise MissingExtra(f"{name} is not installed ({error}): pip install 'evolve-rl[{name}]'") from error
+    return tracker

@@ -1,0 +1,61 @@
+"""The run as a CSV file: one row per member and generation, members.csv, beside the configuration."""
+
+import csv
+import io
+import os
+from itertools import groupby
+from pathlib import Path
+
+from evo_core.records.chain import Generation, Member
+from tasks.views.trackers import tracker as base
+from tasks.views.trackers.measures import lineage_row, member_columns
+from tasks.yaml_text import dump_yaml
+
+
+class Tracker(base.Tracker):
+    """Adds the rows of a generation in one write; one that was cut off is taken out again at the next start."""
+
+    def begin(self, run: base.TrackedRun) -> int:
+        """Keep the rows of whole generations, and only these."""
+        self._path = run.directory / "members.csv"
+        plain = dump_yaml(run.config.model_dump(mode="json"))
+        (run.directory / "config.yaml").write_text(plain, encoding="utf-8")
+        kept, generations = _whole_generations(self._path, run.config.population.size)
+        if self._path.exists():
+            os.truncate(self._path, kept)
+        return generations
+
+    def log(self, commit: Generation) -> None:
+        """Add the rows of a generation."""
+        rows = [_row(member, commit) for member in commit.members]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        if not self._path.exists() or not self._path.stat().st_size:
+            writer.writeheader()
+        writer.writerows(rows)
+        with self._path.open("ab") as file:
+            file.write(text.getvalue().encode())
+
+
+def _row(member: Member, commit: Generation) -> dict[str, object]:
+    return {
+        **lineage_row(member),
+        "total_train_steps": commit.train_steps,
+        **member_columns(member),
+    }
+
+
+def _whole_generations(path: Path, size: int) -> tuple[int, int]:
+    """Measure the part of a file that holds whole generations, in bytes; and say how many these are."""
+    if not path.exists():
+        return 0, 0
+    *lines, _ = path.read_bytes().split(b"\n")  # what stands behind the last line's end is cut off
+    rows = list(csv.reader(line.decode() for line in lines))
+    kept = generations = 0
+    if rows:
+        column = rows[0].index("generation")
+        for generation, (_, members) in enumerate(groupby(rows[1:], key=lambda row: row[column]), start=1):
+            if len(list(members)) < size:
+                break
+            kept, generations = 1 + generation * size, generation
+    return sum(len(line) + 1 for line in lines[:kept]), generations

@@ -1,0 +1,111 @@
+"""A tracker as a view of the store: it is told what it lacks, and nothing twice."""
+
+import os
+from pathlib import Path
+
+from evo_core.config.run_config import RunConfig
+from evo_core.genome.architecture import Record
+from evo_core.records.canonical import canonical_json, sha256
+from evo_core.records.chain import Generation, record_hash
+from tasks.runs.run_store import RunStore
+from tasks.views.trackers import make_tracker
+from tasks.views.trackers.tracker import TrackedRun, Tracker
+from tasks.views.view import Ending, View
+
+CLAIM = "evolve.json"
+
+
+class ForeignTracking(RuntimeError):
+    """A tracker's directory of this run's id that shows another run."""
+
+
+class Claim(Record):
+    """Whose a tracker's directory is, by the hash of COMMIT 0; and the COMMIT and place for which it is complete."""
+
+    founders: str
+    finished: str | None = None
+    place: str | None = None
+
+
+class TrackRecorder(View):
+    """Brings a tracker up to date with a run. The tool is opened only when something is missing."""
+
+    def __init__(self, name: str, run: RunStore, config: RunConfig, directory: Path) -> None:
+        self._tracker, self._open = make_tracker(name), False
+        self._run, self._directory = run, directory / name / run.run_id
+        founders = record_hash(run.commit(0))
+        self._claim = self._read_claim() or Claim(founders=founders)
+        if self._claim.founders != founders:
+            raise ForeignTracking(
+                f"{self._directory} shows another run of the id {run.run_id}; move it away, or delete it"
+            )
+        self._tracked = TrackedRun(run, config, founders, self._directory)
+        self._next = 1
+        self._head: str | None = None
+
+    def catch_up(self, head: Generation) -> int:
+        """Tell the tracker of every generation that it lacks up to a COMMIT; return of how many."""
+        self._head = record_hash(head)
+        if self._complete():
+            return 0
+        tracker, told = self._opened(), 0
+        for commit in self._run.commits_from(self._next, head):
+            tracker.log(commit)
+            told, self._next = told + 1, commit.generation + 1
+        return told
+
+    def finish(self, ending: Ending) -> None:
+        """Tell the tracker how the run ended, unless it knows."""
+        if self._complete():
+            return
+        self._opened().finish(ending)
+        self.close()
+        self._write_claim(Claim(founders=self._claim.founders, finished=self._head, place=self._place()))
+
+    @property
+    def shows_media(self) -> bool:
+        """Tell whether the tool has a place for pictures and videos."""
+        return type(self._tracker).media is not Tracker.media
+
+    def show(self, head: Generation, path: Path, ending: Ending | None) -> None:
+        """Add a picture or video to the tool's run, which is brought up to date first."""
+        self._claim = Claim(founders=self._claim.founders)  # one that was complete is opened again
+        self.catch_up(head)
+        self._opened().media(path)
+        if ending is not None:
+            self.finish(ending)
+        self.close()
+
+    def close(self) -> None:
+        """Close the tool; what comes later opens it again."""
+        if self._open:
+            self._open = False
+            self._tracker.close()
+
+    def _opened(self) -> Tracker:
+        if not self._open:
+            self._run.require_in_place()  # beside a local store's runs: must not make the store's directory
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._write_claim(Claim(founders=self._claim.founders))
+            self._open = True
+            self._next = self._tracker.begin(self._tracked) + 1
+        return self._tracker
+
+    def _complete(self) -> bool:
+        return self._head is not None and (self._claim.finished, self._claim.place) == (self._head, self._place())
+
+    def _place(self) -> str:
+        """Tell one place of the tool's from another, without writing down what addresses may hold."""
+        return sha256(canonical_json({name: os.environ.get(name) for name in self._tracker.variables}))
+
+    def _read_claim(self) -> Claim | None:
+        try:
+            return Claim.model_validate_json((self._directory / CLAIM).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _write_claim(self, claim: Claim) -> None:
+        self._claim = claim
+        path = self._directory / CLAIM
+        path.with_suffix(".tmp").write_bytes(canonical_json(claim))
+        path.with_suffix(".tmp").replace(path)

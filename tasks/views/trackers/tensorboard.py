@@ -1,0 +1,108 @@
+"""The run in TensorBoard: one directory of events per member's slot, and one for the population.
+
+The x axis of a member is what its weights were trained for, that of the population the steps of all, both in
+environment steps. TensorBoard keeps 32 bits of every number.
+"""
+
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from evo_core.records.chain import Generation
+from tasks.views.trackers import tracker as base
+from tasks.views.trackers.measures import (
+    Measures,
+    generation_measures,
+    lineage_row,
+    member_measures,
+    member_steps,
+)
+from tasks.views.trackers.tracker import member_name
+from tasks.views.view import Ending
+from tasks.yaml_text import dump_yaml
+
+POPULATION = "population"
+
+
+class Tracker(base.Tracker):
+    """Writes events. What a killed process wrote of a generation only in part is purged by TensorBoard's own rule."""
+
+    def begin(self, run: base.TrackedRun) -> int:
+        """Open every series behind the last generation that all of them hold."""
+        self._writers: dict[str, SummaryWriter] = {}
+        self._run, self._last = run, None
+        names = [POPULATION, *(member_name(index) for index in range(run.config.population.size))]
+        held = {name: _steps_by_generation(run.directory / name) for name in names}
+        last = min(max(steps, default=0) for steps in held.values())
+        for name in names:
+            purge = held[name][last] + 1 if last else 0
+            self._writers[name] = SummaryWriter(str(run.directory / name), purge_step=purge)
+        if not last:
+            plain = dump_yaml(run.config.model_dump(mode="json"))
+            self._writers[POPULATION].add_text("config", _indented(plain), 0)
+        return last
+
+    def log(self, commit: Generation) -> None:
+        """Add a point to every series, and the generation's family tree as a table."""
+        ends = self._run.ends(commit)
+        for member, at in zip(commit.members, ends, strict=True):
+            self._add(member_name(member.offspring.index), member_measures(member), member_steps(member), at)
+        self._writers[POPULATION].add_text("lineage", _table(commit), commit.train_steps)
+        self._add(POPULATION, generation_measures(commit), commit.train_steps, max(ends))
+        self._last = commit
+
+    def finish(self, ending: Ending) -> None:
+        """List the last genome of every slot with its fitness, for the tab of hyperparameters; and who is delivered."""
+        members = list(self._run.members())[-self._run.config.population.size :]
+        for member in members:
+            genome = member.offspring.genome
+            values = {
+                **genome.hyperparameters,
+                "activation": genome.activation,
+                "latent_dim": genome.architecture.latent_dim,
+            }
+            writer = self._writers[member_name(member.offspring.index)]
+            for summary in hparams(values, {"fitness": 0.0}):  # names the metric; its value is the last point
+                writer.file_writer.add_summary(summary)
+        confirmed = (
+            f"{ending.confirmed.mean} over {ending.confirmed.episodes} fresh episodes"
+            if ending.confirmed
+            else "not confirmed"
+        )
+        text = f"{ending.status.replace('_', ' ')}: {ending.elite.uid}, fitness {ending.elite.fitness}, {confirmed}"
+        self._writers[POPULATION].add_text("delivered", text, members[-1].offspring.generation)
+
+    def close(self) -> None:
+        """Close the files of events."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _add(self, name: str, measures: Measures, step: int, at: float) -> None:
+        writer = self._writers[name]
+        for tag, value in measures.items():
+            writer.add_scalar(tag, value, step, walltime=at)
+        writer.flush()
+
+
+def _steps_by_generation(directory: Path) -> dict[int, int]:
+    """Read which generations a series holds, each with its step; the generation is what is written last of a point."""
+    if not directory.exists():
+        return {}
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
+    if "generation" not in events.Tags()["scalars"]:
+        return {}
+    return {round(point.value): point.step for point in events.Scalars("generation")}
+
+
+def _table(commit: Generation) -> str:
+    """Write a generation's family tree as Markdown."""
+    rows = [lineage_row(member) for member in commit.members]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _indented(text: str) -> str:
+    """Set text as a block of code in Markdown."""
+    return "".join(f"    {line}\n" for line in text.splitlines())

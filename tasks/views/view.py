@@ -1,0 +1,34 @@
+"""What every view of a run has in common: it is brought up to date with the store, which alone decides what exists."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from evo_core.records.chain import Confirmation, EliteRef, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: whom it delivers, and how good that one is on fresh episodes."""
+
+    status: Literal["target_reached", "budget_spent"]
+    elite: EliteRef
+    confirmed: Confirmation | None
+
+
+class View(Protocol):
+    """A view of one run: the Optuna study, or a tracker. Only `catch_up` is required."""
+
+    @abstractmethod
+    def catch_up(self, head: Generation) -> int:
+        """Add what is missing up to a COMMIT; return how much that was."""
+        ...
+
+    def advance(self, steps: int) -> None:
+        """Hear how many steps the run has trained, those of the running generation included: often, and maybe late."""
+
+    def finish(self, ending: Ending) -> None:
+        """Hear how the run ended, once everything is added."""
+
+    def close(self) -> None:
+        """Let go of files and connections; the view may be opened again."""

@@ -1,0 +1,115 @@
+"""Limits of a member's phase, watched inside its worker, which ends itself when one is broken.
+
+Ending the process is the only cure for code that hangs or swallows memory; Dask's nanny brings a new worker, and the
+scheduler tries the member again with the same seed.
+"""
+
+import faulthandler
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+from dask.typing import Key
+from distributed import Worker, get_worker
+
+from tasks.worker.profiler import stop_profiler
+from tasks.worker.worker_process import own_event_loop, prepare_process
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal["deadline", "memory"]
+
+INTERVAL_S = 0.25
+UNWANTED = 8
+"""How many looks in a row a task must be unwanted: Dask may think better of it at once."""
+
+FAREWELL_S = 1.0
+"""Time for the reason to leave the process before it ends."""
+
+GRACE_S = 10.0
+"""How much later than the deadline a process ends whose interpreter is held by foreign code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one phase (training or evaluation) of a member may take: seconds, and bytes of its process; None = any."""
+
+    deadline_s: float | None = None
+    memory: int | None = None
+
+
+def ended_topic(session: str) -> str:
+    """Name the Dask event topic on which the workers of one attempt at a generation say why they end themselves."""
+    return f"evolve-ended-{session}"
+
+
+@contextmanager
+def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
+    """End this worker process when the body breaks a limit, its run is gone, or the process that started it is.
+
+    Does nothing outside a Dask worker. Ends the worker's profiler first, before there is another thread.
+    """
+    try:
+        worker = get_worker()
+    except ValueError:
+        yield
+        return
+    stop_profiler(worker)
+    prepare_process()
+    stop = threading.Event()
+    key = worker.active_threads.get(threading.get_ident())
+    watcher = threading.Thread(target=_watch, args=(worker, key, limits, session, uid, stop), daemon=True)
+    watcher.start()
+    if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
+        faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
+    try:
+        with own_event_loop():
+            yield
+    except MemoryError:
+        _end(worker, session, uid, "memory")
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        from tasks.logs.run_log import send_log  # imports Prefect, which settings (Limits) must not do for seconds
+
+        # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
+        logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
+        send_log()
+        os._exit(1)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        stop.set()
+        watcher.join()
+
+
+def _watch(worker: Worker, key: Key | None, limits: Limits, session: str, uid: str, stop: threading.Event) -> None:
+    began, parent, process = time.monotonic(), os.getppid(), psutil.Process()
+    unwanted = 0
+    while not stop.wait(INTERVAL_S):
+        unwanted = unwanted + 1 if _is_unwanted(worker, key) else 0
+        if unwanted > UNWANTED:
+            os._exit(1)
+        if os.getppid() != parent:
+            os._exit(1)
+        if limits.memory is not None and process.memory_info().rss > limits.memory:
+            _end(worker, session, uid, "memory")
+        if limits.deadline_s is not None and time.monotonic() - began > limits.deadline_s:
+            _end(worker, session, uid, "deadline")
+
+
+def _is_unwanted(worker: Worker, key: Key | None) -> bool:
+    """Tell whether nobody waits any more for what a task computes: its run was cancelled, or died."""
+    task = worker.state.tasks.get(key) if key is not None else None
+    return task is not None and task.state == "cancelled"
+
+
+def _end(worker: Worker, session: str, uid: str, reason: Reason) -> None:
+    """Say why, then end the process, whatever it is doing."""
+    worker.log_event(ended_topic(session), {"uid": uid, "reason": reason})
+    time.sleep(FAREWELL_S)
+    os._exit(1)
