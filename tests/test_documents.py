@@ -18,6 +18,7 @@ FILES = [
 ]
 ROOMS = ("evo_core", "tasks", "flows", "deployments", "tests", "docs", "benchmarks")
 PLACEHOLDERS = ("NAME", "RUN", "FILE", "…", "*")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def paths(text):
@@ -26,9 +27,36 @@ def paths(text):
     return [name for name in named if not any(part in name for part in PLACEHOLDERS)]
 
 
+def drawn(tree):
+    """Return the paths of a tree drawn as text."""
+    room = ""
+    for line in tree.splitlines():
+        name = re.match(r"[├└─ ]*(\S+)", line)[1]
+        room = name if line[0] not in "├└" else room
+        yield name if name == room else f"{room}{name}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_is_named_exists(path):
     assert [name for name in paths(path.read_text()) if not (ROOT / name).exists()] == []
+
+
+def test_there_are_paths_to_check():
+    assert len(paths(CONTRIBUTING)) > 20
+
+
+def test_the_map_shows_every_folder():
+    shown = list(drawn(re.search(r"```text\n(.*?)\n```", CONTRIBUTING, re.DOTALL)[1]))
+    assert [name for name in shown if not (ROOT / name).exists()] == []
+    packages = {
+        f"{path.parent.relative_to(ROOT)}/" for room in ROOMS[:4] for path in (ROOT / room).glob("*/__init__.py")
+    }
+    assert {name for name in packages if not any(other.startswith(name) for other in shown)} == set()
+
+
+def test_targets_of_make_exist():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`make ([a-z-]+)`", CONTRIBUTING)) <= set(targets)
 
 
 def test_pre_commit_runs_what_make_lint_runs():
