@@ -268,7 +268,7 @@ def test_a_flipped_bit_of_a_checkpoint_and_another_link_are_found(run, tmp_path)
 
 
 def models():
-    from evo_core.records import chain
+    import evo_core.records.chain as chain
     from tasks.runs import run_records as own
 
     return {
