@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from evo_core.agent.agent import Agent, devices
+from evo_core.agent import devices
+from evo_core.agent.agent import Agent
 from evo_core.local import train_on_policy
 from evo_core.numerics.provenance import numerics
 from tests.conftest import make_config

@@ -41,12 +41,12 @@ def finished(tmp_path_factory, prefect_environment):
     cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
     url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
     (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
-    return cli, cli.json("run", "--config", cli.config(CONFIG), "--run-id", "one", "--workers", "2")
+    return cli, cli.json("run", "--config", cli.config(CONFIG), "--run-id", "whole", "--workers", "2")
 
 
 def test_the_flow_makes_the_chain_of_the_local_loop(finished, oracle):
     cli, result = finished
-    run = cli.run_store("one")
+    run = cli.run_store("whole")
     assert [record_hash(commit) for commit in run.commits()] == [record_hash(commit) for commit in oracle.commits]
     assert list(run.commits()) == list(oracle.commits)
     assert run.blob(oracle.elite.blob) == oracle.checkpoint
@@ -63,39 +63,39 @@ def test_the_flow_makes_the_chain_of_the_local_loop(finished, oracle):
 
 def test_running_finished_work_again_changes_nothing(finished, oracle):
     cli, result = finished
-    before = files(cli.directory / "runs" / "one")
-    again = cli.json("resume", "one")
+    before = files(cli.directory / "runs" / "whole")
+    again = cli.json("resume", "whole")
     assert again["head"] == oracle.head
-    assert files(cli.directory / "runs" / "one") == before
-    assert len(optuna.load_study(study_name="one", storage=result["study"]).trials) == 9
+    assert files(cli.directory / "runs" / "whole") == before
+    assert len(optuna.load_study(study_name="whole", storage=result["study"]).trials) == 9
 
 
 def test_another_configuration_under_the_same_id_is_refused_field_by_field(finished):
     cli, _ = finished
-    before = files(cli.directory / "runs" / "one")
+    before = files(cli.directory / "runs" / "whole")
     path = cli.config(CONFIG)
-    refused = cli("run", "--config", path, "--run-id", "one", "--algorithm.lr", "2e-3", "--seed", "9", expect=2)
+    refused = cli("run", "--config", path, "--run-id", "whole", "--algorithm.lr", "2e-3", "--seed", "9", expect=2)
     assert "algorithm.lr: 0.001 in the store, 0.002 given" in refused.stderr
     assert "seed: 1 in the store, 9 given" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert files(cli.directory / "runs" / "one") == before
+    assert files(cli.directory / "runs" / "whole") == before
 
 
 def test_status_tells_how_far_a_run_is(finished, oracle):
     cli, _ = finished
-    status = cli.json("status", "one")
+    status = cli.json("status", "whole")
     assert (status["generations"], status["head"], status["train_steps"]) == (3, oracle.head, 2304)
     assert (status["status"], status["target"]) == ("budget_spent", None)
-    shown = cli("status", "one").stdout
+    shown = cli("status", "whole").stdout
     assert "generation   3/3" in shown
     assert oracle.commits[-1].elite.uid in shown
-    assert cli("status").stdout.splitlines()[1].split()[:3] == ["one", "CartPole-v1", "3/3"]
-    assert "did you mean one?" in cli("status", "onee", expect=2).stderr
+    assert cli("status").stdout.splitlines()[1].split()[:3] == ["whole", "CartPole-v1", "3/3"]
+    assert "did you mean whole?" in cli("status", "wholee", expect=2).stderr
 
 
 def test_the_study_has_one_finished_trial_per_member(finished, oracle):
     cli, result = finished
-    study = optuna.load_study(study_name="one", storage=result["study"])
+    study = optuna.load_study(study_name="whole", storage=result["study"])
     members = {member.uid: member for commit in oracle.commits for member in commit.members}
     assert sorted(trial.user_attrs["uid"] for trial in study.trials) == sorted(members)
     for trial in study.trials:
@@ -108,7 +108,7 @@ def test_the_study_has_one_finished_trial_per_member(finished, oracle):
         assert trial.user_attrs["train_steps"] == 256
         assert trial.user_attrs["checkpoint"] == member.training.blob.sha256
         assert trial.params["lr"] == member.offspring.genome.hyperparameters["lr"]
-        timing = cli.run_store("one").timings(member.offspring.generation).train[member.uid]
+        timing = cli.run_store("whole").timings(member.offspring.generation).train[member.uid]
         assert trial.datetime_start == timing.start.astimezone().replace(tzinfo=None)
         assert trial.datetime_complete > trial.datetime_start
 
@@ -122,7 +122,7 @@ def test_prefect_shows_every_generation_and_member(finished, prefect_url):
         return sorted((run["name"], run["state_type"]) for run in runs)
 
     named = found("flow_runs", flow_runs={"name": {"any_": ["cartpole-v1 · pop 3 · seed 1"]}})
-    of_run = [run for run in named if run["parameters"]["run_id"] == "one"]  # other tests use the same server
+    of_run = [run for run in named if run["parameters"]["run_id"] == "whole"]  # others are on this server too
     assert {run["state_type"] for run in of_run} == {"COMPLETED"}
     below = found("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"] for run in of_run]}})
     generations = [run for run in below if run["name"].startswith("generation")]
