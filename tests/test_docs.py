@@ -16,7 +16,7 @@ import pytest
 
 from deployments.cli import app
 from evo_core import RunConfig, parse_config
-from flows.flags import load_config, split_flags
+from flows.cli.flags import load_config, split_flags
 from tasks.yaml_text import load_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,11 @@ def page_directory(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "deployments").symlink_to(ROOT / "deployments")  # ready configurations by their path in a checkout
     return tmp_path
+
+
+def test_readme_and_tutorials_have_code_to_run():
+    assert len([b for b in blocks(PAGES[0]) if b.language == "python"]) >= 2
+    assert len(with_blocks("python")) >= 5
 
 
 def write(block):
