@@ -17,3 +17,7 @@ def test_the_two_commands_stand_first():
     assert re.search(r"```bash\n(make [^\n]*)\n(make [^\n]*)\n```", README).groups()[0].startswith("make demo")
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 160
