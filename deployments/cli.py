@@ -1,4 +1,4 @@
-"""The front door: the commands of flows/cli/app.py, and those that run the service."""
+"""The entry point of the command line: the commands of flows/cli/app.py, and those that run the service."""
 
 from typing import Annotated
 

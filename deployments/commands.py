@@ -1,4 +1,4 @@
-"""evolve deploy, on the command line."""
+"""evolve deploy: register everything with a Prefect server."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Playing runs' agents on fresh episodes: a task for each run, on the engine, under the limits of a member's phase."""
+"""Evaluate the agents of runs on fresh episodes: a task per run, on the engine, with a member's limits."""
 
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the forms call their fields: put in place of flags and of names of the configuration in every message."""
+"""Titles of form fields, which replace flags and configuration names in messages."""
 
 import inspect
 import re

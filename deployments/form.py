@@ -1,4 +1,4 @@
-"""The form of a run in the Prefect UI: fifteen fields at first sight, all others in one box, or a whole file pasted.
+"""The form of a run in the Prefect UI: fifteen fields, a box for all others, and one for a pasted file.
 
 Names, defaults and bounds are those of the configuration (evo_core/config/sections.py); the titles are the form's own.
 """

@@ -1,4 +1,4 @@
-"""A flow that is started by a form: parameters that do not fit it are said in a sentence, with the form's titles."""
+"""Flows started by a form: invalid parameters are reported in a sentence, with the form's titles."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar

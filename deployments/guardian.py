@@ -1,4 +1,4 @@
-"""Says how a flow run whose process has ended did end: a process of its own, which waits for that one to end.
+"""Reports the final state of a flow run whose process has ended, from a process of its own.
 
 Prefect's worker kills the runs that it has when it is told to end, and then there is nobody left to tell the server.
 Of a run that is cancelled it says so only after it has loaded the flow, for hooks, which may take a minute and more.

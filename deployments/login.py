@@ -1,4 +1,4 @@
-"""The auth string of `evolve serve`: the one of the environment, or one made at the first start and kept in a file."""
+"""The auth string of `evolve serve`: from the environment, or generated at the first start and kept in a file."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""The hardened profile: a Prefect server that lets in only who knows the auth string, and only its own pages."""
+"""The hardened server profile: requests need the auth string and must come from the server's own pages."""
 
 import ipaddress
 import os

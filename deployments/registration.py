@@ -1,4 +1,4 @@
-"""evolve deploy: everything that a Prefect server must know of this project, told again as often as you like."""
+"""Register deployments, work pool, limits and automations with a Prefect server; safe to repeat."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Doing the same with several runs: one that fails does not keep the others from their turn."""
+"""Apply an operation to several runs; a failure does not stop the others."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

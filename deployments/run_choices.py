@@ -1,4 +1,4 @@
-"""Runs to choose from: the forms that ask for an existing run list them by name."""
+"""Lists of existing runs, offered by the forms that ask for one."""
 
 from collections.abc import Iterable
 from typing import Any

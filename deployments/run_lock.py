@@ -1,4 +1,4 @@
-"""One flow run at a time works on a run: two would do the same work twice."""
+"""A lock per run, so that only one flow run at a time works on it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress

@@ -1,4 +1,4 @@
-"""evolve serve: server, deployments and a worker in one command, for a first try or a machine of one's own."""
+"""evolve serve: server, deployments and a worker in one command."""
 
 import os
 import signal

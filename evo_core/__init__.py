@@ -1,4 +1,4 @@
-"""Evolution of PPO agents, pure: values and generators in, values out. Usable in a notebook, without any service.
+"""Evolution of PPO agents as pure functions, usable in a notebook without any service.
 
 The names below are imported when they are first used, so that importing the package costs nothing.
 """

@@ -1,4 +1,4 @@
-"""The whole evolution in one process, without Prefect or a store: for notebooks, and the oracle of the flow's tests."""
+"""The whole evolution in one process, without Prefect or a store. Start reading here."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

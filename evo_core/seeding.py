@@ -1,4 +1,4 @@
-"""All randomness of a run, addressed by (generation, member, purpose) and by nothing else.
+"""Random streams of a run, addressed by (generation, member, purpose) and nothing else.
 
 Attempt, process, clock and order of completion never enter, so a member-generation that is run again, elsewhere
 or alone, makes the same draws.

@@ -1,4 +1,4 @@
-"""Refusing what cannot be done: the errors that commands show as advice, and the files that tls:// needs."""
+"""Errors that commands show as advice (BadInput, Failed), and the certificate files that tls:// needs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Confirmation of an elite on fresh seeds, its episodes spread over the engine."""
+"""Confirmation of an elite on fresh seeds, with its episodes distributed over the engine."""
 
 from distributed.scheduler import KilledWorker
 from prefect import flow

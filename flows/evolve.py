@@ -1,4 +1,4 @@
-"""The whole evolution, on one page."""
+"""The evolution flow: the whole loop over generations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

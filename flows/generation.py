@@ -1,4 +1,4 @@
-"""One generation: every member is trained and evaluated in parallel, then selection makes the next."""
+"""One generation: train and evaluate every member in parallel, then select, mutate and commit."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Finding a member of a run, the delivered agent unless another one is named, and loading it."""
+"""Find and load a member of a run; the delivered agent by default."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The commands that messages tell the user to run next, written so that a shell reads them as they stand."""
+"""Follow-up commands suggested in messages, quoted for the shell."""
 
 import shlex
 

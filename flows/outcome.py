@@ -1,4 +1,4 @@
-"""How a run ended; and telling from the store alone whether it has."""
+"""The outcome of a run: its final status, determined from the store, and the delivered agent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

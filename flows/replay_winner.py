@@ -1,4 +1,4 @@
-"""Replays of a run's winner, side by side on the engine."""
+"""Replays of a run's winner, in parallel on the engine."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Changing a run that exists: a raised budget, another target, a branch; all is checked before a byte is written."""
+"""Changes of an existing run: extended budget, new target, fork. Everything is checked before anything is written."""
 
 import math
 from contextlib import suppress

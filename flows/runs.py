@@ -1,4 +1,4 @@
-"""Beginning a run, and finding one that exists."""
+"""Create a run, and find an existing one."""
 
 import re
 import secrets

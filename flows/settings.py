@@ -1,4 +1,4 @@
-"""Operational settings: who deploys decides them, and the same run may continue under others.
+"""Operational settings. They belong to the deployment, and a run may continue under other ones.
 
 They come from flags or from environment variables (EVOLVE_STORE, EVOLVE_STUDY, …), never from flow parameters, so
 no URL is recorded by Prefect. Credentials are not among them: each library finds its own.

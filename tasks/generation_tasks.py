@@ -1,4 +1,4 @@
-"""What ends a generation: selection, mutation and COMMIT; then the views of it, and retention."""
+"""Prefect tasks that end a generation: select, mutate and commit; then update the views and apply retention."""
 
 from collections.abc import Sequence
 

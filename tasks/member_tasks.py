@@ -1,4 +1,4 @@
-"""The two phases of a member's generation as Prefect tasks. Both do nothing when their record exists."""
+"""Prefect tasks for the two phases of a member: train and evaluate. Both return at once if their record exists."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What members' code warns of, in log records and by Python's warnings: it reaches the flow, each message once."""
+"""Collect warnings and log records of members' code and send them to the flow, each message once."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Replays as Prefect tasks: one fresh agent each. A replay whose record exists is not run again."""
+"""Prefect tasks for replays, one fresh agent each. A replay whose record exists is not run again."""
 
 from dataclasses import replace
 

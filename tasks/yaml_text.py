@@ -1,4 +1,4 @@
-"""YAML 1.2, read with limits and written so that readers of YAML 1.1 understand the same.
+"""YAML 1.2: reading with limits, and writing text that YAML 1.1 parsers read alike.
 
 Numbers are those of YAML 1.2 (`1e-3` and `.5e3` are numbers, `010` is ten, `0o10` eight, `yes` a word, a date a text),
 and underscores may group digits (`1_500_000`). A number without a point is whole if its value is: `1e3` is 1000, and

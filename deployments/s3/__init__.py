@@ -1,1 +1,1 @@
-"""Who may do what in the store's bucket."""
+"""Access rights to the store's bucket."""

@@ -1,4 +1,4 @@
-"""SeaweedFS's file of identities, made from the policies that AWS takes as they stand.
+"""Generate SeaweedFS's identities file from AWS policies.
 
 python -m deployments.s3.identities FILE reads the keys from EVOLVE_ADMIN_ACCESS_KEY and EVOLVE_ADMIN_SECRET_KEY, and
 the same of WORKER and GC, and writes a file that its owner alone may read: `weed mini -s3.config=FILE`.

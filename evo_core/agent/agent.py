@@ -1,4 +1,4 @@
-"""An agent: a network, and Adam over one flat vector that all of the network's parameters are views of.
+"""An agent: a network, and an Adam optimizer over one flat vector that all parameters are views of.
 
 The flat vector makes gradient clipping and the optimizer step one operation each instead of one per tensor.
 """

@@ -1,4 +1,4 @@
-"""Checkpoint bytes: safetensors with one metadata entry of canonical JSON. Nothing is pickled, ever.
+"""Checkpoint serialization: safetensors with one metadata entry of canonical JSON. Nothing is pickled.
 
 One entry only: safetensors writes several in an order that differs from process to process.
 """

@@ -1,4 +1,4 @@
-"""What a device changes: how rows get there, and where random numbers are drawn. On the CPU, nothing."""
+"""Device-dependent operations: moving rows to a device, and drawing random numbers on it."""
 
 import numpy as np
 import torch

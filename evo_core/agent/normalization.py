@@ -1,4 +1,4 @@
-"""Running statistics of a member: of its observations, and of its discounted returns, by which rewards are scaled.
+"""Running statistics of a member's observations and discounted returns, used for normalization.
 
 They are part of the member's state: they pass to its offspring, and evaluation reads them without changing them.
 """

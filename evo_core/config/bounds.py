@@ -1,4 +1,4 @@
-"""The largest numbers, texts and lists that configurations, forms and commands take.
+"""Upper bounds of numbers, texts and lists in configurations, forms and commands.
 
 Whatever a form takes travels as JSON: a whole number beyond 2⁵³ is rounded by browsers, and one beyond 2⁶⁴ cannot be
 listed by Prefect's server any more. Sizes are bounded by what could exist.

@@ -1,4 +1,4 @@
-"""The section of the configuration that describes networks, and how far evolution may change them."""
+"""The network section of the configuration, and the bounds within which evolution may change networks."""
 
 from typing import Annotated, Literal, Self
 

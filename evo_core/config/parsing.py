@@ -1,4 +1,4 @@
-"""From a mapping (a parsed file, flags, a form) to a RunConfig, or to an error that says what to change."""
+"""Parse a mapping (from a file, flags or a form) into a RunConfig, with errors that say what to change."""
 
 import difflib
 import re

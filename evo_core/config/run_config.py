@@ -1,4 +1,4 @@
-"""The configuration of a run: the YAML file, the command line's flags and the form in the Prefect UI are all this.
+"""The configuration of a run, shared by the YAML file, the command line's flags and the form in the Prefect UI.
 
 Store, study, engine, workers, device and credentials are operational: they are not here, because the same run may
 continue under others.

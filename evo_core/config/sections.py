@@ -1,4 +1,4 @@
-"""The sections of the configuration but the network's: every field with its bounds, default and description."""
+"""Sections of the configuration except the network: every field with its bounds, default and description."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -1,4 +1,4 @@
-"""Environments: made as configured, stepped in vectors with one behaviour, and looked at before a run."""
+"""Environments: construction, vectorization behind one interface, and inspection before a run."""
 
 from evo_core.envs import tmaze
 

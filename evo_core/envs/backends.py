@@ -1,4 +1,4 @@
-"""Choosing who steps the environments, by name."""
+"""Selection of the vector environment backend by name."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Is an environment deterministic under a seed? Everything that is promised about repeating a run rests on it."""
+"""Check that an environment is deterministic under a seed, on which reproducibility depends."""
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Vector environments that others step: in processes of their own, as arrays, or in C++.
+"""Adapters for vector environments: subprocesses, Gymnasium's native vectors, and envpool.
 
 Gymnasium's interface leaves open when a finished environment is reset. Within the step that ended it (SAME_STEP), its
 last observation comes in the info; in the step after it (NEXT_STEP), that step is a reset and no transition.

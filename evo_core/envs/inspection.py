@@ -1,4 +1,4 @@
-"""Looking at an environment before a run: does it exist, and does everything fit?"""
+"""Inspection of an environment before a run: it exists, its spaces are supported, and the network fits."""
 
 from collections.abc import Collection
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Making one environment as it is configured: by id, with its wrappers."""
+"""Construct one environment from its configuration: id, keyword arguments and wrappers."""
 
 import inspect
 import logging

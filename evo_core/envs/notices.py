@@ -1,4 +1,4 @@
-"""What will run but is probably not what was meant: said, and refused by nobody."""
+"""Notices about configurations that will run but are probably not what was intended."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Calls of foreign code that may hang, such as an environment's: nobody waits for them for ever."""
+"""Timeouts for calls of foreign code that may hang, such as an environment's methods."""
 
 import threading
 from collections.abc import Callable

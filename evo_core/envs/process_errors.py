@@ -1,4 +1,4 @@
-"""What environments raise in processes of their own: it reaches the learner whole, whatever its type."""
+"""Transport of exceptions from environment subprocesses to the learner, whatever their type."""
 
 import os
 from collections.abc import Iterator

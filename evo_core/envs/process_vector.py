@@ -1,4 +1,4 @@
-"""Gymnasium's vector of processes, which leaves none behind when it cannot start them all."""
+"""Gymnasium's AsyncVectorEnv, without processes left over when not all of them can be started."""
 
 from contextlib import suppress
 from typing import Any

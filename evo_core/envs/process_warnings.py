@@ -1,4 +1,4 @@
-"""What environments in processes of their own warn of: carried in their infos to the learner's process, and said there.
+"""Transport of warnings from environment subprocesses, in their infos, to the learner's process.
 
 There it is heard with the name of the member, as the warnings of environments in the learner's own process are.
 """

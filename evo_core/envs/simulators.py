@@ -1,4 +1,4 @@
-"""Which packages simulate an environment: their versions are part of what its transitions depend on."""
+"""Packages that simulate an environment; their versions are part of the recorded numerics."""
 
 from collections.abc import Iterator
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What environments return, read in one place: whoever steps them, the same values are accepted and refused."""
+"""Validation of what environments return, shared by all backends."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Environments stepped in turn, in this process.
+"""Environments stepped one after another in this process.
 
 Stepped here and not by Gymnasium's SyncVectorEnv, whose merging of info dictionaries costs a tenth of the training
 time.

@@ -1,4 +1,4 @@
-"""The T-maze (Bakker 2002): a sign at the start says which way to turn at the end of a corridor, long after."""
+"""The T-maze (Bakker 2002): a sign at the start tells which way to turn at the end of a long corridor."""
 
 from typing import Any
 

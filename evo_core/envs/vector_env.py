@@ -1,4 +1,4 @@
-"""What every vector of environments is to the learner, whoever steps it."""
+"""The interface of vector environments, independent of the backend."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""Do wrappers carry state from one episode to the next, as NormalizeReward carries its statistics?
+"""Detection of wrappers that carry state from one episode to the next, such as NormalizeReward.
 
 Such a wrapper changes what a reward is worth while a member trains, and forgets what it knew in every generation.
 """

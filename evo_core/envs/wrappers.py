@@ -1,4 +1,4 @@
-"""Wrappers that a configuration names beside Gymnasium's own."""
+"""Wrappers that a configuration can name in addition to Gymnasium's."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Confirmation on fresh seeds: a fitness that won a selection is biased upwards, so the winner plays again."""
+"""Confirmation on fresh seeds: the fitness of a selected member is biased upwards, so it is evaluated again."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Fitness: returns of full episodes, each in an environment of its own with a fresh seed."""
+"""Fitness: returns of full episodes, each in its own environment with a fresh seed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Confidence intervals that hold for few values."""
+"""Confidence intervals for small samples."""
 
 import numpy as np
 from scipy.special import stdtrit

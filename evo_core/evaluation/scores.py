@@ -1,4 +1,4 @@
-"""What the returns of many episodes say of an agent: means, their errors, and intervals that assume no distribution."""
+"""Statistics of the returns of many episodes: means, standard errors and bootstrap intervals."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Populations: the founders, and the step from one generation to the next."""
+"""Populations: creation of the founders, and the step from one generation to the next."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

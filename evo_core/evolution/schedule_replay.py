@@ -1,4 +1,4 @@
-"""Training a fresh agent along a winner's schedule: does what evolution found carry over, or was the winner lucky?
+"""Train a fresh agent along a winner's hyperparameter schedule, to test whether the schedule carries over.
 
 Population-based training finds a schedule and an agent at once. Trained again from new weights on new seeds, the
 schedule alone must do the work (Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 4).

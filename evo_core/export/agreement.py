@@ -1,4 +1,4 @@
-"""Does an exported policy do what its agent does? Both are shown the same steps of real episodes."""
+"""Compare an exported policy with its agent on the same steps of real episodes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The deterministic policy of an agent as one module of plain tensors, to be exported.
+"""The deterministic policy of an agent as one module of plain tensors, for export.
 
 What an environment gives goes in as it is, and what its step takes comes out: casts, normalisation, one-hot indices,
 the order of an image's axes, masks, clipping and squashing are all inside.

@@ -1,4 +1,4 @@
-"""Sizes of network parts as plain data, and the changes that evolution may make to them."""
+"""Sizes of network parts as plain data, and the changes that evolution can make to them."""
 
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar

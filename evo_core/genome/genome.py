@@ -1,4 +1,4 @@
-"""The genome: hyperparameters, architecture and activation. With the environment's spaces it determines a network."""
+"""The genome: hyperparameters, architecture and activation. With the environment's spaces it defines a network."""
 
 from typing import Annotated, Any
 

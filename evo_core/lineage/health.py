@@ -1,4 +1,4 @@
-"""Is selection healthy: how fast lines die out, how diverse the population is, and whether fitness is inherited."""
+"""Health of selection: extinction of lines, diversity of the population, and heritability of fitness."""
 
 from dataclasses import dataclass
 

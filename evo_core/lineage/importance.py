@@ -1,4 +1,4 @@
-"""Which hyperparameters mattered: how much of the differences between siblings their values explain.
+"""Hyperparameter importance: the share of fitness differences between siblings that a hyperparameter explains.
 
 Two things would mislead. Fitness is inherited, so members are compared with their siblings alone, who share parent,
 weights and evaluation seeds. And values are inherited together, so one that did nothing rides along with one that won

@@ -1,4 +1,4 @@
-"""Who descends from whom, and what every step was worth. Pure: COMMITs in, numbers out."""
+"""The family tree of a run, and the fitness gained at every step. Pure: COMMITs in, numbers out."""
 
 import math
 from collections import defaultdict

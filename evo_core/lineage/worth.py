@@ -1,4 +1,4 @@
-"""What mutations were worth: their offspring against unmutated siblings of the same parent.
+"""Effect of mutations: mutated offspring compared with unmutated siblings of the same parent.
 
 A child's fitness is mostly its parent's. Siblings share the parent, its weights and the evaluation seeds, so what is
 left between a mutated and an unmutated one is the mutation, and noise.

@@ -1,4 +1,4 @@
-"""The network of a member: encoder, policy head and value head, as its genome says."""
+"""The network of a member: encoder, policy head and value head, built from its genome."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Inheritance of weights: one table of units moves weights and Adam's moments from parent to child.
+"""Weight inheritance: one table of units moves weights and Adam moments from parent to child.
 
 The table follows from the two networks alone. Where an axis of the child has the parent's label, its units are the
 parent's. Where it grew, the further units are new: random weights into them and zero weights out of them, so the

@@ -1,4 +1,4 @@
-"""A fingerprint of how this process computes: hashes of what about a hundred primitive functions return.
+"""A fingerprint of this process's arithmetic: hashes of the results of about a hundred primitive functions.
 
 Two processes with the same versions may still differ in last bits, because libraries choose their code by the
 processor, its maker included. Equal fingerprints are no proof that runs agree, but every difference that was seen

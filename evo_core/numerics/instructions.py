@@ -1,4 +1,4 @@
-"""Portable numerics: the same instructions on processors of all makers, for bits that do not depend on them.
+"""Portable numerics: the same CPU instructions on x86-64 processors of all vendors.
 
 Libraries choose their code by the processor, when a process starts. These environment variables make all of them choose
 what every x86-64 processor has.

@@ -1,4 +1,4 @@
-"""What the bits of a result depend on beside configuration and seed, and one thread for all that is computed."""
+"""What the bits of a result depend on besides configuration and seed, and single-threaded computation."""
 
 import platform
 from collections.abc import Iterator, Mapping

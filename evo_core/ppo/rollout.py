@@ -1,4 +1,4 @@
-"""Collecting rollouts. Only the policy acts; values and log-probabilities follow in one batch when learning starts."""
+"""Rollout collection. Only actions are sampled here; values and log-probabilities follow in one batch for learning."""
 
 from dataclasses import dataclass, field
 

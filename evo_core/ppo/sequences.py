@@ -1,4 +1,4 @@
-"""Cutting rollouts into pieces of episodes, and pieces into minibatches.
+"""Split rollouts into sequences that stay within an episode, and sequences into minibatches.
 
 Without a memory, or at a length of one, every step is a piece of its own.
 """

@@ -1,4 +1,4 @@
-"""Canonical JSON and hashes: the same value gives the same bytes in every process."""
+"""Canonical JSON and hashes: equal values give equal bytes in every process."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Records of a run: frozen, canonical, and free of clocks, hosts, attempts and run ids, so that they can be hashed."""
+"""Records of the chain: frozen and canonical, without clocks, hosts, attempts or run ids, so they can be hashed."""
 
 from typing import Generic, Literal, TypeVar
 

@@ -1,4 +1,4 @@
-"""How a member fails: alone, with a reason from a closed list, and without stopping the run."""
+"""Failure of a single member, with a reason from a closed list, without stopping the run."""
 
 import traceback
 from collections.abc import Callable

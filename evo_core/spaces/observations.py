@@ -1,4 +1,4 @@
-"""Observations as leaves: every space, however nested, is a row of named arrays, which rollouts and networks work on.
+"""Observations as leaves: every space, however nested, becomes a row of named arrays.
 
 A plain space has one leaf. Leaves keep the environment's small types (images stay uint8) until a network reads them.
 """

@@ -1,4 +1,4 @@
-"""Spaces as JSON, so that a file can say what its agent observes and does without naming code."""
+"""Spaces as JSON, so that a file can describe an agent's observations and actions without naming code."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command runs: `evolve --help` answers at once."""
+"""The command line. Heavy modules are imported only when a command runs, so `evolve --help` is fast."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Arguments that several commands take. Nothing heavy is imported here."""
+"""Arguments shared by several commands. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

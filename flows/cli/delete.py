@@ -1,4 +1,4 @@
-"""evolve delete: a run with all its records and checkpoints, and its study."""
+"""evolve delete: delete a run with all its records and checkpoints, and its study."""
 
 import sys
 

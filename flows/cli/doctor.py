@@ -1,4 +1,4 @@
-"""evolve doctor: is this installation whole, and is it the one that runs?"""
+"""evolve doctor: check the installation, or an environment."""
 
 import importlib.metadata
 import importlib.util

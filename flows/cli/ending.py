@@ -1,4 +1,4 @@
-"""How a run ended: for people, as one JSON object, and as an exit code."""
+"""The result of a run: printed for people, as one JSON object, and as an exit code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

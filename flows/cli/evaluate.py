@@ -1,4 +1,4 @@
-"""evolve evaluate: what is a member worth, on seeds that chose nobody?"""
+"""evolve evaluate: score a member on seeds that selection never used."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,4 +1,4 @@
-"""evolve export: a deterministic policy as one file that needs nothing of this program."""
+"""evolve export: write a deterministic policy to one self-contained file."""
 
 import io
 import logging

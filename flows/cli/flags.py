@@ -1,4 +1,4 @@
-"""Configuration flags: every field of RunConfig is a flag by its dotted name, such as --algorithm.lr 3e-4."""
+"""Configuration flags: every field of RunConfig by its dotted name, such as --algorithm.lr 3e-4."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""evolve gc: release the checkpoints that a run needs no longer."""
+"""evolve gc: release checkpoints that a run no longer needs."""
 
 from flows.cli.output import emit
 from flows.cli.run import read_settings

@@ -1,4 +1,4 @@
-"""evolve import-agilerl: a configuration of AgileRL's PPO becomes one of ours."""
+"""evolve import-agilerl: convert a configuration of AgileRL's PPO."""
 
 import ast
 import sys

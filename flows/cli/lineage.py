@@ -1,4 +1,4 @@
-"""evolve lineage: the family tree of a run, one member's history, and what two members differ in."""
+"""evolve lineage: the family tree of a run, the history of a member, and differences between two members."""
 
 import json as jsonlib
 import sys

@@ -1,4 +1,4 @@
-"""Standard output for machines: with --json it carries one JSON object, whatever else prints meanwhile."""
+"""Machine-readable standard output: with --json it carries one JSON object and nothing else."""
 
 import json
 import os

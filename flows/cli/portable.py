@@ -1,4 +1,4 @@
-"""Processes with portable numerics: this one again, or any command and all that it starts."""
+"""Start processes with portable numerics: this one again, or any command and its children."""
 
 import os
 import shutil

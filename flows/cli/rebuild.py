@@ -1,4 +1,4 @@
-"""evolve lineage rebuild: the study is a view of the store, so it can be made again at will."""
+"""evolve lineage rebuild: write the Optuna study again from the store."""
 
 from flows.cli.ending import without_password
 from flows.cli.output import emit

@@ -1,4 +1,4 @@
-"""evolve replay: does the winner's schedule train other agents as well, or was the winner lucky?"""
+"""evolve replay: train fresh agents along the winner's schedule."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""evolve report: one HTML page and pictures of a run, finished or not."""
+"""evolve report: one HTML page and figures of a finished or running run."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Commands that read what a run has left: its results, its lineage, its agent. Nothing heavy is imported here."""
+"""Commands that read the results of a run: report, lineage, replay, evaluate, watch, export."""
 
 from dataclasses import asdict
 from pathlib import Path

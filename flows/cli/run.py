@@ -1,4 +1,4 @@
-"""evolve run, evolve resume: the flow in this process, watched on the terminal."""
+"""evolve run and evolve resume: run the flow in this process and show its progress."""
 
 import os
 import signal

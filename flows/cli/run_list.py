@@ -1,4 +1,4 @@
-"""evolve status without a run: every run of the store in a line."""
+"""evolve status without a run: list the runs of the store."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress

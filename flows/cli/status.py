@@ -1,4 +1,4 @@
-"""evolve status: how far a run is, from its store alone."""
+"""evolve status: show the state of a run, from its store alone."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""evolve verify: is everything there, is it whole, and does it come out the same when it is computed again?"""
+"""evolve verify: check that every object of a run is present and intact, repair it, or recompute a member."""
 
 from typing import get_args
 

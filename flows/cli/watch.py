@@ -1,4 +1,4 @@
-"""evolve watch: a member at play, in a window or in a video."""
+"""evolve watch: show an agent playing, in a window or a video."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Dask clusters that a run opens for itself, and closes when it ends: on this machine, or of a class that was named."""
+"""Dask clusters that a run opens and closes: local ones, or of a named cluster class."""
 
 import importlib.util
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Workers that run tasks in their main thread, as a script does: only there may Python code set a signal handler.
+"""Dask workers that run tasks in their main thread, where Python code may set signal handlers.
 
 Dask runs them in threads, and its event loop in the main one; here it is the other way round.
 """

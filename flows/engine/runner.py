@@ -1,4 +1,4 @@
-"""The engine: Dask, opened once for a whole run, so that no generation waits for processes to start."""
+"""The engine: a Dask client and cluster, opened once for a whole run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress

@@ -1,4 +1,4 @@
-"""Slots: how many members learn at once on a machine, and on which of its GPUs. Nothing here looks for a GPU."""
+"""Slots: how many members learn at once on a machine, and on which GPUs. Does not detect GPUs itself."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

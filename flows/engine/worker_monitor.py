@@ -1,4 +1,4 @@
-"""Keeping workers: those that Dask gave up are started again, and that there are none is said."""
+"""Worker monitoring: restart workers that Dask gave up, and report when there are none."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Failures of members, collected while a run goes on: for what a script reads at its end."""
+"""Collect failures of members during a run, for the JSON result."""
 
 from collections import deque
 

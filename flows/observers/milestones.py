@@ -1,4 +1,4 @@
-"""What a run tells the people who look at it in the Prefect UI: its milestones, in the log of its flow run."""
+"""Milestones of a run in the log of its Prefect flow run."""
 
 import logging
 

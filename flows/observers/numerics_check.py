@@ -1,4 +1,4 @@
-"""Do all workers compute as the run's own process does? Each difference is said once."""
+"""Compare the workers' numerics with those of the run's own process; report each difference once."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. A watcher implements what it needs; everything does nothing by default."""
+"""The observer interface: callbacks during a run, which do nothing by default."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How far a run is, in training steps, while its generation is under way."""
+"""Progress of a run in training steps while a generation is under way."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a run looks like while it runs: a live table in a terminal, plain lines elsewhere."""
+"""Terminal output during a run: a live table, or plain lines if the output is not a terminal."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What members warn of, said to whoever watches the run: each warning once, with the first member that had it."""
+"""Relay warnings of members to the observers, each once, with the first member that raised it."""
 
 from typing import Any
 

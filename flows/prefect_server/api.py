@@ -1,4 +1,4 @@
-"""The Prefect API that the user has configured: its address, the setting that names it, and whether it answers."""
+"""The configured Prefect API: its address, the setting that names it, and whether it answers."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A Prefect server of our own: for runs that have none, on loopback and ended with the run; and for `evolve serve`."""
+"""Prefect servers started by us: embedded in a run, on loopback, and the one of `evolve serve`."""
 
 import contextlib
 import ctypes

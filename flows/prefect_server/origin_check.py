@@ -1,4 +1,4 @@
-"""The door of a Prefect server of our own: only its own names and its own pages get in."""
+"""ASGI application of our Prefect servers: rejects requests for other host names or from other origins."""
 
 import os
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Outages of the Prefect API: training goes on, and what could not be said in time is said again.
+"""Outages of the Prefect API: training continues, and reports that failed are sent again.
 
 Two things are needed. Prefect's own client waits for an API that is away (for calls on a connection that it had), if
 it is told to wait long enough. And a subflow that cannot start, because a new connection is refused at once, is

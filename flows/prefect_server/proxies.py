@@ -1,4 +1,4 @@
-"""Proxies in the environment (HTTP_PROXY, …) are for other machines: what listens on this one is reached directly."""
+"""Bypass HTTP_PROXY and similar variables for servers on this machine."""
 
 import os
 from urllib.request import getproxies_environment

@@ -1,4 +1,4 @@
-"""Prefect's stored results: our flows and tasks keep none, so none is ever loaded.
+"""Disable Prefect's stored results: none is written and none is ever loaded.
 
 What the API says is input. Prefect's engine loads the result of a flow run from wherever the state that the API returns
 says it is: a path or a block, by a serializer that the state names too, pickle among them. So whoever may set the state

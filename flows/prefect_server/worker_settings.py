@@ -1,4 +1,4 @@
-"""Prefect's settings on their way to the workers: the same ones, but written down once and validated once.
+"""Send Prefect's settings to the workers as a file that is validated once.
 
 Prefect sends all its settings with every task, and every task validates them anew from environment, files and defaults:
 more than half of what submitting a task costs, and three quarters of what running an empty one does (Prefect 3.8.8).

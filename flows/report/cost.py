@@ -1,4 +1,4 @@
-"""Figures of what it cost: steps, time, and when which worker did what."""
+"""Figures of cost: steps, time, and what each worker did when."""
 
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Figures of what happened: fitness, the family tree, and the schedules that evolution found."""
+"""Figures of the evolution: fitness, the family tree, and hyperparameter schedules."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

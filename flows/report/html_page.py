@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no request leaves it, so it opens offline and can be sent by mail."""
+"""One self-contained HTML page that opens offline and makes no requests."""
 
 from collections.abc import Sequence
 

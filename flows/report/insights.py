@@ -1,4 +1,4 @@
-"""Figures of what to learn from it: mutations, importance, health of selection."""
+"""Figures of insights: effect of mutations, hyperparameter importance, health of selection."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What replays say: how much of a winner's fitness its schedule brings again, and how much was luck."""
+"""Statistics of replays: how much of a winner's fitness its schedule reproduces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

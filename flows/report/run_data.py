@@ -1,4 +1,4 @@
-"""Everything that a report shows of a run, read from its store; the run may still be running."""
+"""Data of a report, read from the store of a finished or running run."""
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

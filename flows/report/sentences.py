@@ -1,4 +1,4 @@
-"""A member's history in sentences, and the difference between two members."""
+"""A member's history in sentences, and the differences between two members."""
 
 from evo_core.lineage.tree import Gain, Lineage, mutated
 from evo_core.records.chain import FailureDetail, Member

@@ -1,4 +1,4 @@
-"""How figures look, and what every figure comes with."""
+"""The layout and caption of figures."""
 
 from dataclasses import dataclass
 

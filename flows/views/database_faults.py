@@ -1,4 +1,4 @@
-"""What a lineage database may do to a run: it may be away, hang, be locked, lack its driver, belong to another run."""
+"""Faults of the Optuna database: unreachable, hanging, locked, without a driver, or in use by another run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What the page of a run says, in tables and Markdown: the leaderboard of a generation, and the summary at the end."""
+"""Tables and Markdown of a run's page: the leaderboard of a generation, and the final summary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

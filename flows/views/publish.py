@@ -1,4 +1,4 @@
-"""Showing a run's figures and videos where its other numbers are shown: in optuna-dashboard and in trackers."""
+"""Publish a run's figures and videos in optuna-dashboard and in trackers."""
 
 import shlex
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A run's page in the Prefect UI: its progress, a leaderboard of every generation, and a summary at the end.
+"""A run's page in the Prefect UI: progress, a leaderboard of every generation, and a final summary.
 
 A view of the store like the study, kept in Prefect's artifacts. Costs at most four requests per generation.
 """

@@ -1,4 +1,4 @@
-"""The views of a run (the Optuna study, trackers), kept beside training: one that fails or hangs stops nothing."""
+"""Keep the views of a run (Optuna study, trackers) up to date beside training; their failures stop nothing."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What Prefect and Dask log when a connection is lost: the run says it in a sentence, the terminal shows no more."""
+"""Suppress what Prefect and Dask log when a connection is lost; the run reports it in one sentence."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Keeping credentials out of what people are shown: pages of a run, messages of failures, logs."""
+"""Redaction of credentials in pages, error messages and logs."""
 
 import os
 import re

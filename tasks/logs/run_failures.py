@@ -1,4 +1,4 @@
-"""How a flow or task run fails: its state is one clear sentence, and the traceback stands in its log."""
+"""Failures of flow and task runs: one clear sentence as the state's message, and the traceback in the log."""
 
 import logging
 import traceback

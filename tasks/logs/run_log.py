@@ -1,4 +1,4 @@
-"""The log of a flow or task run, as Prefect keeps and shows it. Outside of a run there is none, and nothing is said."""
+"""The log of the current flow or task run in Prefect. Outside of a run nothing is logged."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Deleting a run. It may be interrupted anywhere: a key that is written first and deleted last says so.
+"""Deletion of a run. A key that is written first and deleted last marks an interrupted one.
 
 Order: that key, run.json (from here on nothing can go on with the run), the COMMITs from the last to the first,
 everything else, and that key.

@@ -1,4 +1,4 @@
-"""What is kept of failed members beside the chain: what they said, and attempts in which too few finished."""
+"""Records about failed members outside the chain: exception details, and attempts in which too few members finished."""
 
 from collections.abc import Iterable
 from contextlib import suppress

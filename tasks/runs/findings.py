@@ -1,4 +1,4 @@
-"""What verifying a run finds."""
+"""Findings of a verification."""
 
 from dataclasses import dataclass, field
 from typing import Literal

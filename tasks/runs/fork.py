@@ -1,4 +1,4 @@
-"""Forking a run: a new run id that shares the past up to a generation."""
+"""Fork a run: a new run id that shares the history up to a generation."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The names of a run's keys, below its run id. Every key is created once."""
+"""Keys of a run, relative to its run id. Every key is created once."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Checks of single objects of a run, each of which yields what is wrong with it."""
+"""Checks of single objects of a run; each yields findings."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Which runs are being worked on: a lock on run.json where the store is local, the age of the last record elsewhere.
+"""Detect whether a run is being worked on: a lock on run.json in local stores, the age of the last record in others.
 
 The lock is the operating system's: it writes nothing, and goes with the process that holds it, however that ends.
 """

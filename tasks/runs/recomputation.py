@@ -1,4 +1,4 @@
-"""Computing again what a run has computed: the same configuration and seed give the same bytes."""
+"""Recompute members of a run: the same configuration and seed give the same bytes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Sealed records below one run id: verified whenever they are read, written only while the run is in place."""
+"""Sealed records of a run: verified on every read, and written only while the run is in place."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A reference to a run, small enough to travel with every task."""
+"""A reference to a run, small enough to be sent with every task."""
 
 import secrets
 from dataclasses import dataclass, field

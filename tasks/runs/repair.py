@@ -1,4 +1,4 @@
-"""Repairing a run: what is damaged is computed again, and put back only when it is proven to be the same."""
+"""Repair of a run: recompute damaged objects, and replace one only if the result has the same hash."""
 
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Retention: which checkpoints a run still needs, and releasing the others.
+"""Retention: determine which checkpoints a run still needs, and release the others.
 
 Kept for ever: run.json, COMMITs and records, and the weights of every generation's elite. Kept while they matter:
 weights of the last generations, of all parents of the current offspring, and of members that are not committed yet.

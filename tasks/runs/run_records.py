@@ -1,4 +1,4 @@
-"""Records that belong to a run's keeping and not to its chain."""
+"""Records of a run that are not part of its chain."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""One run in a store: which records it has, each created once and verified whenever it is read."""
+"""One run in a store: its records, each created once and verified on every read."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Verifying a run: every object is read, every hash is taken, every selection is made again."""
+"""Verification of a run: read every object, check every hash, repeat every selection."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Addresses of stores and studies: one meaning for each, said before anything is opened.
+"""Parsing of store and study addresses; ambiguous ones are rejected before anything is opened.
 
 What could mean two things is refused with what to write instead. No message repeats a password.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong with a store, each with what to do about it."""
+"""Errors of stores, each with advice."""
 
 
 class StoreError(RuntimeError):

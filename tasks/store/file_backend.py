@@ -1,4 +1,4 @@
-"""The store on a local file system."""
+"""Store backend for local file systems."""
 
 import errno
 import os

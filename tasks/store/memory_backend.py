@@ -1,4 +1,4 @@
-"""The store in this process's memory: for notebooks and tests. Gone with the process, unseen by others."""
+"""Store backend in memory, for notebooks and tests; lost when the process ends."""
 
 import threading
 from datetime import UTC, datetime

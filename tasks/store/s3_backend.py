@@ -1,4 +1,4 @@
-"""The store on S3 and its compatibles, through s3fs.
+"""Store backend for S3 and compatible services, through s3fs.
 
 Endpoint and credentials come from where boto finds them: AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, profiles, instance roles. They never pass through this program's configuration.

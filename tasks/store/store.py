@@ -1,4 +1,4 @@
-"""The store: keys that are created once and never change, on a backend that may fail at any moment.
+"""The store: keys that are created once and never change, on a backend that may fail at any time.
 
 A backend makes one attempt; everything that must hold on every backend (tries, deadlines, verification, adoption of
 what exists) is here, once.

@@ -1,4 +1,4 @@
-"""Prefect's artifacts: small pages that its UI shows with a flow run, in versions under a key."""
+"""Prefect artifacts: pages that the UI shows with a flow run, versioned by key."""
 
 import json
 from collections.abc import Mapping, Sequence

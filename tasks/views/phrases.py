@@ -1,4 +1,4 @@
-"""How mutations, scores and what members did are written, wherever they are shown."""
+"""Wording of mutations, scores and failures, shared by everything that shows them."""
 
 from collections.abc import Sequence
 

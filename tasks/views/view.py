@@ -1,4 +1,4 @@
-"""What every view of a run has in common: it is brought up to date with the store, which alone decides what exists."""
+"""The interface of views of a run: each is brought up to date with the store."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

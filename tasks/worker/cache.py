@@ -1,4 +1,4 @@
-"""What a worker process has just made or read, so that it need not ask the store for it at once.
+"""Cache of what this worker process has just written or read, to save requests to the store.
 
 Nothing here decides what exists: checkpoints are found by the hash of their bytes, and whoever finds nothing asks the
 store. Tasks name this module and not its objects, because functions of tasks are pickled by value with all they name.

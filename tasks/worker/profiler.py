@@ -1,4 +1,4 @@
-"""Dask's profiler, which can lock up a worker for good, and how it is kept off.
+"""Disable Dask's profiler, which can deadlock workers on Python 3.11.
 
 It calls `sys._current_frames` a hundred times a second. In Python 3.11 that holds a lock of the interpreter while it
 allocates, so that garbage may be collected, which may give way to another thread; one that begins or ends just then

@@ -1,4 +1,4 @@
-"""Trying an environment where members run: in a process of a worker's kind."""
+"""Try an environment in a process like a worker's."""
 
 import multiprocessing
 import threading

@@ -1,4 +1,4 @@
-"""Limits of a member's phase, watched inside its worker, which ends itself when one is broken.
+"""Limits of a member's phase (deadline, memory), enforced by ending the worker process.
 
 Ending the process is the only cure for code that hangs or swallows memory; Dask's nanny brings a new worker, and the
 scheduler tries the member again with the same seed.

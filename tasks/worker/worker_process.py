@@ -1,4 +1,4 @@
-"""What an environment finds in a worker: it may start processes, which end with the worker, and has an event loop."""
+"""The process context of environments in a worker: child processes end with the worker, and an event loop exists."""
 
 import asyncio
 import multiprocessing

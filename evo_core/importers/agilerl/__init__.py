@@ -1,1 +1,1 @@
-"""Configurations of AgileRL's PPO, turned into ours."""
+"""Conversion of AgileRL's PPO configurations."""

@@ -1,4 +1,4 @@
-"""From a configuration of AgileRL's PPO to ours, with what is left out and what changes its value.
+"""Convert an AgileRL PPO configuration, reporting what is dropped and what changes its value.
 
 What AgileRL's fields mean is taken from its source: learn_step counts the steps of all environments, and its rollouts
 are rounded up; max_steps and evo_steps are those of one agent; an evaluation plays eval_loop episodes in every

@@ -1,4 +1,4 @@
-"""Reading AgileRL's configurations: training manifests, and the older INIT_HP, MUTATION_PARAMS and NET_CONFIG.
+"""Readers of AgileRL configurations: training manifests, and the older INIT_HP, MUTATION_PARAMS and NET_CONFIG.
 
 Both say the same under different names. Here every value gets the manifest's name, and keeps the place where it stood.
 """

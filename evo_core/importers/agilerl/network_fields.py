@@ -1,4 +1,4 @@
-"""The network: AgileRL's encoder_config and head_config as ours, whose bounds hold for all parts together."""
+"""Conversion of AgileRL's encoder_config and head_config; their bounds apply to all parts of our networks."""
 
 from evo_core.config.network import BoundsConfig, EncoderConfig, HeadConfig, NetworkConfig
 from evo_core.config.parsing import ConfigError

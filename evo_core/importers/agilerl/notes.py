@@ -1,4 +1,4 @@
-"""What a conversion leaves out and what it changes, each with the reason."""
+"""Notes of a conversion: dropped and changed values, each with the reason."""
 
 from dataclasses import dataclass, field
 

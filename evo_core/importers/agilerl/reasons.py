@@ -1,4 +1,4 @@
-"""Why fields of AgileRL's have no counterpart here."""
+"""Reasons why some AgileRL fields have no counterpart."""
 
 OTHER_ALGORITHMS: dict[str, tuple[str, ...]] = {
     "off-policy": ("DQN", "RAINBOWDQN", "RAINBOW", "DDPG", "TD3"),

@@ -1,4 +1,4 @@
-"""The hyperparameters that evolve: AgileRL's ranges (rl_hp_selection, hp_config, MIN_LR and MAX_LR) as our genes."""
+"""Conversion of AgileRL's search ranges (rl_hp_selection, hp_config, MIN_LR and MAX_LR) to genes."""
 
 import math
 from collections.abc import Mapping

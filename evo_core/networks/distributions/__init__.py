@@ -1,4 +1,4 @@
-"""Action distributions: the heads' outputs as a policy, for each supported action space."""
+"""Action distributions for each supported action space."""
 
 from typing import Any
 

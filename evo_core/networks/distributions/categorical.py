@@ -1,4 +1,4 @@
-"""Distributions over discrete actions: one choice, or several independent ones."""
+"""Distributions over discrete actions: a single choice, or several independent ones."""
 
 from typing import Any
 

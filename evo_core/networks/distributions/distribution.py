@@ -1,4 +1,4 @@
-"""What the distributions share: the terms of a loss, and action masks."""
+"""Base of the action distributions: terms of the loss, and action masks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable

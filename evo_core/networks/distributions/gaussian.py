@@ -1,4 +1,4 @@
-"""Distributions over continuous actions: normals whose samples are clipped or squashed to the space."""
+"""Distributions over continuous actions: normals whose samples are clipped or squashed to the bounds."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The encoder of images: convolutions, then one map from all channels at all places to the latent vector."""
+"""Encoder of images: convolutions, then a linear map from all channels and positions to the latent vector."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,4 @@
-"""What a kind of encoder brings: an architecture, plain data that knows its spaces, its changes and its module."""
+"""The interface of an encoder kind: architecture, spaces, mutations and module."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The encoder of vectors and indices: a stack of fully connected layers."""
+"""Encoder of vectors and indices: fully connected layers."""
 
 from typing import Literal, Self
 

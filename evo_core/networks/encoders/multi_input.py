@@ -1,4 +1,4 @@
-"""The encoder of dictionaries and tuples: an encoder for each leaf, and their sum."""
+"""Encoder of dictionaries and tuples: one encoder per leaf, whose outputs are added."""
 
 from typing import Annotated, Any, Literal
 

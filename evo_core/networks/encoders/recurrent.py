@@ -1,4 +1,4 @@
-"""The encoder with a memory: recurrent layers over the observation, or over what another encoder makes of it."""
+"""Encoder with memory: recurrent layers over the observation or over the output of another encoder."""
 
 from typing import Annotated, Any, Literal
 

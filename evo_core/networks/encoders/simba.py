@@ -1,4 +1,4 @@
-"""SimBa, a residual encoder of vectors (Lee et al. 2024): normalised blocks around a stream of constant width."""
+"""SimBa, a residual encoder of vectors (Lee et al. 2024): normalized blocks around a stream of constant width."""
 
 from typing import Literal, Self
 

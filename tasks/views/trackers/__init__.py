@@ -1,4 +1,4 @@
-"""Trackers by name. Another one is a file with a class `Tracker`, and a line here."""
+"""Trackers by name. To add one, add a module with a class `Tracker` and one line here."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""The run as a CSV file: one row per member and generation, members.csv, beside the configuration."""
+"""CSV tracker: members.csv with one row per member and generation, and the configuration."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What trackers show of members and generations: the numbers of the store, by name."""
+"""Metrics of members and generations that trackers show, by name."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The run in MLflow: a run with the configuration as parameters, and a nested run per member's slot with its metrics.
+"""MLflow tracker: a run with the configuration as parameters, and a nested run per slot with its metrics.
 
 MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME hold; without the first, everything lies in a SQLite database.
 """

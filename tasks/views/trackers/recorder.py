@@ -1,4 +1,4 @@
-"""A tracker as a view of the store: it is told what it lacks, and nothing twice."""
+"""Recorder that brings a tracker up to date with the store, without duplicates."""
 
 import os
 from pathlib import Path

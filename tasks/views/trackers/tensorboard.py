@@ -1,4 +1,4 @@
-"""The run in TensorBoard: one directory of events per member's slot, and one for the population.
+"""TensorBoard tracker: an event directory per slot, and one for the population.
 
 The x axis of a member is what its weights were trained for, that of the population the steps of all, both in
 environment steps. TensorBoard keeps 32 bits of every number.

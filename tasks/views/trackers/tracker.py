@@ -1,4 +1,4 @@
-"""What a tracker is: a tool that shows curves of a run, told of every finished generation."""
+"""The tracker interface: called with every finished generation."""
 
 from abc import abstractmethod
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The run in Weights & Biases: one row of history per generation, a metric `member 03/fitness` per slot.
+"""Weights & Biases tracker: one row of history per generation, with a metric such as `member 03/fitness` per slot.
 
 Every slot has its own x axis, the environment steps that its weights were trained for. W&B's variables hold
 (WANDB_MODE, WANDB_PROJECT, WANDB_API_KEY, …); without a login the run is kept offline, for `wandb sync`.
