@@ -48,7 +48,7 @@ class Warnings(Observer):
         self._log = run_logger()
 
     def warned(self, message: str) -> None:
-        """Hear what the user should know, from any thread."""
+        """Called with a message for the user, from any thread."""
         if self._log is not None:
             self._log.warning("%s", concealed(message))
 

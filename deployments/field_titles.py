@@ -135,7 +135,7 @@ def _show_in_name(said: str) -> None:
 
 @cache
 def _title(name: str) -> str:
-    """Say where the form has a field of the configuration."""
+    """Return where the form shows a field of the configuration."""
     shown = {dotted: TITLES[field] for field, dotted in SHOWN.items()}
     if name in shown:
         return shown[name]

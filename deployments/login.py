@@ -24,7 +24,7 @@ class Login:
         return {} if self.auth is None else {SERVER_AUTH: self.auth}
 
     def describe(self) -> str:
-        """Say what the page asks for; an auth string that was just made is shown this once."""
+        """Return the login of the page; a newly generated auth string is shown only this once."""
         if self.auth is None:
             return "none: every account of this machine can start runs here, and with them any code, in your name"
         if self.file is None:

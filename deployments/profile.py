@@ -107,7 +107,7 @@ def _check_auth(host: str, origin: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
+    """Return True if an address is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -117,5 +117,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Tell whether an address means all addresses of this machine."""
+    """Return True if an address is a wildcard for all addresses of this machine."""
     return host in ("0.0.0.0", "::")

@@ -24,7 +24,7 @@ class Offering(Observer):
     """Lists a run in the forms as soon as it exists."""
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Hear that a run starts, or goes on from a COMMIT."""
+        """Called when a run starts, or continues from a COMMIT."""
         with tolerated(_not_listed), get_client(sync_client=True) as client:
             offer(client, [run_id], first=True)
 

@@ -75,7 +75,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
 
 
 def _announce(console: Console, settings: Settings, door: Door, login: Login, names: list[str]) -> None:
-    """Say where everything is, and what the page asks for."""
+    """Print where everything is, and the login of the page."""
     console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
     console.print(f"auth string  {login.describe()}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"deployments  {', '.join(names)}", highlight=False)

@@ -67,7 +67,7 @@ def stored_standing(run: RunRef, head: Generation | None) -> Status:
 
 
 def ended(config: RunConfig, head: Generation, confirm: Confirm) -> bool:
-    """Tell whether nothing is left to train: the budget is spent, or the target is confirmed."""
+    """Return True if training is complete: the budget is spent, or the target is confirmed."""
     return reaches_target(config, head, confirm) or head.generation >= config.max_generations
 
 
@@ -116,14 +116,14 @@ class Delivery:
 
     @property
     def why(self) -> str:
-        """Say why it is this one."""
+        """Return why this agent is the delivered one."""
         if self.status != "unfinished":
             return "the delivered agent"
         return f"the elite of generation {self.elite.generation}; the run is not finished"
 
 
 def delivery(run: RunRef) -> Delivery:
-    """Tell whom a run delivers; BadInput before its first generation is finished."""
+    """Return the agent that a run delivers; raise BadInput before its first generation is finished."""
     done = finished(run)
     if done is not None:
         return Delivery(done[0].elite, done[0].confirmed, done[0].status.replace("_", " "))
@@ -148,7 +148,7 @@ def missing_commit(run: RunStore) -> int | None:
 
 
 def describe_gap(generation: int, command: str) -> str:
-    """Say that a COMMIT is missing, and the command that may restore it."""
+    """Return a message about a missing COMMIT, and the command that may restore it."""
     return (
         f"COMMIT {generation} is missing, although later generations were begun: part of the store was lost, and "
         f"nothing behind it is counted; restore it from a copy, or try {command}"

@@ -257,7 +257,7 @@ class Settings(BaseSettings):
 
     @property
     def _on_this_machine(self) -> bool:
-        """Tell whether workers run here: the engine's own, those of a scheduler here, or of a class for one machine."""
+        """Return True if workers run on this machine: local, of a scheduler here, or of a one-machine cluster class."""
         if _CLASS.match(self.engine):
             return self.engine.endswith((".LocalCluster", ".LocalCUDACluster"))
         host = urlsplit(self.engine).hostname

@@ -9,7 +9,7 @@ PINNED_FROM = 2**16
 
 
 def pins(device: torch.device, size: int) -> bool:
-    """Tell whether `size` bytes are copied to a device from page-locked memory, while the CPU goes on."""
+    """Return True if `size` bytes are copied to the device asynchronously, from page-locked memory."""
     return device.type == "cuda" and size >= PINNED_FROM
 
 
@@ -26,7 +26,7 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
 
 
 def draws_there(device: torch.device) -> bool:
-    """Tell whether a device draws the noise of actions and the order of minibatches itself.
+    """Return True if action noise and minibatch order are drawn on the device.
 
     It does on CUDA, which saves a copy per rollout and one per epoch. On the CPU NumPy draws: its streams are part
     of every chain. A few numbers at a time, as in evaluation, are drawn by NumPy on every device.

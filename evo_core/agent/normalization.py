@@ -138,7 +138,7 @@ def initial_statistics(layout: Layout, *, observations: bool, returns: bool) -> 
 
 
 def sound_statistics(statistics: Statistics, layout: Layout) -> bool:
-    """Tell whether statistics are whole: those of all observations, of returns, of both or of neither."""
+    """Return True if the statistics are complete: of all observations, of returns, of both or of neither."""
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in statistics.items()}
     return any(
         found == {name: (tensor.shape, tensor.dtype) for name, tensor in expected.items()}

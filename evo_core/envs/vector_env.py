@@ -28,7 +28,7 @@ _SAID: set[tuple[str, str]] = set()
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Say nothing of what environments warn of in the body, which only looks at them: members will warn again."""
+    """Suppress warnings of environments in the body, which only inspects them; members will warn again."""
     said = set(_SAID)
     log.addFilter(_nothing)
     try:
@@ -124,7 +124,7 @@ class VectorEnvs(ABC):
         return MemberFailure("environment_error", self.steps, said, place)
 
     def place(self, index: int | None) -> Place | None:
-        """Say how far an environment is; None when it is not known which one."""
+        """Describe the progress of an environment; None if it is unknown which one."""
         return None if index is None else Place(index, int(self.own_steps[index]), int(self.lengths[index]))
 
     def require_sound(self) -> None:

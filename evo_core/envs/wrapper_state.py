@@ -136,7 +136,7 @@ def _outer(played: Iterable[tuple[Any, Values]]) -> list[Any]:
 
 
 def _difference(first: list[tuple[Any, Values]], second: list[tuple[Any, Values]]) -> str | None:
-    """Say where the wrappers' part of two episodes differs first; None when the environment inside does so before."""
+    """Return where two episodes first differ because of wrappers; None if the environment itself differs earlier."""
     for step, ((inner, outer), (inner2, outer2)) in enumerate(zip(first, second, strict=True)):
         for (given, returned), (given2, returned2) in zip(inner, inner2, strict=False):
             if given != given2:

@@ -71,7 +71,7 @@ def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmatio
 
 
 def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) -> bool:
-    """Tell whether the elite reaches the target in evaluation and, asked only then, in confirmation too."""
+    """Return True if the elite reaches the target in evaluation and, checked only then, in confirmation."""
     target, elite = config.training.target, generation.elite
     if target is None or elite is None or elite.fitness < target:
         return False

@@ -63,7 +63,7 @@ def play_steps(agent: Agent, config: RunConfig, seeds: Sequence[int], count: int
 
 
 def gives_masks(steps: Sequence[Step]) -> bool:
-    """Tell whether an environment said what it allows."""
+    """Return True if the environment provided an action mask."""
     return any(step.mask is not None for step in steps)
 
 

@@ -37,7 +37,7 @@ AxisTable = dict[str, tuple[Axis, ...]]
 
 
 def output_dimension(axes: tuple[Axis, ...]) -> int:
-    """Tell along which dimension of a parameter the units lie that it leads to: the first that holds units."""
+    """Return the dimension of a parameter along which its output units lie: the first one that holds units."""
     return next(i for i, axis in enumerate(axes) if axis.kind == "units")
 
 

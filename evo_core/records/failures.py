@@ -54,7 +54,7 @@ class MemberFailure(Exception):
         return Failure(reason=self.reason, step=self.step)
 
     def describe(self, trained: int | None = None) -> FailureDetail:
-        """Say what was raised and where; `trained` are the member's steps before an evaluation."""
+        """Describe the exception and where it was raised; `trained` are the member's steps before an evaluation."""
         where = [f"step {self.step + (trained or 0)} of the member"]
         where += ["in evaluation"] if trained is not None else []
         if self.place is not None:

@@ -146,7 +146,7 @@ class Leaf:
         return rng.integers(0, 256 if self.dtype == np.uint8 else 2, shape).astype(self.dtype)
 
     def outside(self, values: np.ndarray) -> bool:
-        """Tell whether rows of a Box leave its stated bounds."""
+        """Return True if any row of a Box is outside its bounds."""
         space = self.space
         return isinstance(space, spaces.Box) and bool(((values < space.low) | (values > space.high)).any())
 

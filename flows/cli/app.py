@@ -236,7 +236,7 @@ def _main(tokens: list[str]) -> int:
 
 
 def _refuse_argument(error: CycloptsError) -> int:
-    """Say what is wrong with an argument: of a value in our own words, else as cyclopts does."""
+    """Report an invalid argument: values in our own words, everything else as cyclopts does."""
     if isinstance(error, ValidationError) and error.argument is not None:
         return _refuse(f"{error.argument.name}: {error.exception_message}")
     (error.console or app.error_console).print(CycloptsPanel(error))

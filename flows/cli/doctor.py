@@ -205,7 +205,7 @@ def _device() -> Check:
 
 
 def _slots(settings: "Settings") -> Check:
-    """Say which workers a run would have here, and on which GPUs, under these settings."""
+    """Return which workers a run would have on this machine, and on which GPUs, under these settings."""
     if settings.engine != "local":
         return Check("workers", f"those of {settings.engine}")
     slots = settings.slots(sys.maxsize)

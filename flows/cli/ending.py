@@ -130,7 +130,7 @@ class Report:
         return [reason, f"nothing is lost: {self._command('resume')}"]
 
     def _begun(self) -> bool:
-        """Tell whether there is a run to go on with; an unreachable store may hold one."""
+        """Return True if there may be a run to resume; an unreachable store may hold one."""
         try:
             return open_store(self.settings.store_url, patience_s=1).exists(f"{self.run_id}/run.json")
         except StoreError:
@@ -145,7 +145,7 @@ class Report:
 
 
 def describe_failure(failure: BaseException | None) -> str:
-    """Say in one sentence what went wrong."""
+    """Describe in one sentence what went wrong."""
     outage = describe_outage(failure) if failure is not None else None
     return outage or f"{type(failure).__name__}: {failure}"
 

@@ -79,7 +79,7 @@ def watch(
 
 
 def has_display() -> bool:
-    """Tell whether a window can be opened."""
+    """Return True if a window can be opened."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 

@@ -78,7 +78,7 @@ def _require_single(cluster: Cluster, engine: str) -> None:
 
 
 def plan(cluster: Cluster, count: int) -> None:
-    """Say how many workers a cluster should have."""
+    """Return the number of workers that a cluster should have."""
     if not isinstance(cluster, SpecCluster):
         cluster.scale(count)
         return

@@ -76,7 +76,7 @@ def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
 
 
 def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
-    """Hear from now on which members' workers end themselves, and why; they say so a second before they do.
+    """Subscribe to notices of workers that end themselves, sent a second before, with the member and the reason.
 
     In a flow run whose tasks run on the engine.
     """
@@ -86,7 +86,7 @@ def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
 
 
 def hear(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Hear from now on, in another thread, what workers say on a topic, in a flow run whose tasks run on the engine."""
+    """Subscribe, in another thread, to a topic of the workers, in a flow run whose tasks run on the engine."""
     context = FlowRunContext.get()
     assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
     context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))

@@ -20,29 +20,29 @@ class RunLog(Observer):
         self._whole_run = run_logger()
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Say where the run starts."""
+        """Report where the run starts."""
         self._say(describe_beginning(run_id, head, self._config))
 
     def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
-        """Say whose generation begins."""
+        """Log which members the generation trains."""
         self._say(f"generation {offspring[0].generation} begins: {len(offspring)} members")
 
     def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
-        """Say which members failed, and of what; the logs of their tasks say more."""
+        """Log which members failed, and why; the logs of their tasks have details."""
         if member.failure is not None:
             said = f": {describe_detail(detail)}" if detail is not None else ""
             self._say(f"{member.uid} {describe_failure(member.failure)}{said}", logging.WARNING)
 
     def committed(self, head: Generation) -> None:
-        """Say how the generation went."""
+        """Report the result of the generation."""
         self._say(describe_generation(head, self._config))
 
     def confirmed(self, record: Confirmation) -> None:
-        """Say how a checkpoint did on fresh seeds."""
+        """Report the score of a checkpoint on fresh seeds."""
         self._say(describe_confirmation(record))
 
     def ended(self, ending: Ending) -> None:
-        """Say how the run ended, and whom it delivers."""
+        """Log the outcome of the run and the delivered agent."""
         self._say(f"{ending.status.replace('_', ' ')}: delivers {describe_delivery(ending)}")
         if ending.status == "budget_spent" and (left_over := describe_left_over(self._config)):
             self._say(left_over)

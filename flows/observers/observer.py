@@ -12,31 +12,31 @@ class Observer:
     """Hears what happens in a run, in the process of its flow."""
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Hear that a run starts, or goes on from a COMMIT."""
+        """Called when a run starts, or continues from a COMMIT."""
 
     def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
-        """Hear whom the next generation trains."""
+        """Called with the members of the next generation, before they are trained."""
 
     def progressed(self, uid: str, steps: int) -> None:
-        """Hear how many steps a member has made in its generation."""
+        """Called with the number of steps that a member has made in its generation."""
 
     def trained(self, record: Training) -> None:
-        """Hear that a member was trained."""
+        """Called after a member was trained."""
 
     def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
-        """Hear that a member was evaluated, or failed, and what its failure said."""
+        """Called after a member was evaluated or failed, with the details of its failure."""
 
     def committed(self, head: Generation) -> None:
-        """Hear that a generation exists."""
+        """Called after a generation was committed."""
 
     def confirmed(self, record: Confirmation) -> None:
-        """Hear the score of a checkpoint on fresh seeds."""
+        """Called with the score of a checkpoint on fresh seeds."""
 
     def ended(self, ending: Ending) -> None:
-        """Hear how the run ended, unless it failed."""
+        """Called with the outcome of the run, unless it failed."""
 
     def warned(self, message: str) -> None:
-        """Hear what the user should know."""
+        """Called with a message for the user."""
 
 
 class _Both(Observer):

@@ -42,7 +42,7 @@ class LineObserver(Observer):
         self._causes: set[str] = set()
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Say where the run starts."""
+        """Report where the run starts."""
         self._clock, self._start_steps = time.monotonic(), head.train_steps
         self._console.print(describe_beginning(run_id, head, self._config), highlight=False, soft_wrap=True)
 
@@ -56,7 +56,7 @@ class LineObserver(Observer):
             self._start_steps += record.steps
 
     def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
-        """Say why a member failed; where the same fault comes again, without the lines that led to it."""
+        """Report why a member failed; if the same fault occurs again, without the traceback lines."""
         if member.failure is None:
             return
         said, known = "", detail is not None and detail.cause in self._causes
@@ -66,11 +66,11 @@ class LineObserver(Observer):
         self.warned(f"{member.uid} {describe_failure(member.failure)}{said}")
 
     def committed(self, head: Generation) -> None:
-        """Say how the generation went."""
+        """Report the result of the generation."""
         self._console.print(describe_generation(head, self._config, self._rate(head)), highlight=False, soft_wrap=True)
 
     def confirmed(self, record: Confirmation) -> None:
-        """Say how a checkpoint did on fresh seeds."""
+        """Report the score of a checkpoint on fresh seeds."""
         self._console.print(describe_confirmation(record), highlight=False, soft_wrap=True)
 
     def warned(self, message: str) -> None:
@@ -120,7 +120,7 @@ class LiveObserver(LineObserver):
         self._task = self._bar.add_task("starting", total=total, rate=0.0)
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Say where the run starts, and start the bar there."""
+        """Print where the run starts, and start the progress bar there."""
         super().began(run_id, head)
         self._state.finished_steps = head.train_steps
         self._bar.reset(self._task, completed=head.train_steps, description="training")
@@ -205,7 +205,7 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
 
 
 def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
-    """Say where a run starts, and how far it may go."""
+    """Return a line about where a run starts, and its budget."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
     return (
@@ -215,7 +215,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
 
 
 def describe_generation(head: Generation, config: RunConfig, rate: float | None = None) -> str:
-    """Say in one line how a generation went."""
+    """Summarize a generation in one line."""
     assert head.elite is not None
     finished = [member.fitness for member in head.members if member.fitness is not None]
     failed = len(head.members) - len(finished)
@@ -231,14 +231,14 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
 
 
 def describe_confirmation(record: Confirmation) -> str:
-    """Say how a checkpoint did on fresh seeds."""
+    """Report the score of a checkpoint on fresh seeds."""
     interval = describe_interval(record.ci95, record.mean)
     mean = describe_number(record.mean)
     return f"confirmed {record.uid}: {mean} (95 % CI {interval}, {record.episodes} fresh episodes)"
 
 
 def describe_delivery(ending: Ending) -> str:
-    """Say who is delivered, and how good it is on fresh episodes."""
+    """Return a line about the delivered agent and its score on fresh episodes."""
     elite, confirmed = ending.elite, ending.confirmed
     if confirmed is None:
         return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"

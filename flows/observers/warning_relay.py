@@ -15,7 +15,7 @@ _SAID: dict[str, set[str]] = {}
 
 
 def hear_warnings(ref: RunRef) -> None:
-    """Hear from now on what this attempt's members warn of, in a flow run whose tasks run on the engine."""
+    """Subscribe to warnings of this attempt's members, in a flow run whose tasks run on the engine."""
     watcher, said = observer(), _SAID.setdefault(ref.run_id, set())
 
     def warned(event: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ _restart_announced = -RESTART_S
 
 
 def prepare_client() -> None:
-    """Tell Prefect's client to wait for two minutes (2 s, doubled six times). Before Prefect is imported."""
+    """Make Prefect's client retry for two minutes (2 s, doubled six times). Call before Prefect is imported."""
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "6")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # a server may wait for these (evolve deploy)
     # a worker that starts during an outage would fail every task by asking the server for its version
@@ -48,7 +48,7 @@ def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def announce_restart(code: int) -> None:
-    """Say that this program's own Prefect server died, and with what code, and is started again."""
+    """Report that our own Prefect server died, with its exit code, and is being restarted."""
     global _restart_announced
     _restart_announced = time.monotonic()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -56,7 +56,7 @@ def announce_restart(code: int) -> None:
 
 
 def describe_outage(error: BaseException) -> str | None:
-    """Say that the API is away, if an error means that."""
+    """Report that the API is unavailable, if that is what an error means."""
     if not is_outage(error):
         return None
     return f"the Prefect API cannot be reached ({type(error).__name__}: {error})"
@@ -78,7 +78,7 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 def _warn(state: tenacity.RetryCallState) -> None:
-    """Say once that the API is away; not in the first seconds, in which a server of our own is started again."""
+    """Report once that the API is unavailable, after some seconds in which a server of our own may be restarted."""
     said = time.monotonic() - _restart_announced < RESTART_S
     if state.attempt_number == 2 and state.outcome is not None and not said:
         observer().warned(f"the Prefect API is away ({state.outcome.exception()}); waiting for it to come back")

@@ -25,7 +25,7 @@ class Transfer:
     failed: int
 
     def describe(self, winner: Confirmation | None) -> str:
-        """Say it in a sentence."""
+        """Return the result as a sentence."""
         what = "along its schedule" if self.kind == "schedule" else "with its final hyperparameters and network"
         agents = f"{len(self.means) + self.failed} fresh agents trained {what}"
         if self.mean is None:

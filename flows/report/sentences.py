@@ -10,7 +10,7 @@ LARGEST = 3
 
 
 def explain(lineage: Lineage, uid: str, detail: FailureDetail | None = None) -> list[str]:
-    """Tell where a member comes from, what the mutations of its line were worth, and what became of it.
+    """Describe a member: its origin, the effect of the mutations along its line, and its offspring.
 
     `detail` is what its failure said, if it failed and that is known.
     """
@@ -53,7 +53,7 @@ def describe_difference(lineage: Lineage, one: str, other: str) -> list[tuple[st
 
 
 def describe_kinship(lineage: Lineage, one: str, other: str) -> str:
-    """Say how two members are related."""
+    """Describe how two members are related."""
     ancestor = lineage.common_ancestor(one, other)
     if ancestor is None:
         return (

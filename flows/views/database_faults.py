@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def tolerated(tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell what the body raised instead of raising it: a view never stops what it is a view of."""
+    """Report the body's exception instead of raising it: a view never stops a run."""
     try:
         yield
     except Exception as error:  # drivers of databases raise what they like
@@ -14,7 +14,7 @@ def tolerated(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def describe_fault(error: BaseException) -> str:
-    """Say what the database itself said: Optuna wraps it in a guess of its own."""
+    """Return the database's own message, which Optuna wraps in a guess."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"

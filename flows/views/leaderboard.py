@@ -49,7 +49,7 @@ def leaderboard(commit: Generation, details: Mapping[str, FailureDetail] | None 
 
 
 def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
-    """Say in one line of Markdown how a generation went."""
+    """Summarize a generation in one line of Markdown."""
     assert commit.elite is not None and commit.best is not None
     elite, best = commit.elite, commit.best
     failed = sum(member.failure is not None for member in commit.members)
@@ -65,7 +65,7 @@ def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
 
 
 def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
-    """Say in words what a bar shows."""
+    """Return the text of a progress bar."""
     return (
         f"{steps:,} of {config.max_generations * config.generation_steps:,} training steps; generation {generation} "
         f"of at most {config.max_generations}"

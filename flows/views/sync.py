@@ -47,13 +47,13 @@ class ViewKeeper:
             self._changed.notify()
 
     def advance(self, steps: int) -> None:
-        """Say how many steps the run has trained; a view that is not open yet does not hear it. Returns at once."""
+        """Update the number of trained steps, without blocking; a view that is not open yet ignores it."""
         with self._changed:
             self._steps = steps
             self._changed.notify()
 
     def end(self, ending: Ending | None = None) -> None:
-        """Say that nothing more comes, and how the run ended if it did; returns at once, and counts once."""
+        """Announce the end of updates, and the outcome if the run ended. Does not block; only the first call counts."""
         with self._changed:
             if not self._closed:
                 self._closed, self._ending = True, ending
@@ -139,12 +139,12 @@ class Views:
             keeper.record(head)
 
     def advance(self, steps: int) -> None:
-        """Say how many steps the run has trained, those of the running generation included; returns at once."""
+        """Update the number of trained steps, including the running generation's, without blocking."""
         for keeper in self._page:
             keeper.advance(steps)
 
     def close(self, summary: RunSummary) -> str | None:
-        """Tell all views how the run ended, and wait for them; return what they lack, None when that is nothing."""
+        """Close all views with the run's outcome and wait for them; return what is missing in them, or None."""
         for keepers in (self._keepers, self._page):  # the page links to the others
             for keeper in keepers:
                 keeper.end(summary.ending)

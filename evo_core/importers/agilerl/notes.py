@@ -51,7 +51,7 @@ class Notes:
         self.changed.append(Changed(None, None, becomes, to, why))
 
     def lines(self) -> list[str]:
-        """Say everything, one line each."""
+        """Return all notes, one line each."""
         return [
             *(f"dropped {note.field}: {note.value!r} ({note.why})" for note in self.dropped),
             *(f"changed {_source(note)}{note.becomes}: {note.to!r} ({note.why})" for note in self.changed),

@@ -96,7 +96,7 @@ REASONS: dict[str, str] = {
 
 
 def why_dropped(name: str) -> str:
-    """Say why a field, such as algorithm.tau, has no counterpart; fields that nobody knows may be misspelt."""
+    """Return why a field, such as algorithm.tau, has no counterpart; unknown fields may be misspelled."""
     for part in reversed(name.split(".")):
         if part.lower() in REASONS:
             return REASONS[part.lower()]
