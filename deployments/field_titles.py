@@ -80,7 +80,7 @@ class Refused:
 
 
 def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
-    """Have the body of a flow name the form's fields where it would name flags and fields of the configuration.
+    """Make messages of a flow's body use the form's titles instead of flags and configuration fields.
 
     A flow run that is refused says why in its name, too.
     """
@@ -102,7 +102,7 @@ def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_words(said: str, form: str, *, pasted: bool = False) -> str:
-    """Put titles in place of names, but not in commands, which stand between backticks.
+    """Replace names by titles, except in commands, which are between backticks.
 
     A message about a pasted file keeps the names of the file.
     """
@@ -117,13 +117,13 @@ def in_words(said: str, form: str, *, pasted: bool = False) -> str:
 
 
 def refused_name(base: str, reason: str) -> str:
-    """Name a flow run that is refused."""
+    """Return the name of a rejected flow run."""
     name = concealed(f"{base}, refused: {' '.join(reason.split())}")
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _show_in_name(said: str) -> None:
-    """Put the reason of a refusal into the current flow run's name, which stands in its header and in lists."""
+    """Write the reason of a rejection into the current flow run's name, which the UI shows in header and lists."""
     if FlowRunContext.get() is None or TaskRunContext.get() is not None or ", refused: " in runtime.flow_run.name:
         return
     with (

@@ -29,7 +29,7 @@ _NAMED = "Lower-case letters, digits, - and _, at most 63."
 
 
 def labelled(title: str, description: str, **constraints: Any) -> Any:
-    """Give a parameter the title and the text that its form shows, and constraints that are checked on submit.
+    """Describe a form parameter: title, text, and constraints that are checked on submit.
 
     As extras of its schema, because Prefect writes titles and descriptions of its own.
     """

@@ -30,7 +30,7 @@ class FormFlow(Flow[P, R]):
 
 
 def form_flow(name: str, flow_run_name: Callable[[], str]) -> Callable[[Callable[P, R]], FormFlow[P, R]]:
-    """Make a flow of a function, as `@flow` does; its result is not kept."""
+    """Make a flow of a function, as `@flow` does, without a stored result."""
 
     def make(body: Callable[P, R]) -> FormFlow[P, R]:
         return FormFlow(body, name=name, flow_run_name=flow_run_name, persist_result=False)
@@ -48,7 +48,7 @@ def _check_names(parameters: Mapping[str, Any], titles: Mapping[str, str], requi
 
 
 def _in_titles(said: str, titles: Mapping[str, str]) -> str:
-    """Put titles in place of the names of parameters, with which Prefect begins the lines of its message."""
+    """Replace parameter names by titles at the beginning of lines of Prefect's message."""
     problems = [line.strip().removeprefix("- ") for line in said.splitlines() if line.startswith(" - ")]
     named = []
     for problem in problems:

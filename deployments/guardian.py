@@ -63,7 +63,7 @@ PUT_BACK = "The worker's word on an attempt before had undone this state."
 
 
 def guard() -> None:
-    """Have a guardian wait for the end of this process, which runs a flow."""
+    """Start a guardian that waits for the end of this flow run's process."""
     flow_run = UUID(runtime.flow_run.id)
     with get_client(sync_client=True) as client:
         attempt = len(_starts(client.read_flow_run_states(flow_run)))
@@ -97,7 +97,7 @@ def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
 
 
 def _starts(states: Sequence[State[Any]]) -> list[int]:
-    """Find where in a flow run's history its attempts began to run."""
+    """Return where a flow run's attempts started in its state history."""
     return [place for place, state in enumerate(states) if state.type in RUNNING and state.message != PUT_BACK]
 
 
@@ -126,7 +126,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
 
 @_while_the_server_is_away
 def _retry_kept(flow_run: UUID, attempt: int) -> bool:
-    """Put back what a Retry has made of a flow run since its attempt ended, if the worker's second word undid it.
+    """Restore the state set by a Retry, if the worker's delayed crash report has overwritten it.
 
     Return whether there is nothing more to wait for.
     """
@@ -164,7 +164,7 @@ def _waits(states: Sequence[State[Any]]) -> bool:
 def said_to_run(
     client: SyncPrefectClient, states: Sequence[StateType], pool: str | None = None, **which: Any
 ) -> list[FlowRun]:
-    """Find our flow runs that are said to be in these states, of a pool or of all.
+    """Return our flow runs in these states, of a pool or of all.
 
     `flow_run_filter` may hold more fields of Prefect's FlowRunFilter.
     """

@@ -41,7 +41,7 @@ def check_login(*, no_auth: bool) -> None:
 
 
 def find_login(*, no_auth: bool) -> Login:
-    """Find the auth string of a server; at the first start of all, make one and keep it where only this user reads."""
+    """Return the auth string of a server; at the first start, generate one and store it in a private file."""
     if no_auth:
         return Login(None)
     if auth := os.environ.get(SERVER_AUTH):

@@ -96,7 +96,7 @@ def _schedule(cron: str, timezone: str, active: bool) -> DeploymentScheduleCreat
 
 
 def _listen_for(client: SyncPrefectClient) -> None:
-    """Have the automation listen for runs that are said to run: who died while the server was away told nobody."""
+    """Make the automation watch runs that are in state Running: one that died during an outage sent no event."""
     for run in said_to_run(client, RUNNING):
         flow = {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"}
         emit_event(
@@ -107,7 +107,7 @@ def _listen_for(client: SyncPrefectClient) -> None:
 
 
 def _watch_for_crashes() -> None:
-    """Have the server mark as crashed what falls silent, or never says a word: its machine died, or was cut off."""
+    """Make the server mark runs as crashed that stop sending heartbeats, or never send one."""
     ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")}
     said = "No sign of life for {} s: its machine or its network died. Retry goes on with it."
     _automate(

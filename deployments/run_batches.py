@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def meant(run_id: str, failed: list[str]) -> dict[str, RunRef]:
-    """Find the run that is meant, or every run of the store that has finished a generation.
+    """Return the given run, or every run of the store that has finished a generation.
 
     Of all of them, those that cannot be read are added to `failed`, with the reason.
     """
@@ -33,7 +33,7 @@ def meant(run_id: str, failed: list[str]) -> dict[str, RunRef]:
 
 
 def each(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> dict[str, R]:
-    """Take a step for every run; Failed names those that failed, with those that are in `failed` already.
+    """Apply a step to every run; raise Failed that names those that failed, including those in `failed`.
 
     Where one run is all that there is, its own error is raised.
     """

@@ -69,6 +69,6 @@ def with_choices(schema: dict[str, Any], new: list[str], *, first: bool) -> dict
 
 
 def offered(schema: dict[str, Any]) -> list[str]:
-    """Name the runs that a form lists."""
+    """Return the names of the runs that a form lists."""
     choices = schema.get("properties", {}).get("run_id", {}).get("anyOf", [])
     return choices[0].get("enum", []) if choices else []

@@ -50,12 +50,12 @@ def alone_on(run_id: str) -> Iterator[None]:
 
 
 def _waiting(tag: str) -> str:
-    """Name the tag of flow runs that wait for a turn."""
+    """Return the tag of flow runs that wait for a run's lock."""
     return f"{tag}-waits"
 
 
 def _mark(client: SyncPrefectClient, tag: str, *, works: bool) -> None:
-    """Show on this flow run what it works on, or that it only waits for it."""
+    """Tag this flow run with the run that it works on or waits for."""
     run = client.read_flow_run(runtime.flow_run.id)
     now = tag if works else _waiting(tag)
     client.update_flow_run(run.id, tags={*run.tags, now} - ({tag, _waiting(tag)} - {now}))
@@ -68,7 +68,7 @@ def _running(client: SyncPrefectClient, tag: str) -> list[str]:
 
 
 def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitResponse:
-    """Find a limit; make it if there is none."""
+    """Return a limit, created if it does not exist."""
     try:
         return client.read_global_concurrency_limit_by_name(name)
     except ObjectNotFound:

@@ -152,5 +152,5 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Let SIGTERM end the service as Ctrl-C does."""
+    """Make SIGTERM end the service as Ctrl-C does."""
     raise KeyboardInterrupt

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def inherit(
     config: RunConfig, offspring: Offspring, parent: AgentState | None, spaces: Spaces
 ) -> tuple[AgentState, float | None]:
-    """Give an offspring its weights: fresh ones for a founder, else its parent's, mutated.
+    """Return an offspring's state: fresh weights for a founder, else its parent's, mutated.
 
     Returns them with how far they moved the outputs (None for a founder).
     """

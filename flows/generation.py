@@ -33,7 +33,7 @@ Population = tuple[Offspring, ...]
 @flow(name="evolve-generation", flow_run_name="generation {generation}", persist_result=False)
 @fails_plainly
 def evolve_generation(run_id: str, generation: int) -> Generation:
-    """Make COMMIT `generation` from the one before it; what is already stored is not run again."""
+    """Run a generation and create its COMMIT; members that are already stored are not run again."""
     ref = begun_ref(run_id)
     with ref.open().in_place():
         return _make(ref, generation)

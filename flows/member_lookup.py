@@ -46,7 +46,7 @@ class Chosen:
 
 
 def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
-    """Find a run in a store and load a member of it, as `load` does; BadInput when there is no such run."""
+    """Find a run in a store and load a member as `load` does; raise BadInput if there is no such run."""
     settings = read_settings({"store": store})
     settings.export()
     return load(open_ref(run_id), uid, device)
@@ -78,7 +78,7 @@ def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
 
 
 def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> Member:
-    """Find a member of a committed generation by its name, such as g0003/m05; BadInput names the flag."""
+    """Return a member of a committed generation by name, such as g0003/m05; raise BadInput that names the flag."""
     try:
         offspring = recomputer.offspring(uid)
         return run.commit(offspring.generation).members[offspring.index]

@@ -27,13 +27,13 @@ QUICK_S = 35.0
 
 
 def fresh_run_id(config: RunConfig) -> str:
-    """Make up a run id from environment, date and four random letters, such as lunarlander-v3-20261122-abcd."""
+    """Generate a run id from environment, date and four random letters, such as lunarlander-v3-20261122-abcd."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(4))
     return f"{_slug(config)}-{datetime.now(UTC):%Y%m%d}-{letters}"
 
 
 def derived_run_id(config: RunConfig, flow_run_id: str) -> str:
-    """Make a run id from environment and flow run, such as lunarlander-v3-3e1aa626, which a Retry finds again.
+    """Derive a run id from environment and flow run, such as lunarlander-v3-3e1aa626, so that a Retry finds it.
 
     From the end of the flow run's id: it begins with the time, and flow runs of one minute begin alike.
     """
@@ -102,7 +102,7 @@ def begun_ref(run_id: str) -> RunRef:
 
 
 def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
-    """Find a run in the store that the environment names; BadInput suggests others when it is not there."""
+    """Return a run of the configured store; raise BadInput with suggestions if it does not exist."""
     settings = Settings()
     run = open_run_store(settings, run_id, patience_s)
     try:
@@ -140,7 +140,7 @@ def run_ids(settings: Settings) -> list[str]:
 
 
 def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[str]:
-    """Name the command that is meant when a higher budget is all that differs."""
+    """Return the command to use if only a higher budget differs."""
     wanted = Extension(max_steps=config.training.max_steps, target=config.training.target)
     if extended(current, wanted) != config or wanted.max_steps < current.training.max_steps:
         return []

@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         return ",".join(dict.fromkeys(names))
 
     def model_post_init(self, context: object) -> None:
-        """Let the process that reads these settings find the packages that they allow."""
+        """Add the directories of allowed packages to this process's search path."""
         search_in(self.env_directories)
 
     @property
@@ -290,7 +290,7 @@ class Settings(BaseSettings):
         return Limits(self.member_deadline, memory)
 
     def export(self) -> None:
-        """Put the settings into this process's environment, where the flows read them."""
+        """Export the settings to this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
             os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)
 

@@ -14,7 +14,7 @@ POLICIES = {"worker": "worker-policy.json", "gc": "gc-policy.json"}
 
 
 def identities(keys: Mapping[str, tuple[str, str]]) -> dict[str, object]:
-    """Give admin every right, and worker and gc those of their policies; `keys` holds access and secret key by name."""
+    """Grant admin every right, and worker and gc those of their policies; `keys`: access and secret key by name."""
     policies = [
         {"name": name, "content": (Path(__file__).parent / file).read_text()} for name, file in POLICIES.items()
     ]

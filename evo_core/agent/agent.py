@@ -94,7 +94,7 @@ class Agent:
             return distribution.to_env(distribution.mode(masked(outputs, allowed)).cpu().numpy()), after
 
     def no_memory(self, count: int) -> Tensor:
-        """Make the memory of environments at the beginning of their episodes, [count, memory_size]."""
+        """Return the initial memory of environments, [count, memory_size]."""
         return torch.zeros((count, self.network.memory_size), device=self.device)
 
     def state(self) -> AgentState:
@@ -124,7 +124,7 @@ class Agent:
         return self.move(distribution.noise(rng, length, envs))
 
     def shuffler(self, rng: np.random.Generator) -> np.random.Generator | torch.Generator:
-        """Give what shuffles the minibatches of one update: the generator itself, or one on the device."""
+        """Return the generator that shuffles the minibatches of one update: this one, or one on the device."""
         return torch_generator(rng, self.device) if self.draws_there else rng
 
     def _gather(self, named: Mapping[str, Tensor]) -> Tensor:
@@ -153,7 +153,7 @@ def initial_state(
 
 
 def _flatten(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Make all parameters, and all gradients, views of one vector each: both [P]."""
+    """Make all parameters views of one vector, and all gradients views of another, both [P]."""
     parameters = list(network.parameters())
     flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
     gradients = torch.zeros_like(flat)

@@ -29,7 +29,7 @@ class Moments:
         self.count, self.mean, self.variance = count, mean, variance
 
     def update(self, rows: np.ndarray) -> None:
-        """Take in rows [N, ...]."""
+        """Update the statistics with rows [N, ...]."""
         if not len(rows):
             return
         added = rows.astype(np.float64)
@@ -81,7 +81,7 @@ class Normalizer:
         return normal
 
     def before_learning(self, rollout: Transitions, gamma: float) -> np.ndarray:
-        """Take in a rollout's returns, and give its rewards as they are learned from, [T, B].
+        """Update the statistics with a rollout's returns, and return its scaled rewards, [T, B].
 
         Observations are taken in after learning, so that actions are judged as they were chosen; but for a founder's
         first ones, which a nearly uniform policy chose: learning from numbers of any size would do more harm.
@@ -97,7 +97,7 @@ class Normalizer:
         return scaled
 
     def after_learning(self, rollout: Transitions) -> None:
-        """Take in a rollout's observations, unless they were the first."""
+        """Update the statistics with a rollout's observations, unless they were the first."""
         if not self._first:
             self._take_in(rollout)
 
@@ -126,7 +126,7 @@ class Normalizer:
 
 
 def initial_statistics(layout: Layout, *, observations: bool, returns: bool) -> dict[str, Tensor]:
-    """Make the statistics of a member that has seen nothing."""
+    """Return the initial statistics of a member."""
     shapes = {f"leaf {leaf.name}": leaf.shape for leaf in layout.leaves if observations and _normalised(leaf)}
     if returns:
         shapes[RETURNS] = ()

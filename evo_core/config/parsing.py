@@ -109,7 +109,7 @@ def _expectation(message: str) -> str:
 
 
 def _siblings(location: list[str]) -> Iterable[str]:
-    """Name the keys that are allowed where an unknown one was found."""
+    """Return the keys that are allowed where an unknown one was found."""
     if location[:1] == ["search"]:
         return evolvable_hyperparameters() if len(location) == 1 else Gene.model_fields
     model: type[BaseModel] = RunConfig

@@ -116,7 +116,7 @@ def _check_steps(
 
 
 def evolvable_hyperparameters() -> Mapping[str, type]:
-    """Name the hyperparameters that may be genes, each with its type (int or float)."""
+    """Return the hyperparameters that may evolve, each with its type (int or float)."""
     types = {name: field.annotation for name, field in AlgorithmConfig.model_fields.items()}
     numeric = {
         name: int if kind is int else float for name, kind in types.items() if kind in (int, float, float | None)

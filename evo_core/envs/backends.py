@@ -21,7 +21,7 @@ VECTORS: dict[str, Callable[[EnvConfig, Sequence[int]], VectorEnvs]] = {
 
 
 def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
-    """Make and reset one environment per seed; MemberFailure when one raises, or returns what is not sound.
+    """Create and reset one environment per seed; raise MemberFailure if one raises or returns invalid values.
 
     `native` draws all of them from one generator, which the first seed seeds.
     """

@@ -133,7 +133,7 @@ class AsyncEnvs(GymVectorEnvs):
         return found
 
     def failure(self, error: BaseException) -> MemberFailure:
-        """Name environment, step and fault, also of a process that hangs or is gone."""
+        """Return the failure with environment, step and error, also for a process that hangs or has died."""
         self._broken = True
         if isinstance(error, RaisedElsewhere):
             return error.failure(self)
@@ -255,7 +255,7 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any]:
-    """Make an environment; in a process of its own, one that ends when its parent does, even in mid-step."""
+    """Create an environment; a subprocess ends when its parent does, even during a step."""
     parent = multiprocessing.parent_process()
     if parent is None or not multiprocessing.current_process().name.startswith("Worker<"):
         return _Checked(make_env(env), index)

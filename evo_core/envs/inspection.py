@@ -31,7 +31,7 @@ class EnvSpec:
 
 
 def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
-    """Make the environment once and read its spaces; ConfigError says what does not fit.
+    """Create the environment once and read its spaces; raise ConfigError for what does not fit.
 
     `packages` may be imported when environment or wrappers are named as package.module:Name.
     """

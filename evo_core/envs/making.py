@@ -23,7 +23,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
-    """Make one environment with its wrappers; whatever they raise passes through."""
+    """Create one environment with its wrappers; exceptions that they raise propagate."""
     kwargs: dict[str, Any] = dict(env.kwargs)
     made: gym.Env[Any, Any] = gym.make(env.id, disable_env_checker=True, **kwargs)
     try:
@@ -44,7 +44,7 @@ def close_env(env: gym.Env[Any, Any]) -> None:
 
 
 def wrapper_list(env: EnvConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name every wrapper with its arguments, innermost first."""
+    """Return every wrapper with its arguments, innermost first."""
     for wrapper in env.wrappers:
         if isinstance(wrapper, str):
             yield wrapper, {}
@@ -89,7 +89,7 @@ def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None
 
 
 def search_in(directories: Iterable[str]) -> None:
-    """Let this process find modules in these directories too: after all others, so that they replace nothing."""
+    """Append directories to this process's module search path, so that they shadow nothing."""
     sys.path += [directory for directory in directories if directory not in sys.path]
 
 
@@ -147,7 +147,7 @@ def _registered_by(package: str) -> list[str]:
 
 
 def _wrapper(name: str) -> Wrap:
-    """Find a wrapper: ours, Gymnasium's, or one in a module that was allowed before."""
+    """Return a wrapper class: ours, Gymnasium's, or one of a module that was allowed before."""
     module, _, attribute = name.rpartition(":")
     places = [import_module(module)] if module else [own_wrappers, gym.wrappers]
     for place in places:

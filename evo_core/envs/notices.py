@@ -33,7 +33,7 @@ SMALL = 0.1
 
 
 def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
-    """Name what will run but is probably not what was meant, after a few random steps in the environment."""
+    """Return notices about a configuration that will run, after a few random steps in the environment."""
     found = list(_short_generations(config, spec))
     if spec.unread_masks:
         found.append(
@@ -56,7 +56,7 @@ def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
 
 
 def first_generation_notices(commit: Generation) -> list[str]:
-    """Name what the first generation shows: whether all its episodes had the same return."""
+    """Return notices about the first generation, such as equal returns in all its episodes."""
     if commit.generation != 1:
         return []
     finished = [member for member in commit.members if member.evaluation is not None]

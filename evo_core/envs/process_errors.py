@@ -33,7 +33,7 @@ class RaisedElsewhere(Exception):
     """
 
     def failure(self, envs: "VectorEnvs") -> MemberFailure:
-        """Make it the failure of the member."""
+        """Convert the error to a failure of the member."""
         fault = _Fault.model_validate_json(str(self))
         said = f"{envs.name}: {fault.text}"
         return MemberFailure("environment_error", envs.steps, said, envs.place(fault.environment), fault.raised)

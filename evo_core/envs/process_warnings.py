@@ -17,14 +17,14 @@ _pending: list[tuple[str, ...]] = []
 
 
 def collect_remarks() -> None:
-    """Keep from now on what this process warns of, instead of writing it to standard error."""
+    """Collect this process's warnings from now on, instead of writing them to standard error."""
     replaced: Any = _keep_warning
     warnings.showwarning = replaced
     logging.getLogger().addHandler(_Kept(logging.WARNING))
 
 
 def take_remarks() -> dict[str, Any]:
-    """Take what was kept, as part of an info; empty when that is nothing."""
+    """Return and clear the collected warnings, as part of an info; empty if there are none."""
     taken = tuple(_pending)
     _pending.clear()
     return {REMARKS: taken} if taken else {}

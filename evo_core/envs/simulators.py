@@ -13,7 +13,7 @@ ENGINES = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
 
 
 def package_versions(env: EnvConfig) -> str:
-    """Name the packages of an environment and of its wrappers with their versions: `box2d 2.3.10, mine 0.1`.
+    """Return the packages of an environment and its wrappers with their versions: `box2d 2.3.10, mine 0.1`.
 
     Nothing is imported. What is no installed package (a module of one's own) is left out; so is Gymnasium itself.
     """
@@ -22,7 +22,7 @@ def package_versions(env: EnvConfig) -> str:
 
 
 def _modules(env: EnvConfig) -> Iterator[str]:
-    """Name the top-level modules that an environment and its wrappers come from."""
+    """Return the top-level modules of an environment and its wrappers."""
     module, _, name = env.id.rpartition(":")
     spec = gym.registry.get(name)
     entry = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
@@ -38,7 +38,7 @@ def _modules(env: EnvConfig) -> Iterator[str]:
 
 @lru_cache
 def _distribution(module: str) -> str | None:
-    """Name the installed package that brings a module, with its version."""
+    """Return the installed distribution that provides a module, with its version."""
     try:
         return f"{module.lower()} {metadata.version(module)}"  # most are named as their module is
     except metadata.PackageNotFoundError:

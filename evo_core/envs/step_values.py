@@ -95,7 +95,7 @@ def _are_flags(found: np.ndarray) -> bool:
 
 
 def _described(value: Any) -> str:
-    """Show a value with its type and, where it has them, dtype and shape."""
+    """Format a value with its type and, if it has them, dtype and shape."""
     kind = type(value).__name__
     if isinstance(value, tuple | list):
         kind = f"{kind} of {len(value)}"

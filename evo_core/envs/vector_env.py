@@ -111,7 +111,7 @@ class VectorEnvs(ABC):
         """Close every environment."""
 
     def failure(self, error: BaseException) -> MemberFailure:
-        """Name environment, step and fault of what was raised."""
+        """Return the member's failure with environment, step and error."""
         if isinstance(error, MemberFailure):
             return error
         place = self.place(self.at)
@@ -147,7 +147,7 @@ class VectorEnvs(ABC):
                 return  # others in a later step
 
     def read_mask(self, index: int, info: Mapping[str, Any]) -> None:
-        """Take an environment's action mask out of its info; where there is none, everything is allowed."""
+        """Return the action mask in an environment's info; without one, every action is allowed."""
         mask = info.get(MASK)
         if mask is not None and self._distribution.masks:
             if self.masks is None:
@@ -175,7 +175,7 @@ class VectorEnvs(ABC):
             raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}", place)
 
     def _first_unsound(self) -> int | None:
-        """Find the environment whose observation is at fault."""
+        """Return the environment whose observation is invalid."""
         for index in range(self.count):
             try:
                 self.layout.check({name: rows[index : index + 1] for name, rows in self.observations.items()})

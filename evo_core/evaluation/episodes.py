@@ -183,7 +183,7 @@ def _act(
 
 
 def _spread(rows: Arrays, places: np.ndarray, count: int) -> Arrays:
-    """Put rows at their places in a batch; the first of them fills it up, because not every space has a zero."""
+    """Scatter rows into a batch; other places repeat the first row, because not every space contains zero."""
     batch = {name: np.repeat(values[:1], count, axis=0) for name, values in rows.items()}
     for name, values in rows.items():
         batch[name][places] = values

@@ -31,7 +31,7 @@ class GenerationFailed(RuntimeError):
 
 
 def create_population(config: RunConfig, observation_space: Space[Any]) -> Generation:
-    """Make COMMIT 0, the founders.
+    """Create COMMIT 0, the founders.
 
     The first founder is the configuration as given. `identical`: the others are one mutation away from it.
     `diverse`: the others' genes are drawn from their ranges.
@@ -60,7 +60,7 @@ def create_population(config: RunConfig, observation_space: Space[Any]) -> Gener
 
 
 def next_generation(config: RunConfig, previous: Generation, members: Sequence[Member]) -> Generation:
-    """Make COMMIT g from COMMIT g - 1 and the members of generation g: select parents, mutate their offspring.
+    """Create COMMIT g from COMMIT g - 1 and the members of generation g: select parents and mutate offspring.
 
     Raises GenerationFailed when fewer than the required survivors finished.
     """

@@ -65,7 +65,7 @@ def replay(
 
 
 def _offspring(genomes: Sequence[Genome], members: Sequence[Member]) -> Iterator[Offspring]:
-    """Make every generation's only offspring from the member before it, until one fails."""
+    """Create each generation's only offspring from the previous member, until one fails."""
     for number, genome in enumerate(genomes):
         before = members[-1] if members else None
         if before is not None and before.failure is not None:

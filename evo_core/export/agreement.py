@@ -68,7 +68,7 @@ def gives_masks(steps: Sequence[Step]) -> bool:
 
 
 def largest_difference(policy: Policy, run: Run, steps: Sequence[Step]) -> float:
-    """Show an exported policy what its agent saw; return the largest difference of an output.
+    """Run an exported policy on its agent's observations; return the largest difference of an output.
 
     Differences of large numbers are relative. A discrete action is compared with the best of its own logits, so that
     two options that are equally good may be told apart either way; where it is another one, the result is infinite.

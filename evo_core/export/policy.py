@@ -93,7 +93,7 @@ class Policy(nn.Module):
         return action, *([logits] if distribution.masks else []), *([memory] if self.memory_size else [])
 
     def example(self) -> tuple[Tensor, ...]:
-        """Make inputs of a batch of two, of which exporters follow the way to the outputs."""
+        """Return example inputs, a batch of two, for tracing exporters."""
         drawn = self.layout.draw(2, np.random.default_rng(0))
         filled = {"action_mask": 1, "memory": 0}
         arrays = [

@@ -83,7 +83,7 @@ class Change(Generic[PartT]):
     is_layer: bool = False
 
     def of(self, whole: WholeT) -> "Change[WholeT]":
-        """See the same change as one of a whole that this part belongs to."""
+        """Return the same change as seen from a larger architecture that contains this part."""
         return Change(self.what, self.before, self.after, whole, self.is_layer)
 
 

@@ -53,7 +53,7 @@ def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
 
 
 def algorithm_of(genome: Genome, config: RunConfig) -> AlgorithmConfig:
-    """Put a genome's genes in the place of the configured hyperparameters."""
+    """Replace the configured hyperparameters by a genome's."""
     return config.algorithm.model_copy(update=genome.hyperparameters)
 
 

@@ -30,14 +30,14 @@ class Lineage:
         self.steps = {commit.generation: commit.train_steps for commit in self.commits}
 
     def __getitem__(self, uid: str) -> Member:
-        """Find a member by its name."""
+        """Return a member by its name."""
         if uid not in self.members:
             known = f"{next(iter(self.members))} to {next(reversed(self.members))}" if self.members else "none yet"
             raise LookupError(f"member {uid!r}: expected the name of a finished member, such as g0003/m05; got {known}")
         return self.members[uid]
 
     def parent(self, member: Member) -> Member | None:
-        """Find a member's parent; founders have none."""
+        """Return a member's parent, or None for a founder."""
         return self.members[member.offspring.parent] if member.offspring.parent else None
 
     def line(self, uid: str) -> tuple[Member, ...]:
@@ -109,7 +109,7 @@ class Lineage:
         return alive
 
     def common_ancestor(self, one: str, other: str) -> Member | None:
-        """Find the last member that two lines share; None when they descend from different founders."""
+        """Return the last common ancestor of two lines, or None if they descend from different founders."""
         shared = None
         for a, b in zip(self.line(one), self.line(other), strict=False):
             if a.uid != b.uid:

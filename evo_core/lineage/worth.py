@@ -32,12 +32,12 @@ class Worth:
 
 
 def by_kind(member: Member) -> str:
-    """Name a member's kind of mutation."""
+    """Return a member's kind of mutation."""
     return member.offspring.mutation.kind
 
 
 def by_part(member: Member) -> str:
-    """Name what a member's mutation changed."""
+    """Return what a member's mutation changed."""
     mutation = member.offspring.mutation
     return f"{mutation.kind} {mutation.what}" if mutation.what else mutation.kind
 

@@ -23,7 +23,7 @@ class Conv(nn.Conv2d):
         """Leave the weights alone: torch's own initialisation would draw from the global generator."""
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         side = Axis("kernel", self.kernel_size[0], "kernel")
         return {"weight": (self.outputs, self.inputs, side, side), "bias": (self.outputs,)}
 
@@ -65,7 +65,7 @@ class FromChannels(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs.size))
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.outputs, self.channels, self.places), "bias": (self.outputs,)}
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -67,7 +67,7 @@ class Cell(nn.Module):
         return self.units.size * (2 if self.kind == "lstm" else 1)
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         gates = Axis(self.kind, GATES[self.kind], "gates")
         return {
             "weight_ih": (gates, self.units, self.inputs),

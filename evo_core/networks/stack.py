@@ -46,7 +46,7 @@ class Labelled(Protocol):
     """A part of a network that can be initialised and whose parameters' axes have labels."""
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         ...
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -66,7 +66,7 @@ class Linear(nn.Linear):
         """Leave the weights alone: torch's own initialisation would draw from the global generator."""
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -27,7 +27,7 @@ NOISY_FRACTION = 0.1
 
 
 def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.Generator) -> AgentState:
-    """Give a child, of whatever architecture and activation, its parent's weights and moments."""
+    """Transfer a parent's weights and Adam moments to a child of any architecture and activation."""
     fresh = initial_state(genome, spaces, 1.0, rng)
     old_axes = axis_table(ActorCritic(parent.genome, spaces))
     new_axes = axis_table(ActorCritic(genome, spaces))
@@ -129,7 +129,7 @@ def _units(kept: Mapping[str, Tensor], old: Axis, new: Axis) -> Tensor:
 
 
 def _carry(source: Tensor, units: list[Tensor], rows: int, initial: Tensor) -> Tensor:
-    """Take the parent's entries; new units, along dimension `rows`, come from `initial`, all else that is new is 0."""
+    """Copy the parent's entries; new units along dimension `rows` come from `initial`, other new entries are 0."""
     carried = source
     for dimension, index in enumerate(units):
         carried = carried.index_select(dimension, index.clamp(min=0))

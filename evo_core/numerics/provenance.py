@@ -67,7 +67,7 @@ def _process() -> Mapping[str, str]:
 
 
 def _device(device: torch.device) -> dict[str, str]:
-    """Name a device's kind; of a GPU that is here also its model and CUDA's version: its bits may depend on both."""
+    """Return a device's kind; for a GPU also its model and CUDA's version, on which results may depend."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return {"device": device.type}
     return {"device": f"cuda: {torch.cuda.get_device_name(device)}", "cuda": str(torch.version.cuda)}

@@ -95,7 +95,7 @@ def require_finite_actions(actions: np.ndarray, step: int) -> None:
 
 
 def _record(rollout: Rollout, envs: VectorEnvs, t: int) -> np.ndarray | None:
-    """Keep what the environments show, which they may overwrite; return the masks of their actions."""
+    """Copy the environments' observations, which they may overwrite; return the action masks."""
     for name, rows in envs.observations.items():
         rollout.observations[name][t] = rows
     if envs.masks is None:

@@ -50,7 +50,7 @@ class MemberFailure(Exception):
         self.raised = raised
 
     def record(self) -> Failure:
-        """Keep reason and step."""
+        """Store the reason and the step."""
         return Failure(reason=self.reason, step=self.step)
 
     def describe(self, trained: int | None = None) -> FailureDetail:
@@ -65,7 +65,7 @@ class MemberFailure(Exception):
 
 
 def unmade(name: str, error: BaseException) -> MemberFailure:
-    """Make the failure of a member whose environments could not be made."""
+    """Return the failure of a member whose environments could not be created."""
     return MemberFailure("environment_error", 0, f"{name}: {type(error).__name__}: {text_of(error)}")
 
 
@@ -91,7 +91,7 @@ def text_of(error: BaseException) -> str:
 
 
 def bounded(detail: FailureDetail, conceal: Callable[[str], str] = str) -> FailureDetail:
-    """Make a detail fit to be kept and shown: without credentials, which `conceal` removes, on one line, and short."""
+    """Shorten a detail to one line without credentials, which `conceal` removes."""
 
     def clean(text: str, length: int) -> str:
         line = " ".join("".join(c if c.isprintable() else " " for c in conceal(text)).split())
@@ -106,7 +106,7 @@ def bounded(detail: FailureDetail, conceal: Callable[[str], str] = str) -> Failu
 
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Find the environment's last frames: below this program's and Gymnasium's, unless there are no others."""
+    """Return the environment's last stack frames: those below this program's and Gymnasium's, if there are any."""
     frames = list(traceback.extract_tb(error.__traceback__))
     outside = [f for f in frames if not f.filename.startswith(_OURS)]
     own = [f for f in outside if not any(part in f.filename.replace("\\", "/") for part in _PASSED_THROUGH)]

@@ -95,7 +95,7 @@ class Leaf:
         return spaces.flatdim(self.space)
 
     def find(self, observation: Any) -> Any:
-        """Take this leaf out of an observation."""
+        """Return this leaf of an observation."""
         for key in self.path:
             observation = observation[key]
         return observation
@@ -151,7 +151,7 @@ class Leaf:
         return isinstance(space, spaces.Box) and bool(((values < space.low) | (values > space.high)).any())
 
     def as_vector(self, values: Tensor) -> Tensor:
-        """Make rows [N, *shape] vectors of floats [N, vector_size]: indices one-hot, bytes scaled to [0, 1]."""
+        """Convert rows [N, *shape] to floats [N, vector_size]: indices one-hot, bytes scaled to [0, 1]."""
         match self.space:
             case spaces.Discrete():
                 return _one_hot(values - int(self.space.start), int(self.space.n))
@@ -164,7 +164,7 @@ class Leaf:
         return self._scaled(flat) if flat.dtype != torch.float32 else flat
 
     def as_image(self, values: Tensor) -> Tensor:
-        """Make rows of an image floats [N, C, H, W] in [0, 1], as far as its bounds are known."""
+        """Convert rows of an image to floats [N, C, H, W], scaled to [0, 1] if its bounds are known."""
         assert self.image is not None
         moved = values.permute(0, *(axis + 1 for axis in self.image)).reshape(-1, *self.image_shape)
         return self._scaled(moved)
@@ -207,14 +207,14 @@ class Layout:
             leaf.put(target[leaf.name], index, value)
 
     def stack(self, observations: Sequence[Any]) -> Arrays:
-        """Put a sequence of observations into rows."""
+        """Stack a sequence of observations into rows."""
         rows = self.empty(len(observations))
         for index, observation in enumerate(observations):
             self.put(rows, index, observation)
         return rows
 
     def unpack(self, batch: Any, count: int) -> Arrays:
-        """Take the leaves out of a batch as Gymnasium's vector environments make it."""
+        """Return the leaves of a batch of Gymnasium's vector environments."""
         rows = self.empty(count)
         for leaf in self.leaves:
             values = np.asarray(leaf.find(batch))

@@ -33,7 +33,7 @@ def describe_space(space: Space[Any]) -> dict[str, JsonValue]:
 
 
 def read_space(described: Any) -> Space[Any]:
-    """Make the space that JSON describes; KeyError, TypeError or ValueError when it describes none."""
+    """Create a space from JSON; raise KeyError, TypeError or ValueError if it does not describe one."""
     match described["kind"]:
         case "Dict":
             return spaces.Dict([(key, read_space(inner)) for key, inner in described["spaces"]])

@@ -73,7 +73,7 @@ def _at_rest(run: RunStore, settings: Settings) -> bool:
 
 
 def _agreed(run: RunStore, settings: Settings) -> bool:
-    """Ask on the terminal; BadInput where there is nobody to ask."""
+    """Ask for confirmation on the terminal; raise BadInput if there is no terminal."""
     if not sys.stdin.isatty():
         command = evolve_command("delete", run.run_id, "--yes", **store_flag())
         raise BadInput(f"--yes: expected it where nobody can be asked: {command}")

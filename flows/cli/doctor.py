@@ -68,7 +68,7 @@ def _configuration(env_id: str | None, path: Path | None, overrides: dict[str, o
 
 
 def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
-    """Look at an environment as a run would; ConfigError when a run would refuse it."""
+    """Inspect an environment as a run would; raise ConfigError if a run would refuse it."""
     from evo_core.envs.inspection import inspect_environment
     from evo_core.envs.notices import notices
     from evo_core.records.failures import MemberFailure
@@ -90,7 +90,7 @@ def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
 
 
 def _networks(config: "RunConfig", spec: "EnvSpec") -> Iterator[Check]:
-    """Name the encoder of every leaf, and count the parameters of the networks that would be built."""
+    """Return the encoder of every leaf, and the parameter counts of the networks that would be built."""
     from evo_core.genome.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
     from evo_core.spaces.observations import Layout

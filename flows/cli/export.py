@@ -132,7 +132,7 @@ def _run_module(module: Any) -> Run:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch's exporters say to their developers from users: deprecations, packages of no use here."""
+    """Suppress messages of torch's exporters that are for developers: deprecations, optional packages."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -12,7 +12,7 @@ _reserved: int | None = None
 
 
 def reserve_stdout() -> None:
-    """Keep standard output for `emit`, and send what anything else prints there to standard error.
+    """Reserve standard output for `emit`, and redirect other output to standard error.
 
     On the level of file descriptors, because workers inherit them and a user's environment may print.
     """

@@ -106,7 +106,7 @@ def dry_run(config: RunConfig, operational: Operational, *, json: bool) -> int:
 
 
 def read_settings(operational: Operational) -> Settings:
-    """Take settings from flags, else from the environment; BadInput names a wrong one."""
+    """Read settings from flags, else from the environment; raise BadInput that names an invalid one."""
     from pydantic import ValidationError
 
     try:
@@ -161,7 +161,7 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Let SIGTERM end a run as Ctrl-C does: workers and server stopped, the way to go on printed."""
+    """Make SIGTERM end a run as Ctrl-C does: stop workers and server, and print how to continue."""
     raise KeyboardInterrupt
 
 

@@ -82,7 +82,7 @@ def describe_age(seconds: float) -> str:
 
 
 def _line(settings: Settings, run_id: str) -> Line:
-    """Look at one run; a damaged one is a line as well."""
+    """Summarize one run in a line; a damaged run gets one as well."""
     run, age_s = open_run_store(settings, run_id), None
     with suppress(StoreError):  # a store that may only be read has no clock
         age_s = run.store.age_s(run.key(layout.RUN))

@@ -84,7 +84,7 @@ def has_display() -> bool:
 
 
 def _rendered(config: RunConfig, mode: Mode) -> tuple[RunConfig, float]:
-    """Have a configuration's environment render; return its frames per second too. BadInput when it cannot."""
+    """Enable rendering of a configuration's environment; return its frame rate too. Raise BadInput if it cannot."""
     env = make_env(config.env)
     modes, fps = env.metadata.get("render_modes") or [], env.metadata.get("render_fps") or FRAMES_PER_S
     close_env(env)

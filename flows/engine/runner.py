@@ -30,7 +30,7 @@ class MemberRunner(DaskTaskRunner):
         self.resources, self.tag = resources, tag
 
     def duplicate(self) -> "MemberRunner":
-        """Make another one for the next flow run."""
+        """Create another one for the next flow run."""
         return MemberRunner(
             resources=self.resources, tag=self.tag, address=self.address, client_kwargs=self.client_kwargs
         )
@@ -93,7 +93,7 @@ def hear(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _flush(client: Client) -> None:
-    """Let workers that are about to end say their last lines; one that hangs is not waited for."""
+    """Wait briefly for the last messages of workers that are about to end; a hanging one is not waited for."""
     with suppress(OSError):  # a timeout is one
         client.run(flush_logs, on_error="ignore", callback_timeout=FLUSH_S)
 

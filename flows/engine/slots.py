@@ -55,7 +55,7 @@ def least_used(slots: Sequence[Slot], taken: Iterable[Slot]) -> Slot:
 
 
 def limit_gpu_slots(count: int, tag: str = GPU_TAG) -> None:
-    """Let at most `count` members learn on GPUs at a time, over all runs of the configured Prefect server.
+    """Limit the members that learn on GPUs at a time to `count`, over all runs of the Prefect server.
 
     Creates Prefect's tag limit, or changes the one that is there.
     """

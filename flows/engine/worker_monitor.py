@@ -38,7 +38,7 @@ class Keeper:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Look after the workers while the body runs, which begins when there is one; Failed when none ever starts."""
+        """Monitor workers while the body runs, which starts with the first one; raise Failed if none starts."""
         self._thread.start()
         try:
             self._ready.wait()

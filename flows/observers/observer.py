@@ -95,7 +95,7 @@ def observer() -> Observer:
 
 @contextmanager
 def watched_by(watcher: Observer) -> Iterator[None]:
-    """Let an observer watch the runs that the body starts."""
+    """Register an observer for the runs that the body starts."""
     token = _current.set(watcher)
     try:
         yield

@@ -36,5 +36,5 @@ class Progress(Observer):
         self.progressed(record.uid, record.steps)
 
     def committed(self, head: Generation) -> None:
-        """Go on from the new COMMIT."""
+        """Continue from the new COMMIT."""
         self._steps, self._finished = {}, head.train_steps

@@ -39,7 +39,7 @@ def configured_api() -> str | None:
 
 
 def find_api() -> ConfiguredApi | None:
-    """Find the configured Prefect API as Prefect would; None without one. BadInput for settings that cannot be read.
+    """Return the configured Prefect API, or None; raise BadInput for settings that cannot be read.
 
     Prefect is asked, which takes a second to import, only when the answer may lie in one of the files that it reads.
     """
@@ -66,7 +66,7 @@ def describe_api(api: ConfiguredApi | None) -> str:
 
 
 def require_configured_api() -> ConfiguredApi | None:
-    """Find the configured Prefect API; BadInput when it does not answer as one, None without one."""
+    """Return the configured Prefect API, or None; raise BadInput if it does not answer as one."""
     api = find_api()
     if api is not None:
         require_api(api)
@@ -74,7 +74,7 @@ def require_configured_api() -> ConfiguredApi | None:
 
 
 def require_api(api: ConfiguredApi) -> None:
-    """Ask a Prefect API something that needs its password; BadInput names the setting that is wrong, and what to do."""
+    """Send a request that needs the password; raise BadInput with the wrong setting and what to do."""
     prepare_client()
     import httpx
     from prefect.client.orchestration import SyncPrefectClient

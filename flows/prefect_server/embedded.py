@@ -66,7 +66,7 @@ def prefect_api(log: Path | None = None) -> Iterator[str]:
 
 
 def make_auth_string() -> str:
-    """Make up an auth string that nobody can guess."""
+    """Generate a random auth string."""
     return f"evolve:{secrets.token_urlsafe(24)}"
 
 
@@ -110,7 +110,7 @@ def serving(
 
 @contextmanager
 def _exported(client: Mapping[str, str]) -> Iterator[None]:
-    """Put settings of Prefect's client into this process's environment during the body."""
+    """Set environment variables of Prefect's client during the body."""
     before = {name: os.environ.get(name) for name in client}
     os.environ.update(client)
     _refresh_settings()
@@ -147,7 +147,7 @@ def _keep_alive(
 
 
 def _refresh_settings() -> None:
-    """Let a Prefect that is already imported see the changed environment; a fresh import reads it anyway."""
+    """Refresh the settings of an already imported Prefect after the environment has changed."""
     if "prefect" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
@@ -179,7 +179,7 @@ def _start(host: str, port: int, environment: Mapping[str, str], output: int) ->
 
 
 def dying_with(parent: int) -> Callable[[], None] | None:
-    """Make what a child process calls first, so that Linux ends it with the thread that starts it; None elsewhere.
+    """Return a preexec function that makes Linux end the child with the thread that starts it; None elsewhere.
 
     A run that is killed leaves nothing behind.
     """

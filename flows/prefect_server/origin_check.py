@@ -37,7 +37,7 @@ class OwnPagesOnly:
 
 
 def create_app() -> ASGIApp:
-    """Make Prefect's server behind its door, as the environment describes it."""
+    """Create Prefect's ASGI application with the origin check, configured by the environment."""
     from prefect.server.api.server import create_app as create_prefect
 
     return OwnPagesOnly(create_prefect(), os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))

@@ -51,7 +51,7 @@ class _KeptContext(SettingsContext):
     _kept: _Kept | None = PrivateAttr(None)
 
     def serialize(self, include_secrets: bool = True) -> Any:
-        """Give what a worker makes its own context from."""
+        """Return the data from which a worker restores its settings context."""
         if not include_secrets:
             return super().serialize(include_secrets=False)
         if self._kept is None:

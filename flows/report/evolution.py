@@ -138,7 +138,7 @@ def _schedule(plot: go.Figure, view: RunView, value: Mapping[str, float], cell: 
 
 
 def _varying(rows: Sequence[Mapping[str, float | int | str]]) -> list[str]:
-    """Name the numeric parameters that are not the same for everyone: genes first, then sizes of the network."""
+    """Return the numeric parameters that vary: genes first, then network sizes."""
     return [name for name in rows[0] if name != "activation" and len({row[name] for row in rows}) > 1]
 
 

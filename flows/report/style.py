@@ -50,7 +50,7 @@ def titled(figure: Figure, height: int | None = None) -> go.Figure:
 
 
 def styled(plot: go.Figure, x: str = "", y: str = "", height: int = 420) -> go.Figure:
-    """Give a figure the look of all figures."""
+    """Apply the common layout to a figure."""
     plot.update_layout(
         template="plotly_white",
         height=height,

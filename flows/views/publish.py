@@ -39,7 +39,7 @@ def dashboard_command(settings: Settings) -> str:
 
 
 def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:
-    """Put figures into a study, each in place of the one of its name."""
+    """Write figures into a study, replacing those of the same names."""
     from optuna_dashboard import save_plotly_graph_object
 
     for name, figure in figures.items():

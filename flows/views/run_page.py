@@ -103,7 +103,7 @@ class RunPage(View):
         return artifact_key(kind, self._run.run_id)
 
     def _places(self) -> list[Place]:
-        """Name where everything lies, without credentials."""
+        """Return where store, study and trackers are, without credentials."""
         run_id, settings = self._run.run_id, self._settings
         page = settings.store_page and settings.store_page.replace("{run}", run_id)
         places = [
@@ -113,7 +113,7 @@ class RunPage(View):
         return [*places, *([Place("tracking", str(settings.tracking_directory))] if settings.trackers else [])]
 
     def _study_page(self) -> str | None:
-        """Find the study in optuna-dashboard, which knows studies by number; the summary does without, if need be."""
+        """Return the study's page in optuna-dashboard, which numbers studies; None if it cannot be determined."""
         if (page := self._settings.study_page) is not None:
             with tolerated(lambda reason: observer().warned(f"the summary has no link to the study: {reason}")):
                 return page.replace("{study}", str(study_number(self._settings.study_url, self._run.run_id)))

@@ -41,7 +41,7 @@ class ViewKeeper:
         self._thread.start()
 
     def record(self, head: Generation) -> None:
-        """Ask for the view to be brought up to a COMMIT; returns at once."""
+        """Request an update of the view to a COMMIT, without blocking."""
         with self._changed:
             self._wanted = head
             self._changed.notify()
@@ -84,7 +84,7 @@ class ViewKeeper:
             return head if head is not None or self._closed else steps
 
     def _try(self, lacking: str, step: Callable[[View], object]) -> None:
-        """Take a step; a view that fails is a warning, said once, and is opened anew the next time."""
+        """Run a step; a view that fails causes one warning and is reopened the next time."""
         self.behind = lacking
         faults: list[str] = []
         with tolerated(faults.append):
@@ -129,12 +129,12 @@ class Views:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Let go of every view, also when the run failed; nothing is waited for."""
+        """Release every view without waiting, also if the run failed."""
         for keeper in (*self._keepers, *self._page):
             keeper.end()
 
     def record(self, head: Generation) -> None:
-        """Ask for all views to be brought up to a COMMIT; returns at once."""
+        """Request an update of all views to a COMMIT, without blocking."""
         for keeper in (*self._keepers, *self._page):
             keeper.record(head)
 
@@ -154,7 +154,7 @@ class Views:
 
 
 def catch_up(name: str, view: View, head: Generation) -> int:
-    """Bring a view up to a COMMIT, outside of any flow."""
+    """Update a view to a COMMIT, outside of any flow."""
     return view.catch_up(head)
 
 

@@ -71,18 +71,18 @@ class Manifest:
     used: set[str] = field(default_factory=set)
 
     def take(self, name: str) -> Given | None:
-        """Ask for a value; None when it is not given, or null."""
+        """Return a value; None if it is missing or null."""
         self.used.add(name)
         found = self.given.get(name)
         return found if found is not None and found.value is not None else None
 
     def value(self, name: str, default: object = None) -> object:
-        """Ask for a bare value, or take the default."""
+        """Return a bare value, or the default."""
         found = self.take(name)
         return default if found is None else found.value
 
     def number(self, name: str, default: int) -> int:
-        """Ask for a whole number; ConfigError when it is something else."""
+        """Return an integer; raise ConfigError for anything else."""
         found = self.take(name)
         if found is None:
             return default
@@ -130,7 +130,7 @@ def read_manifest(content: Mapping[str, object]) -> Manifest:
 
 
 def _fields(about: str, path: str, fields: Fields) -> Iterator[tuple[str, Given]]:
-    """Name every value of a section; sections may hold others, such as net_config."""
+    """Return every value of a section by name; sections may contain others, such as net_config."""
     for key, value in fields.items():
         leaf, place = str(key).lower(), f"{path}.{key}"
         if leaf in ("net_config", "hp_config", "rl_hp_selection") and isinstance(value, Mapping):
@@ -148,7 +148,7 @@ def _fields(about: str, path: str, fields: Fields) -> Iterator[tuple[str, Given]
 
 
 def _nested(about: str, path: str, fields: Fields) -> Iterator[tuple[str, Given]]:
-    """Name every value of a tree by its place in it."""
+    """Return every value of a tree by its path."""
     for key, value in fields.items():
         name, place = f"{about}.{str(key).lower()}", f"{path}.{key}"
         if isinstance(value, Mapping) and value:

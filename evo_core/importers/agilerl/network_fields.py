@@ -94,7 +94,7 @@ def _activation(manifest: Manifest, notes: Notes) -> Section:
 
 
 def _bounds(manifest: Manifest, notes: Notes, network: Section, encoder: Section, head: Section) -> Bounds:
-    """Take the widest of the bounds that are given, else ours; the initial network must lie within."""
+    """Return the widest of the given bounds, or our defaults; the initial network must lie within them."""
     stacks = [_all(encoder.get("hidden_size")), _all(head.get("hidden_size")), _all(encoder.get("channel_size"))]
     initial: dict[str, list[object]] = {
         "layers": [*(len(stack) for stack in stacks if stack), encoder.get("num_layers")],

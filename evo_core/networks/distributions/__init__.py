@@ -13,7 +13,7 @@ SUPPORTED = "Discrete, MultiDiscrete, MultiBinary, Box of floats"
 
 
 def make_distribution(space: Space[Any], *, squash: bool, std_init: float = 1.0) -> Distribution:
-    """Make the distribution of an action space; ValueError says what is supported, or what squashing lacks."""
+    """Return the distribution for an action space; raise ValueError if it is not supported or cannot be squashed."""
     match space:
         case spaces.Discrete():
             return Categorical(space, std_init)

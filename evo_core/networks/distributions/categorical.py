@@ -36,7 +36,7 @@ class Categorical(Distribution):
         return (logits + noise).argmax(-1)
 
     def mode(self, logits: Tensor) -> Tensor:
-        """Take the most likely actions, [N]."""
+        """Return the most likely actions, [N]."""
         return logits.argmax(-1)
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
@@ -104,7 +104,7 @@ class MultiCategorical(Distribution):
         return self._choices(logits + noise).argmax(-1)
 
     def mode(self, logits: Tensor) -> Tensor:
-        """Take the most likely actions, [N, choices]."""
+        """Return the most likely actions, [N, choices]."""
         return self._choices(logits).argmax(-1)
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:

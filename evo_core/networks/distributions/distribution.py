@@ -55,7 +55,7 @@ class Distribution(nn.Module, ABC):
 
     @abstractmethod
     def mode(self, outputs: Tensor) -> Tensor:
-        """Take the most likely actions, [N, *action_shape]."""
+        """Return the most likely actions, [N, *action_shape]."""
 
     @abstractmethod
     def evaluate(self, outputs: Tensor, actions: Tensor) -> ActionTerms:
@@ -75,7 +75,7 @@ class Distribution(nn.Module, ABC):
 
 
 def torch_dtype(space: Space[Any]) -> torch.dtype:
-    """Name the type of a space's elements as torch does."""
+    """Return the torch dtype of a space's elements."""
     return torch.from_numpy(np.empty(0, space.dtype)).dtype
 
 

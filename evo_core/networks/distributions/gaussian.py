@@ -34,7 +34,7 @@ class DiagonalGaussian(Distribution):
         self.log_std = nn.Parameter(torch.empty(self.outputs))
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         return {"log_std": (Axis("action", self.outputs),)}
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -54,7 +54,7 @@ class DiagonalGaussian(Distribution):
         return torch.addcmul(means, self.log_std.exp(), noise)
 
     def mode(self, means: Tensor) -> Tensor:
-        """Take the means, [N, A]."""
+        """Return the means, [N, A]."""
         return means
 
     def evaluate(self, means: Tensor, actions: Tensor) -> ActionTerms:

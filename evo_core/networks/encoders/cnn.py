@@ -48,7 +48,7 @@ class CnnArchitecture(EncoderArchitecture):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs]."""
+        """Build the module: observations to [N, outputs]."""
         (leaf,) = leaves
         return CnnEncoder(name, leaf, self.convolutions, outputs, activation, activate=activate)
 

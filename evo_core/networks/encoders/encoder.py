@@ -48,7 +48,7 @@ class EncoderArchitecture(Record, ABC):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs], activated unless told otherwise.
+        """Build the module: observations to [N, outputs], with an activation at the end unless disabled.
 
         `name` begins the labels of its axes.
         """

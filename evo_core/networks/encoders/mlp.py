@@ -37,7 +37,7 @@ class MlpArchitecture(EncoderArchitecture):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs]."""
+        """Build the module: observations to [N, outputs]."""
         (leaf,) = leaves
         return MlpEncoder(name, leaf, self.layers, outputs, activation, activate=activate)
 

@@ -37,7 +37,7 @@ class MultiInputArchitecture(EncoderArchitecture):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs]."""
+        """Build the module: observations to [N, outputs]."""
         parts = [
             self.parts[leaf.name].build(f"{name}.{leaf.name}", (leaf,), outputs, activation, activate=False)
             for leaf in leaves

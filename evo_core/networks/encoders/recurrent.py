@@ -56,7 +56,7 @@ class RecurrentArchitecture(EncoderArchitecture):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs]."""
+        """Build the module: observations to [N, outputs]."""
         return RecurrentEncoder(name, leaves, self, outputs, activation, activate=activate)
 
 

@@ -40,7 +40,7 @@ class SimbaArchitecture(EncoderArchitecture):
     def build(
         self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
     ) -> Encoder:
-        """Make the module: observations to [N, outputs]."""
+        """Build the module: observations to [N, outputs]."""
         (leaf,) = leaves
         return SimbaEncoder(name, leaf, self, outputs, activation, activate=activate)
 
@@ -54,7 +54,7 @@ class Norm(nn.Module):
         self.weight, self.bias = (nn.Parameter(torch.empty(units.size)) for _ in range(2))
 
     def axes(self) -> AxisTable:
-        """Name the axis along each dimension of each parameter."""
+        """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.units,), "bias": (self.units,)}
 
     def initialise(self, generator: torch.Generator) -> None:
