@@ -28,7 +28,7 @@ def found_population(run: RunRef, spaces: Spaces) -> Generation:
 def select_and_mutate(run: RunRef, previous: Generation, results: Sequence[Evaluated]) -> Generation:
     """Select parents, mutate their offspring, and write the COMMIT that makes the generation exist.
 
-    Raises MissingError when a member's checkpoint is gone: one that was adopted may have been collected meanwhile.
+    Raise MissingError if a member's checkpoint is gone: an adopted one may have been garbage-collected meanwhile.
     """
     commit, store = next_generation(run.config, previous, [result.member for result in results]), run.open()
     adopted = (result.member.training.blob for result in results if result.adopted)
@@ -53,13 +53,13 @@ def _timings(results: Sequence[Evaluated]) -> Timings:
 
 @task(name="record", task_run_name="record {name}", cache_policy=NO_CACHE, persist_result=False)
 def record_view(name: str, view: View, head: Generation) -> int:
-    """Add to a view what it lacks; return how much that was."""
+    """Bring a view up to date; return the number of items added."""
     return view.catch_up(head)
 
 
 @task(name="release checkpoints", cache_policy=NO_CACHE, persist_result=False)
 def release_checkpoints(run: RunRef, head: Generation | None, keep_generations: int) -> int:
-    """Delete the checkpoints that a COMMIT has made superfluous, or all that are (None); return how many."""
+    """Delete the checkpoints that a COMMIT made superfluous, or all superfluous ones (None); return how many."""
     if head is None:
         return len(retention.collect(run.open(), keep_generations).blobs)
     return retention.release_passed(run.open(), head, keep_generations)

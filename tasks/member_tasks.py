@@ -32,24 +32,24 @@ from tasks.worker.watchdog import watched
 
 
 def progress_topic(run_id: str) -> str:
-    """Name the Dask event topic on which workers say how far a run's members are, with the session that it is for."""
+    """Return the Dask event topic on which workers report the progress of a run's members, with their session."""
     return f"evolve-progress-{run_id}"
 
 
 ADOPTED = "done before: its record is in the store"
 
 
-# the store remembers, not Prefect; what is worth another try is tried again by the Store, or by Dask on a new worker
+# results live in the store, not in Prefect; retries are made by the Store, or by Dask on a new worker
 member_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What the training of a member came to.
+    """Result of training a member.
 
-    `timing` is None when it was found in the store. `adopted`: its checkpoint, if it has one, was there already, so a
-    collector may take it; one that was just created is spared (tasks/runs/retention.py). `numerics`: what it was
-    computed under, by this process or the one that stored it. `detail`: what its failure said.
+    `timing` is None if the record was found in the store. `adopted`: the checkpoint, if any, existed already, so a
+    garbage collector may delete it; one just created is spared (tasks/runs/retention.py). `numerics`: the numerical
+    environment of the process that computed it, this one or the one that stored it. `detail`: details of its failure.
     """
 
     record: Training
@@ -61,7 +61,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a member's generation came to; see Trained."""
+    """Result of training and evaluating a member; see Trained."""
 
     member: Member
     trained: Timing | None = None
@@ -73,7 +73,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One chunk of a confirmation, and when, where and under which numerics it was played; see Trained."""
+    """One chunk of a confirmation, with when, where and under which numerics it was played; see Trained."""
 
     chunk: Chunk | None
     timing: Timing
@@ -84,16 +84,16 @@ class Played:
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
 @fails_plainly
 def train_member(run: RunRef, offspring: Offspring) -> Trained:
-    """Train an offspring and store its checkpoint and record; both are adopted when they exist.
+    """Train an offspring and store its checkpoint and record; adopt both if they exist.
 
-    A failure is returned and not stored: it counts once enough others have finished.
+    A failure is returned, not stored: it counts only once enough other members have finished.
     """
     store, address = run.open(), (offspring.generation, offspring.index)
     done = store.training(*address)
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
         tell(ADOPTED)
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
-    store.require_in_place(seen_lately=True)  # hours of work for a store that is gone
+    store.require_in_place(seen_lately=True)  # avoid hours of work for a store that is gone
     start, created, said = datetime.now(UTC), False, list[FailureDetail]()
     with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
         spaces = run.environment().spaces
@@ -104,7 +104,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
             created = store.put_blob(blob)
             recent.checkpoints.put(record.blob.sha256, blob)
     timing = _until_now(start)
-    if record.failure is None:  # else the core has said why
+    if record.failure is None:  # else the core has logged why
         store.put_training(*address, record)
         recent.just_trained(run.session, offspring.uid)
         tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
@@ -114,7 +114,7 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
 @member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
 @fails_plainly
 def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Evaluated:
-    """Evaluate a trained offspring and store the whole member, unless it failed; adopted when it exists."""
+    """Evaluate a trained offspring and store the whole member, unless it failed; adopt it if it exists."""
     store, address = run.open(), (offspring.generation, offspring.index)
     training = trained.record
     done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
@@ -153,7 +153,7 @@ def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
 
 
 def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, reference: BlobRef | None) -> bytes | None:
-    """Read a checkpoint, or compute it again if it is gone: a collector may have been at work. None for founders."""
+    """Read a checkpoint, or recompute it if it was garbage-collected. None for founders."""
     if uid is None or reference is None:
         return None
     if (content := recent.checkpoints.get(reference.sha256)) is None:
@@ -163,18 +163,18 @@ def _weights(run: RunRef, store: RunStore, spaces: Spaces, uid: str | None, refe
 
 
 def _checkpoint(store: RunStore, reference: BlobRef) -> bytes:
-    """Take a checkpoint from this process's memory, where it lies if it was trained here, else from the store."""
+    """Return a checkpoint from this process's cache if it was trained here, else from the store."""
     content = recent.checkpoints.get(reference.sha256)
     return store.blob(reference) if content is None else content
 
 
 def _detail(said: Sequence[FailureDetail]) -> FailureDetail | None:
-    """Take what a failure said, if one did, without credentials."""
+    """Return the last failure detail, if any, without credentials."""
     return concealed_detail(said[-1]) if said else None
 
 
 def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:
-    """Say on Dask's event bus how many steps a member has made; silent outside a Dask worker."""
+    """Return a callback that reports a member's steps on Dask's event bus; a no-op outside a Dask worker."""
     try:
         worker = get_worker()
     except ValueError:
@@ -191,11 +191,11 @@ def _progress(run: RunRef, offspring: Offspring) -> Callable[[Update], None]:
 
 
 def _effort(timing: Timing) -> str:
-    """Say how long a phase took, and where."""
+    """Format a phase's duration and host."""
     return f"{(timing.end - timing.start).total_seconds():.1f} s on {timing.host}"
 
 
 def _until_now(start: datetime) -> Timing:
-    """Say when and where a phase ran that ends now."""
+    """Return the timing of a phase that began at `start` and ends now, on this host."""
     attempt = runtime.task_run.run_count or 1
     return Timing(start=start, end=datetime.now(UTC), host=socket.gethostname(), process=os.getpid(), attempt=attempt)

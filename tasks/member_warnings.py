@@ -15,28 +15,28 @@ from tasks.logs.run_log import ROOMS, tell
 from tasks.runs.ref import RunRef
 
 LENGTH = 500
-"""Characters of a warning that are kept."""
+"""Maximum number of characters kept of a warning."""
 
 _INFRASTRUCTURE = ("prefect", "distributed", "tornado", "asyncio", "py.warnings", "httpx", "botocore", "urllib3")
-"""Loggers that speak of other things than members."""
+"""Loggers of infrastructure, whose records do not concern members."""
 
 _SENT: set[tuple[str, str]] = set()
-"""Warnings that this process has sent, by run: every generation would repeat them."""
+"""Warnings already sent by this process, by run, because every generation would repeat them."""
 
 
 def warnings_topic(run_id: str) -> str:
-    """Name the Dask event topic on which workers pass on what members warn of."""
+    """Return the Dask event topic on which workers forward members' warnings."""
     return f"evolve-warnings-{run_id}"
 
 
 def essence(text: str) -> str:
-    """Reduce a warning to what is the same wherever it comes from: steps and addresses in memory differ."""
+    """Replace numbers and memory addresses in a warning, so that repetitions from other members compare equal."""
     return re.sub(r"0x[0-9a-f]+|\d+", "#", text)
 
 
 @contextmanager
 def heard(run: RunRef, uid: str) -> Iterator[None]:
-    """Pass on what the body warns of, with the member's name; outside a Dask worker it goes where it always goes."""
+    """Forward warnings of the body with the member's uid; outside a Dask worker they are handled as usual."""
     try:
         worker = get_worker()
     except ValueError:
@@ -51,7 +51,7 @@ def heard(run: RunRef, uid: str) -> Iterator[None]:
 
     handler = _Records(send)
     logging.getLogger().addHandler(handler)
-    for room in ROOMS:  # Prefect's configuration of logging may keep these from the root
+    for room in ROOMS:  # Prefect's logging configuration may not propagate these to the root
         logging.getLogger(room).addHandler(handler)
     try:
         with _shown(send, run.config):
@@ -62,7 +62,7 @@ def heard(run: RunRef, uid: str) -> Iterator[None]:
 
 
 class _Records(logging.Handler):
-    """Sends log records from warnings on; what says that a member failed is told in full by other ways."""
+    """Handler that forwards records from WARNING up, except member failures, which are reported in full elsewhere."""
 
     def __init__(self, send: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -72,7 +72,7 @@ class _Records(logging.Handler):
         if getattr(record, "told", False) or record.name.partition(".")[0] in _INFRASTRUCTURE:
             return
         text = record.getMessage()
-        if record.name.partition(".")[0] not in ROOMS:  # those are in the log of the task anyway
+        if record.name.partition(".")[0] not in ROOMS:  # these are in the task's log already
             tell(f"{record.name}: {text}", record.levelno)
             text = f"{record.name}: {text}"
         self._send(text)
@@ -80,7 +80,7 @@ class _Records(logging.Handler):
 
 @contextmanager
 def _shown(send: Callable[[str], None], config: RunConfig) -> Iterator[None]:
-    """Send Python's warnings; those of deprecated calls too, where the environment's own code makes them."""
+    """Forward Python's warnings, including DeprecationWarnings from Gymnasium or the environment's own code."""
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,

@@ -12,9 +12,9 @@ from tasks.worker.watchdog import watched
 
 @member_task(name="replay", task_run_name="replay {uid} {kind} {number}")
 def replay_member(run: RunRef, uid: str, kind: ReplayKind, number: int, seed: int) -> Replay:
-    """Train a fresh agent along a member's schedule and store how it did.
+    """Train a fresh agent along a member's schedule and store the result.
 
-    The deadline of a member's phase holds for every generation of the line.
+    The deadline is that of a member's phase, times two phases for every generation of the lineage.
     """
     store = run.open()
     if (done := store.replay(uid, kind, number)) is not None:

@@ -1,8 +1,8 @@
 """YAML 1.2: reading with limits, and writing text that YAML 1.1 parsers read alike.
 
-Numbers are those of YAML 1.2 (`1e-3` and `.5e3` are numbers, `010` is ten, `0o10` eight, `yes` a word, a date a text),
-and underscores may group digits (`1_500_000`). A number without a point is whole if its value is: `1e3` is 1000, and
-`1000.0` a float.
+Scalars are those of YAML 1.2 (`1e-3` and `.5e3` are numbers, `010` is ten, `0o10` eight, `yes` and dates are strings),
+and underscores may group digits (`1_500_000`). A number without a decimal point is an integer if its value is one:
+`1e3` is 1000, and `1000.0` a float.
 """
 
 import re
@@ -23,21 +23,21 @@ from evo_core.config.parsing import ConfigError
 
 MOST_CHARACTERS = 100_000
 MOST_DEPTH = 32
-"""How deep lists and mappings may be nested."""
+"""Maximum nesting depth of lists and mappings."""
 
 MOST_VALUES = 50_000
-"""How many values there may be in all, those that aliases repeat counted each time."""
+"""Maximum number of values in total; values repeated by aliases count each time."""
 
 _TAG = "tag:yaml.org,2002:"
 _NOT_CORE = {f"{_TAG}timestamp", f"{_TAG}value"}
-"""Kinds of plain words that YAML 1.2 does not know."""
+"""Tags of plain scalars that YAML 1.2 does not have."""
 
 _POINT_FIRST = re.compile(r"^[-+]?\.[0-9][0-9_]*[eE][-+]?[0-9]+$")
 _WHOLE = re.compile(r"^([-+]?)([0-9]+)[eE]\+?([0-9]{1,2})$")
 
 
 def load_yaml(text: str, wrong: str) -> object:
-    """Read one document; ConfigError begins with `wrong` and says where it is wrong, or which limit it exceeds."""
+    """Parse one document. ConfigError, prefixed with `wrong`, gives the position of a fault or the limit exceeded."""
     if len(text) > MOST_CHARACTERS:
         raise ConfigError([f"{wrong}: expected at most {MOST_CHARACTERS} characters, got {len(text)}"])
     yaml = YAML(typ="safe", pure=True)
@@ -50,7 +50,7 @@ def load_yaml(text: str, wrong: str) -> object:
 
 
 def dump_yaml(content: object) -> str:
-    """Write plain values, one below the other."""
+    """Serialize plain values in block style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style, yaml.allow_unicode, yaml.sort_base_mapping_type_on_output = False, True, False
@@ -60,7 +60,7 @@ def dump_yaml(content: object) -> str:
 
 
 class _Composer(Composer):
-    """Counts what it reads, and refuses too much of it before anything is built."""
+    """Composer that counts values and nesting, and rejects too many before anything is constructed."""
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)
@@ -97,7 +97,7 @@ class _Constructor(SafeConstructor):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, IndexError, KeyError) as error:  # a tag that its text does not fit, thousands of digits
+        except (ValueError, IndexError, KeyError) as error:  # text that does not fit its tag, thousands of digits
             if not isinstance(node, ScalarNode):
                 raise
             kind = str(node.tag).removeprefix(_TAG)

@@ -11,17 +11,17 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 
 def is_lost_connection(error: BaseException | None) -> bool:
-    """Return True if an error says that the other side of a connection is away or about to end."""
+    """Return True if an error means that the other side of a connection is gone or shutting down."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500
     return isinstance(error, OSError | httpx.TransportError | ConnectionClosed | InvalidHandshake)
 
 
 class _PrefectServices(logging.Filter):
-    """Drops reports of events that could not be sent, and writes other failures without the whole event."""
+    """Filter that drops reports of events that could not be sent, and logs other failures without the whole event."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Look at what is being handled while a background service of Prefect logs an error."""
+        """Check the exception being handled when a background service of Prefect logs an error."""
         error = sys.exc_info()[1]
         if record.levelno < logging.ERROR or error is None:
             return True
@@ -34,19 +34,19 @@ class _PrefectServices(logging.Filter):
 
 
 class _Scheduler(logging.Filter):
-    """Drops broadcasts to workers that have ended: whoever asked for the broadcast gets the error."""
+    """Filter that drops failed broadcasts to workers that have ended: the caller gets the exception."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let everything else pass."""
+        """Return True for all other records."""
         lost = isinstance(sys.exc_info()[1], OSError)
         return not (lost and record.getMessage().startswith("broadcast to "))
 
 
 class _Worker(logging.Filter):
-    """Drops heartbeats without an answer: a scheduler that is gone ends its workers, a busy one is asked again."""
+    """Filter that drops failed heartbeats: a scheduler that is gone ends its workers, a busy one is retried."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let everything else pass."""
+        """Return True for all other records."""
         return "Failed to communicate with scheduler during heartbeat" not in record.getMessage()
 
 
@@ -58,7 +58,7 @@ _FILTERS = {
 
 
 def silence_lost_connections() -> None:
-    """Keep reports of lost connections off this process's terminal. Doing it again changes nothing."""
+    """Keep reports of lost connections off this process's terminal. Idempotent."""
     for name, each in _FILTERS.items():
         logging.getLogger(name).addFilter(each)
     send: Any = _send_logs
@@ -66,7 +66,7 @@ def silence_lost_connections() -> None:
 
 
 async def _send_logs(self: APILogWorker, items: list[dict[str, Any]]) -> None:
-    """Send lines of logs to the Prefect API as Prefect does, which would write to standard error when it is away."""
+    """Send log lines as Prefect does, but write nothing to standard error if the Prefect API is unreachable."""
     try:
         await self._client.create_logs(items)
     except Exception as error:

@@ -16,14 +16,14 @@ _ASSIGNED = re.compile(
     r"|\b(?:bearer|basic)\s+)[\"']?[^\s\"',;)}]{4,}",
     re.IGNORECASE,
 )
-"""What texts that are not this program's own may hold: password=…, 'api_key': '…', Bearer …"""
+"""Credentials in text from other programs: password=…, 'api_key': '…', Bearer …"""
 
 _SHORTEST = 6
-"""Values shorter than this are words and numbers of every text, and no credentials."""
+"""Values shorter than this are treated as ordinary words and numbers, not credentials."""
 
 
 def concealed_detail(detail: FailureDetail) -> FailureDetail:
-    """Make what an environment said fit to be kept and shown: short, on one line, and without credentials."""
+    """Make an environment's failure detail safe to store and show: short, on one line, without credentials."""
     return bounded(detail, lambda text: _ASSIGNED.sub(rf"\g<name>{HIDDEN}", concealed(text)))
 
 

@@ -21,14 +21,14 @@ R = TypeVar("R")
 
 
 WRITTEN = "evolve_written_down"
-"""Marks an exception that stands in the log already, with its credentials concealed."""
+"""Attribute that marks an exception as already logged, with its credentials redacted."""
 
 
 class _NotAgain(logging.Filter):
-    """Keeps Prefect's engine from logging again what is written down already: as it is, credentials and all."""
+    """Filter that keeps Prefect's engine from logging an exception a second time, with its credentials."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let everything else pass."""
+        """Return True for all other records."""
         return not (record.exc_info and getattr(record.exc_info[1], WRITTEN, False))
 
 
@@ -36,17 +36,17 @@ _NOT_AGAIN = _NotAgain()
 
 
 class _Failed(State[Any]):
-    """A failed run whose state Prefect can log without the error, whose own words may hold credentials."""
+    """Failed state that Prefect can log without the exception, whose message may hold credentials."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
-    """Make the body of a flow, or of a task that is submitted, fail with a sentence instead of a type and a repr.
+    """Make the body of a flow, or of a submitted task, fail with a sentence instead of a type and a repr.
 
-    Stands below `@flow` or `@task`. Who waits for the run gets the very exception, as from any other. Called as a
-    plain function, outside of a run or inside of another one's, the body just raises.
+    Apply it below `@flow` or `@task`. Callers that wait for the run get the original exception. Called as a plain
+    function, outside of a run or inside another one's, the body just raises.
     """
 
     @wraps(body)
@@ -65,7 +65,7 @@ def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
 
 
 def sentence(error: BaseException) -> str:
-    """Say what went wrong: errors of this program are advice, and say it themselves; others are named."""
+    """Describe an exception in a sentence: this program's errors by their own message, others with their type."""
     if isinstance(error, KilledWorker):
         return (
             "A worker died again and again over the same task: its process was killed, perhaps for want of memory. "
@@ -81,7 +81,7 @@ def sentence(error: BaseException) -> str:
 
 
 def written_down(error: Exception) -> str:
-    """Say what went wrong in a sentence, and write it into the log of the current run with the traceback below."""
+    """Describe an exception in a sentence, and log it with its traceback in the current run."""
     said = sentence(error)
     if (logger := run_logger()) is not None:
         logger.error("%s\n\n%s", said, concealed("".join(traceback.format_exception(error))))
@@ -91,14 +91,14 @@ def written_down(error: Exception) -> str:
 
 
 def _failed(error: Exception) -> State[Any]:
-    """Fail with a sentence; Prefect raises the error itself to who asks for the result."""
+    """Return a failed state with a sentence; callers that ask for the result get the exception itself."""
     return _Failed(type=StateType.FAILED, message=written_down(error), data=error)
 
 
 def _is_body_of_this_run(run: Callable[..., Any]) -> bool:
-    """Tell whether Prefect itself called a function, as the body of the current flow or task run.
+    """Return True if Prefect itself called a function, as the body of the current flow or task run.
 
-    Not where the flow has retries: Prefect makes them only of what it sees raised.
+    False for a flow with retries, because Prefect retries only exceptions that it sees raised.
     """
     task, flow = TaskRunContext.get(), FlowRunContext.get()
     if task is not None and task.task.fn is run:

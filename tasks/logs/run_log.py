@@ -16,7 +16,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 def run_logger() -> Logger | None:
-    """Find the log of the task run, else of the flow run, that this thread works for; None outside of both."""
+    """Return the logger of this thread's task run, else of its flow run; None outside of both."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -24,31 +24,31 @@ def run_logger() -> Logger | None:
 
 
 def tell(message: str, level: int = logging.INFO) -> None:
-    """Say one line in the log of the current run, without credentials."""
+    """Log a message in the current run, without credentials."""
     if (logger := run_logger()) is not None:
         logger.log(level, "%s", concealed(message))
 
 
 async def flush_logs() -> None:
-    """Send what this process has not told the Prefect API yet: it does so every two seconds, and not when it ends."""
+    """Send pending logs to the Prefect API, which otherwise happens every two seconds, but not at exit."""
     await APILogHandler.aflush()
 
 
 def send_log() -> None:
-    """Send what this process has not told the Prefect API yet, and wait for it for at most five seconds."""
+    """Send pending logs to the Prefect API, waiting at most five seconds."""
     APILogHandler().flush()
 
 
 def same_run(one: Logger, other: Logger) -> bool:
-    """Tell whether two logs belong to the same flow run and task run."""
+    """Return True if two loggers belong to the same flow run and task run."""
     return _ids(one) == _ids(other)
 
 
 class _Forwarding(logging.Handler):
-    """Takes what modules of this program log into the log of the run that they work for."""
+    """Handler that forwards records of this program's modules to the log of the current run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it there; a thread that works for no run is heard by other handlers alone."""
+        """Log the record in the current run; outside of a run, leave it to other handlers."""
         tell(record.getMessage(), record.levelno)
 
 
@@ -56,9 +56,9 @@ _FORWARDING = _Forwarding()
 
 
 def forward_warnings() -> None:
-    """Let this process's runs hear the warnings of this program's modules: why a member failed, a store's pauses.
+    """Forward warnings of this program's modules to the current run: why a member failed, a store's retries.
 
-    Doing it again changes nothing.
+    Idempotent.
     """
     for room in ROOMS:
         logging.getLogger(room).addHandler(_FORWARDING)

@@ -1,8 +1,8 @@
 """Disable Dask's profiler, which can deadlock workers on Python 3.11.
 
-It calls `sys._current_frames` a hundred times a second. In Python 3.11 that holds a lock of the interpreter while it
-allocates, so that garbage may be collected, which may give way to another thread; one that begins or ends just then
-waits for that lock with the interpreter in its hands (CPython issue 106883).
+It calls `sys._current_frames` a hundred times a second. In Python 3.11 that allocates while it holds a lock of the
+interpreter, so garbage collection may run and release the GIL; a thread that starts or ends just then waits for that
+lock while it holds the GIL (CPython issue 106883).
 """
 
 import sys
@@ -11,17 +11,17 @@ import threading
 from distributed import Worker
 
 OFF = {"distributed.worker.profile.enabled": False}
-"""Dask's settings for workers that a run starts itself."""
+"""Dask settings for workers that a run starts itself."""
 
 CALLBACKS = ("profile", "profile-cycle")
-"""What a worker does by the clock for its profiler."""
+"""Names of the profiler's periodic callbacks in a worker."""
 
 PATIENCE_S = 5.0
-"""How long a worker's event loop may take to do what it is asked to."""
+"""Timeout for a worker's event loop to stop the callbacks."""
 
 
 def stop_profiler(worker: Worker) -> None:
-    """End the profiler of the worker that runs this task, whoever started it, if it can lock up its Python."""
+    """Stop the profiler of the worker that runs this task, however it was started, if it can deadlock this Python."""
     if sys.version_info >= (3, 12) or CALLBACKS[0] not in worker.periodic_callbacks:
         return
     stopped = threading.Event()

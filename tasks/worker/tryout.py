@@ -16,9 +16,9 @@ TIMEOUT_S = 120.0
 
 
 def try_in_worker(config: RunConfig, packages: Collection[str], *, in_thread: bool) -> str | None:
-    """Make and step the training environments in a process like a worker's; return what went wrong, else None.
+    """Create and step the training environments in a process like a worker's; return the error, None if it worked.
 
-    `in_thread`: as in workers that `dask worker` starts; those of a run's own cluster work in their main thread.
+    `in_thread`: as in workers started by `dask worker`; those of a run's own cluster use their main thread.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -40,7 +40,7 @@ def try_in_worker(config: RunConfig, packages: Collection[str], *, in_thread: bo
 
 
 def _try(pipe: Connection, config: RunConfig, packages: tuple[str, ...], in_thread: bool) -> None:
-    """Run in the process itself."""
+    """Entry point of the new process."""
     prepare_process()
     arguments = (pipe, config, packages)
     if not in_thread:
@@ -62,7 +62,7 @@ def _play(pipe: Connection, config: RunConfig, packages: tuple[str, ...]) -> Non
                     envs.step(actions.draw())
             finally:
                 envs.close()
-    except Exception as error:  # whatever it makes of being there
+    except Exception as error:  # whatever the environment raises in such a process
         pipe.send(f"{type(error).__name__}: {error}")
     else:
         pipe.send(None)

@@ -1,7 +1,7 @@
 """Limits of a member's phase (deadline, memory), enforced by ending the worker process.
 
-Ending the process is the only cure for code that hangs or swallows memory; Dask's nanny brings a new worker, and the
-scheduler tries the member again with the same seed.
+Ending the process is the only remedy for code that hangs or exhausts memory; Dask's nanny starts a new worker, and the
+scheduler retries the member with the same seed.
 """
 
 import faulthandler
@@ -28,33 +28,33 @@ Reason = Literal["deadline", "memory"]
 
 INTERVAL_S = 0.25
 UNWANTED = 8
-"""How many looks in a row a task must be unwanted: Dask may think better of it at once."""
+"""Consecutive checks in which a task must be cancelled, because Dask may revert a cancellation at once."""
 
 FAREWELL_S = 1.0
-"""Time for the reason to leave the process before it ends."""
+"""Time for the reason to be sent before the process ends."""
 
 GRACE_S = 10.0
-"""How much later than the deadline a process ends whose interpreter is held by foreign code."""
+"""How long after the deadline a process ends if foreign code holds the GIL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one phase (training or evaluation) of a member may take: seconds, and bytes of its process; None = any."""
+    """Limits of one phase (training or evaluation) of a member: seconds, and bytes of its process; None = no limit."""
 
     deadline_s: float | None = None
     memory: int | None = None
 
 
 def ended_topic(session: str) -> str:
-    """Name the Dask event topic on which the workers of one attempt at a generation say why they end themselves."""
+    """Return the Dask event topic on which workers of one attempt at a generation report why they end themselves."""
     return f"evolve-ended-{session}"
 
 
 @contextmanager
 def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
-    """End this worker process when the body breaks a limit, its run is gone, or the process that started it is.
+    """End this worker process if the body exceeds a limit, its run is gone, or its parent process is gone.
 
-    Does nothing outside a Dask worker. Ends the worker's profiler first, before there is another thread.
+    A no-op outside a Dask worker. Stops the worker's profiler first, before there is another thread.
     """
     try:
         worker = get_worker()
@@ -67,7 +67,7 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     key = worker.active_threads.get(threading.get_ident())
     watcher = threading.Thread(target=_watch, args=(worker, key, limits, session, uid, stop), daemon=True)
     watcher.start()
-    if limits.deadline_s is not None:  # needs no interpreter: foreign code may hang without ever letting go of it
+    if limits.deadline_s is not None:  # works without the GIL, which hanging foreign code may never release
         faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
     try:
         with own_event_loop():
@@ -75,9 +75,9 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     except MemoryError:
         _end(worker, session, uid, "memory")
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-        from tasks.logs.run_log import send_log  # imports Prefect, which settings (Limits) must not do for seconds
+        from tasks.logs.run_log import send_log  # imports Prefect: too slow for settings (Limits)
 
-        # a neighbour on the GPU may have taken its memory or broken it; alone, a member can only blame itself
+        # another process on the GPU may have exhausted its memory or broken it; without one, the member itself did
         logger.warning("%s: the GPU failed, another worker tries again: %s", uid, error)
         send_log()
         os._exit(1)
@@ -103,13 +103,13 @@ def _watch(worker: Worker, key: Key | None, limits: Limits, session: str, uid: s
 
 
 def _is_unwanted(worker: Worker, key: Key | None) -> bool:
-    """Tell whether nobody waits any more for what a task computes: its run was cancelled, or died."""
+    """Return True if no client waits for a task's result anymore: its run was cancelled, or died."""
     task = worker.state.tasks.get(key) if key is not None else None
     return task is not None and task.state == "cancelled"
 
 
 def _end(worker: Worker, session: str, uid: str, reason: Reason) -> None:
-    """Say why, then end the process, whatever it is doing."""
+    """Report the reason, then end the process, whatever it is doing."""
     worker.log_event(ended_topic(session), {"uid": uid, "reason": reason})
     time.sleep(FAREWELL_S)
     os._exit(1)

@@ -10,25 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _REAPER = 'read _; kill -s KILL -- "-$1" 2>/dev/null'
-"""Waits until the worker is gone, whatever ended it, then kills what is left of its process group."""
+"""Shell command that waits until the worker has ended, for any reason, then kills the rest of its process group."""
 
 _lock = threading.Lock()
 _prepared: int | None = None
-"""Process that was prepared: a fork is another one."""
+"""Id of the prepared process, because a fork is another process."""
 
 
 def prepare_process() -> None:
-    """Let this worker process have children, and let them end when it does; once per process.
+    """Allow this worker process to have children, and make them end when it does; once per process.
 
-    A process that multiprocessing started becomes the leader of a process group: the terminal's Ctrl-C does not reach
-    it there, its run ends it.
+    A process started by multiprocessing becomes the leader of a process group: the terminal's Ctrl-C does not reach it
+    there, and its run ends it.
     """
     global _prepared
     with _lock:
         if _prepared == os.getpid():
             return
         _prepared = os.getpid()
-    # workers are daemons for who started them, which ends them; it would forbid them to have children
+    # workers are daemons so that their parent process ends them, but a daemon may not have children
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     config["daemon"] = False
     if sys.platform == "win32" or multiprocessing.parent_process() is None:
@@ -38,7 +38,7 @@ def prepare_process() -> None:
     watched, held = os.pipe()
     with open(watched, "rb") as beginning:
         command = ["/bin/sh", "-c", _REAPER, "reaper", str(os.getpid())]
-        with suppress(OSError):  # a container without a shell: children of killed workers live on there
+        with suppress(OSError):  # a container without a shell: there, children of killed workers survive
             subprocess.Popen(
                 command,
                 stdin=beginning,
