@@ -1,7 +1,7 @@
 """Deletion of a run. A key that is written first and deleted last marks an interrupted one.
 
-Order: that key, run.json (from here on nothing can go on with the run), the COMMITs from the last to the first,
-everything else, and that key.
+Order: that key, run.json (from here on the run cannot be resumed), the COMMITs from the last to the first, everything
+else, and that key.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +14,18 @@ CONTENT = b'{"deleting": true}\n'
 
 
 def is_half_deleted(run: RunStore) -> bool:
-    """Return True if the deletion of a run was begun and not finished."""
+    """Return True if the deletion of a run was started but not finished."""
     return run.exists(layout.DELETION) and not run.exists(layout.RUN)
 
 
 def begin_deletion(run: RunStore) -> None:
-    """Write down that a run is being deleted. DeniedError for a key of the store that may not delete."""
-    run.store.delete(run.key(layout.DELETION))  # whoever may not is refused here, with nothing changed
+    """Mark a run as being deleted. DeniedError if the store's credentials do not permit deletion."""
+    run.store.delete(run.key(layout.DELETION))  # without permission, this fails with nothing changed
     run.store.create(run.key(layout.DELETION), CONTENT)
 
 
 def delete_run(run: RunStore) -> int:
-    """Delete every key of a run whose deletion has begun; return how many."""
+    """Delete every key of a run whose deletion has started; return how many."""
     keys = run.store.keys(run.run_id)
     first, last = run.key(layout.RUN), run.key(layout.DELETION)
     commits = sorted((key for key in keys if key.endswith("/COMMIT.json")), reverse=True)

@@ -11,7 +11,7 @@ from tasks.store import ConflictError, CorruptError, MissingError
 
 
 def details(run: RunStore, members: Iterable[Member]) -> dict[str, FailureDetail]:
-    """Read what the failures of members said, by uid, as far as that is known."""
+    """Read the failure details of members, by uid, as far as they are known."""
     found = {}
     for member in members:
         if member.failure is not None:
@@ -29,7 +29,7 @@ def failed_members(run: RunStore, members: Iterable[Member]) -> dict[str, Failed
 
 
 def put_failed_attempt(run: RunStore, generation: int, attempt: FailedAttempt) -> None:
-    """Write that too few members of a generation finished, behind earlier attempts at it."""
+    """Record that too few members of a generation finished, after earlier attempts at it."""
     name = layout.failed_attempts(generation)
     last = run.last(name)
     with suppress(ConflictError):  # another process was faster
@@ -37,7 +37,7 @@ def put_failed_attempt(run: RunStore, generation: int, attempt: FailedAttempt) -
 
 
 def failed_attempt(run: RunStore, generation: int) -> FailedAttempt | None:
-    """Read the last attempt at a generation in which too few members finished; None when there was none."""
+    """Read the last attempt at a generation in which too few members finished; None if there was none."""
     name = layout.failed_attempts(generation)
     last = run.last(name)
     with suppress(CorruptError):

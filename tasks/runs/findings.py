@@ -37,10 +37,10 @@ class Finding:
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at and found.
+    """Result of a verification.
 
-    `chain` holds the COMMITs that are whole, by generation; `last` is the last one; `gone` what was released.
-    `absent` lists views that are not there, which is no damage: nothing depends on them.
+    `checked` counts the objects checked. `chain` holds the intact COMMITs by generation; `last` is the last generation;
+    `gone` lists released checkpoints. `absent` lists missing objects that are no damage: nothing depends on them.
     """
 
     checked: int = 0
@@ -52,7 +52,7 @@ class Verification:
 
 
 def problem_of(run: RunStore, error: StoreError) -> str:
-    """Describe what is wrong with one object; raises when the store answers for no object at all."""
+    """Describe what is wrong with one object; raise if the store fails for every object."""
     if isinstance(error, DeniedError | UnavailableError):
         run.exists(layout.RUN)
     return str(error)

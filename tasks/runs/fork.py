@@ -12,10 +12,10 @@ from tasks.store import CorruptError, MissingError
 
 
 def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
-    """Copy a run up to a COMMIT under another id; interrupted, it is finished by calling it again.
+    """Copy a run up to a COMMIT under another id; if interrupted, call it again to finish.
 
     Checkpoints that the source has released stay released, but those that the next generation descends from are
-    computed again. run.json comes last: the new run exists once it is whole.
+    recomputed. run.json is written last: the new run exists once it is complete.
     """
     with source.in_place():
         _fork(source, target, generation, recomputer)
@@ -42,7 +42,7 @@ def _fork(source: RunStore, target: RunStore, generation: int, recomputer: Recom
         _copy(source, target, layout.timings(commit.generation))
         _copy(source, target, layout.confirmation(commit.generation))
         _copy(source, target, layout.commit(commit.generation))
-    source.require_in_place()  # else what was missing in the source was not copied
+    source.require_in_place()  # else objects missing from the source were not copied
     if target.commit(generation) != head:
         raise CorruptError(f"{target.key(layout.commit(generation))}: it differs from the one of {source.run_id}")
     origin = Fork(run_id=source.run_id, generation=generation, commit=record_hash(head))
@@ -50,13 +50,13 @@ def _fork(source: RunStore, target: RunStore, generation: int, recomputer: Recom
 
 
 def _needed(head: Generation) -> dict[str, BlobRef]:
-    """Name the checkpoints without which a run cannot go on."""
+    """Return the checkpoints that a run needs to continue, by uid."""
     elites = {elite.uid: elite.blob for elite in (head.elite, head.best) if elite is not None}
     return elites | {o.parent: o.parent_blob for o in head.offspring if o.parent is not None and o.parent_blob}
 
 
 def _copy_member(source: RunStore, target: RunStore, member: Member) -> BlobRef | None:
-    """Copy a member's records and checkpoint; return the reference of a checkpoint that is not there."""
+    """Copy a member's records and checkpoint; return the reference of the checkpoint if it is missing."""
     address, reference = (member.offspring.generation, member.offspring.index), member.training.blob
     gone = None
     if reference is not None:

@@ -5,61 +5,61 @@ from collections.abc import Callable
 RUN = "run.json"
 
 DELETION = "deleting.json"
-"""Says that a run is being deleted; see tasks/runs/deletion.py."""
+"""Marks a run that is being deleted; see tasks/runs/deletion.py."""
 
 
 def blob(sha256: str) -> str:
-    """Weights and optimizer of one member, under their hash."""
+    """Return the key of a checkpoint: weights and optimizer of one member, by their hash."""
     return f"blobs/{sha256}.safetensors"
 
 
 def commit(generation: int) -> str:
-    """The record that makes a generation exist."""
+    """Return the key of a COMMIT, the record that makes a generation exist."""
     return f"gen/{generation:06d}/COMMIT.json"
 
 
 def confirmation(generation: int) -> str:
-    """The score of a generation's elite on fresh seeds."""
+    """Return the key of a confirmation: the score of a generation's elite on fresh seeds."""
     return f"gen/{generation:06d}/confirm.json"
 
 
 def training(generation: int, index: int) -> str:
-    """A member after training."""
+    """Return the key of a member's record after training."""
     return f"{_member(generation, index)}.train.json"
 
 
 def member(generation: int, index: int) -> str:
-    """A whole member, after evaluation."""
+    """Return the key of a complete member, after evaluation."""
     return f"{_member(generation, index)}.json"
 
 
 def timings(generation: int) -> str:
-    """When and where the members of a generation ran."""
+    """Return the key of when and where the members of a generation ran."""
     return f"gen/{generation:06d}/timings.json"
 
 
 def failed_attempts(generation: int) -> Callable[[int], str]:
-    """Attempts at a generation in which too few members finished, by their number."""
+    """Return the keys, by number, of the attempts at a generation in which too few members finished."""
     return lambda number: f"gen/{generation:06d}/failed/{number:06d}.json"
 
 
 def extension(number: int) -> str:
-    """A raised budget."""
+    """Return the key of a raised budget."""
     return f"extend/{number:06d}.json"
 
 
 def release(number: int) -> str:
-    """A list of checkpoints that were released."""
+    """Return the key of a list of released checkpoints."""
     return f"gc/{number:06d}.json"
 
 
 def replay(uid: str, kind: str, number: int) -> str:
-    """How a fresh agent did along a member's schedule, or with its last genome alone."""
+    """Return the key of a replay: a fresh agent along a member's schedule, or with its last genome alone."""
     return f"{replays(uid, kind)}/{number:06d}.json"
 
 
 def replays(uid: str, kind: str) -> str:
-    """Where the replays of a kind lie."""
+    """Return the prefix of the replays of a kind."""
     return f"replay/{uid.replace('/', '-')}/{kind}"
 
 

@@ -42,7 +42,7 @@ def check_records(run: RunStore, member: Member) -> Iterator[Finding]:
 
 
 def check_timings(run: RunStore, generation: int, commit: Generation | None, result: Verification) -> Iterator[Finding]:
-    """Check that the clocks are those of its generation's members; none at all is no damage."""
+    """Check that the timings are those of the generation's members; a missing record is no damage."""
     name = layout.timings(generation)
     try:
         record = run.find(name, Timings)
@@ -59,7 +59,7 @@ def check_timings(run: RunStore, generation: int, commit: Generation | None, res
 
 
 def check_replay(run: RunStore, uid: str, kind: ReplayKind, number: int) -> Iterator[Finding]:
-    """Check that a replay is one of its member."""
+    """Check that a replay is of its member and kind."""
     name = layout.replay(uid, kind, number)
     try:
         record = run.find(name, Replay)
@@ -75,7 +75,7 @@ def _is_of(uid: str, generation: int) -> bool:
 
 
 def check_released(run: RunStore, training: Training, result: Verification) -> Iterator[Finding]:
-    """A checkpoint that was released may be there again: made once more by a resumed run, or repaired."""
+    """Check a released checkpoint, which may exist again: created by a resumed run, or repaired."""
     assert training.blob is not None
     if run.exists(layout.blob(training.blob.sha256)):
         yield from check_blob(run, training, result, needed=False)
@@ -84,7 +84,7 @@ def check_released(run: RunStore, training: Training, result: Verification) -> I
 
 
 def check_blob(run: RunStore, training: Training, result: Verification, *, needed: bool) -> Iterator[Finding]:
-    """Check a checkpoint. A run that goes on meanwhile may release it, and need it no longer."""
+    """Check a checkpoint. A run that continues meanwhile may release it, and no longer need it."""
     assert training.blob is not None
     sha = training.blob.sha256
     try:
@@ -102,16 +102,16 @@ def check_blob(run: RunStore, training: Training, result: Verification, *, neede
 def _was_released(run: RunStore, sha: str) -> bool:
     try:
         return any(sha in record.blobs for record in run.releases())
-    except (CorruptError, MissingError):  # a finding of its own
+    except (CorruptError, MissingError):  # reported as its own finding
         return False
 
 
 def check_unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
-    """Check a checkpoint that no COMMIT names: left by a try that died, or its record is on the way."""
+    """Check a checkpoint that no COMMIT references: left by a failed attempt, or its record is not written yet."""
     name = layout.blob(sha)
     try:
         intact = run.store.read(run.key(name), sha256) == sha
-    except MissingError:  # a collector was faster
+    except MissingError:  # a garbage collector was faster
         return
     except StoreError as error:
         yield Finding("orphan", name, problem_of(run, error))
@@ -123,7 +123,7 @@ def check_unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
 def check_unlisted(
     run: RunStore, generation: int, index: int, result: Verification, *, required: bool
 ) -> Iterator[Finding]:
-    """Check a member that no COMMIT speaks for: what is there must be whole, and if required it must be there."""
+    """Check a member without a COMMIT: existing records must be intact, and with `required` they must exist."""
     uid, found = member_uid(generation, index), []
     for what, name, kind in (
         ("training", layout.training(generation, index), Training),

@@ -1,6 +1,6 @@
 """Detect whether a run is being worked on: a lock on run.json in local stores, the age of the last record in others.
 
-The lock is the operating system's: it writes nothing, and goes with the process that holds it, however that ends.
+The lock is the operating system's: it writes nothing, and is released when its process ends, for any reason.
 """
 
 import os
@@ -14,13 +14,13 @@ from tasks.store import MissingError
 from tasks.store.file_backend import FileBackend
 
 QUIET_S = 900.0
-"""A run without a lock is taken to be at rest when it has written nothing for this long, or for twice as long as a
-phase of a member took in its last generation."""
+"""A run without a lock is considered inactive if it has written nothing for this long, or for twice as long as a phase
+of a member took in its last generation, whichever is longer."""
 
 
 @contextmanager
 def at_work(run: RunStore) -> Iterator[None]:
-    """Hold the lock of a run while the body works on it; several processes may."""
+    """Hold the lock of a run while the body works on it; several processes may hold it."""
     handle = _open(run)
     try:
         if handle is not None:
@@ -32,7 +32,7 @@ def at_work(run: RunStore) -> Iterator[None]:
 
 
 def is_at_work(run: RunStore) -> bool:
-    """Return True if a process works on a run; on S3, if one has written to it lately."""
+    """Return True if a process works on a run; without locks, as on S3, if one has written to it recently."""
     if not isinstance(run.store.backend, FileBackend):
         return quiet_s(run) < _patience_s(run)
     handle = _open(run)
@@ -66,7 +66,7 @@ def _patience_s(run: RunStore) -> float:
 
 
 def _open(run: RunStore) -> int | None:
-    """Open run.json of a local store; None elsewhere, and without one."""
+    """Open run.json of a local store; None for other stores, and if it does not exist."""
     backend = run.store.backend
     if sys.platform == "win32" or not isinstance(backend, FileBackend):
         return None
@@ -76,9 +76,9 @@ def _open(run: RunStore) -> int | None:
 
 
 def _lock(handle: int, *, wait: bool) -> bool:
-    """Lock a file, shared by those who wait, or alone; return False if another process holds it.
+    """Lock a file, shared with `wait`, else exclusively; return False if another process holds it.
 
-    File systems without locks refuse in other ways: there nobody is known to work.
+    File systems without locks raise other errors: there, return True, because no process is known to work.
     """
     import fcntl  # not on Windows
 

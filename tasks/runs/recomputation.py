@@ -14,7 +14,7 @@ from tasks.store import CorruptError, MissingError
 
 @dataclass(frozen=True, slots=True)
 class Recomputer:
-    """Runs members of a run again, in this process, without writing anything."""
+    """Recomputes members of a run in this process, without writing anything."""
 
     run: RunStore
     config: RunConfig
@@ -22,7 +22,7 @@ class Recomputer:
     device: torch.device | str = "cpu"
 
     def train(self, offspring: Offspring) -> tuple[bytes | None, Training]:
-        """Train an offspring again; its parent's weights are computed again when they are gone."""
+        """Train an offspring again; recompute its parent's weights if they are gone."""
         parent = offspring.parent_blob
         weights = self.weights(offspring.parent, parent) if parent is not None and offspring.parent else None
         return train(self.config, offspring, weights, self.spaces, self.device)
@@ -33,9 +33,9 @@ class Recomputer:
         return content, evaluate_member(self.config, offspring, training, content, self.spaces, self.device)
 
     def weights(self, uid: str, reference: BlobRef) -> bytes:
-        """Read a member's checkpoint, or compute it from the nearest ancestor whose checkpoint is whole.
+        """Read a member's checkpoint, or recompute it from the nearest ancestor whose checkpoint is intact.
 
-        Raises CorruptError when the recomputed bytes are others: then library versions or CPU differ.
+        Raise CorruptError if the recomputed bytes differ: then library versions, CPU or device differ.
         """
         line: list[tuple[Offspring, BlobRef]] = []
         content: bytes | None = None
@@ -57,7 +57,7 @@ class Recomputer:
         return content
 
     def offspring(self, uid: str) -> Offspring:
-        """Find a member before its training; MissingError when the run has none of that name."""
+        """Return a member as it was before training; MissingError if the run has no member with this uid."""
         generation, _, index = uid.removeprefix("g").partition("/m")
         if not (generation.isdigit() and index.isdigit()) or int(generation) < 1:
             raise MissingError(f"member {uid!r}: expected a name such as g0003/m05")
@@ -77,5 +77,5 @@ class Recomputer:
         except CorruptError:
             return None
         except MissingError:
-            self.run.require_in_place()  # hours of work for a store that is gone
+            self.run.require_in_place()  # avoid hours of work for a store that is gone
             return None

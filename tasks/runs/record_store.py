@@ -19,17 +19,17 @@ from tasks.store import ConflictError, CorruptError, GoneError, MissingError, St
 RecordT = TypeVar("RecordT", bound=Record)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CONNECTIONS = 8
-"""Requests to the store that are under way together where many are made."""
+"""Number of concurrent requests to the store."""
 
 SIGHT_S = 15.0
-"""For how long a process takes it that a run is in a bucket where it saw it: every look is a request."""
+"""How long a process assumes that a run is still in the bucket where it saw it, because every check is a request."""
 
 _sighted: dict[tuple[str, str], float] = {}
-"""When this process last saw run.json, by store and run, on its monotonic clock."""
+"""When this process last saw run.json, by store URL and run id, on its monotonic clock."""
 
 
 class RecordStore:
-    """The records below one run id, whatever they are. RunStore knows which there are."""
+    """The records below one run id, of any kind. RunStore defines the kinds."""
 
     def __init__(self, store: Store, run_id: str, numerics: dict[str, str] | None = None) -> None:
         if not RUN_ID.fullmatch(run_id):
@@ -41,14 +41,14 @@ class RecordStore:
         self._beginning = False
 
     def prepare(self) -> None:
-        """Make the run's place in the store. From here to `create_run`, keys are created without run.json."""
+        """Prepare the run's place in the store. From here until `create_run`, keys are created without run.json."""
         self.store.prepare(self.run_id)
         self._beginning = True
 
     def require_in_place(self, *, seen_lately: bool = False) -> None:
-        """Raise GoneError unless run.json is where the run began.
+        """Raise GoneError unless run.json is where the run was created.
 
-        With `seen_lately` it need not be read again on S3 if this process read it less than SIGHT_S ago.
+        With `seen_lately`, it is not read again on S3 if this process read it less than SIGHT_S ago.
         """
         place = self.store.url, self.run_id
         remote = self.store.url.startswith("s3:")
@@ -63,7 +63,7 @@ class RecordStore:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Raise GoneError when the body misses something because the whole run is missing."""
+        """Raise GoneError instead of a MissingError of the body if the whole run is missing."""
         try:
             yield
         except MissingError:
@@ -71,15 +71,15 @@ class RecordStore:
             raise
 
     def key(self, name: str) -> str:
-        """Name a key of this run in its store."""
+        """Return the full key of one of this run's objects in its store."""
         return f"{self.run_id}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Tell whether a key of this run exists."""
+        """Return True if a key of this run exists."""
         return self.store.exists(self.key(name))
 
     def put(self, name: str, record: Record, detail: FailureDetail | None = None) -> None:
-        """Seal a record and create it; one that exists is adopted if nothing but what stands beside it differs."""
+        """Seal a record and create it; adopt an existing one if only its numerics or failure detail differ."""
         try:
             self._create(name, sealed_bytes(record, self.numerics, detail))
         except ConflictError:
@@ -87,18 +87,18 @@ class RecordStore:
                 raise
 
     def find(self, name: str, kind: type[RecordT]) -> RecordT | None:
-        """Read a record; None when it does not exist."""
+        """Read a record; None if it does not exist."""
         try:
             return self.sealed(name, kind, expected=False).record
         except MissingError:
             return None
 
     def get(self, name: str, kind: type[RecordT]) -> RecordT:
-        """Read a record; CorruptError when it is not one, or not what its hash says."""
+        """Read a record; CorruptError if it is invalid or does not match its hash."""
         return self.sealed(name, kind).record
 
     def sealed(self, name: str, kind: type[RecordT], *, expected: bool = True) -> Sealed[RecordT]:
-        """Read a record with its seal; see `get`. One that is `expected` is missed only after several tries."""
+        """Read a record with its seal; see `get`. An `expected` one is reported missing only after several attempts."""
 
         def verify(content: bytes) -> Sealed[RecordT]:
             try:
@@ -117,7 +117,7 @@ class RecordStore:
         return self.store.read(self.key(name), verify, expected=expected)
 
     def _create(self, name: str, content: bytes) -> bool:
-        """Create a key of a run that is in place, or that begins."""
+        """Create a key of a run that is in place, or that is being created."""
         if not self._beginning:
             self.require_in_place(seen_lately=True)
         try:
@@ -142,15 +142,15 @@ class RecordStore:
             yield sealed.record
 
     def _sealed_series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[Sealed[RecordT]]:
-        """Read a series without gaps; that it is not all there must not depend on one request."""
+        """Read a series without gaps; its end is never decided by a single request."""
         last = self.last(name)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             yield from pool.map(lambda number: self.sealed(name(number), kind), range(0 if last is None else last + 1))
 
     def last(self, name: Callable[[int], str]) -> int | None:
-        """Find the last of a series without gaps by asking for few keys: doubling, then bisection.
+        """Return the last number of a series without gaps with few requests: doubling, then bisection.
 
-        That there is none behind the last is asked more than once.
+        That there is none after the last is checked more than once.
         """
         low = -1
         while self.store.exists(self.key(name(low + 1)), expected=True):

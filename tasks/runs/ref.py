@@ -15,16 +15,16 @@ from tasks.worker.watchdog import Limits
 
 
 def new_session() -> str:
-    """Name an attempt at a generation as no other is named."""
+    """Return a unique id for an attempt at a generation."""
     return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """What a task on any machine needs to work on a run. Holds no credentials: stores find their own.
+    """Everything that a task on any machine needs to work on a run. Holds no credentials: stores find their own.
 
-    `env_packages` may be imported for the environment's sake, from `env_directories` too. `session` tells the events of
-    one attempt at a generation from those of earlier ones.
+    `env_packages` may be imported for the environment, from `env_directories` too. `session` distinguishes the events
+    of one attempt at a generation from those of earlier ones.
     """
 
     store_url: str
@@ -37,13 +37,13 @@ class RunRef:
     session: str = field(default_factory=new_session)
 
     def resolve_device(self) -> torch.device:
-        """Turn `auto` into the device of the machine that asks."""
+        """Resolve `auto` to the device of this machine."""
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def environment(self) -> EnvSpec:
-        """Look at the run's environment; its packages are imported only if they are allowed."""
+        """Inspect the run's environment; its packages are imported only if they are allowed."""
         search_in(self.env_directories)
         return inspect_environment(self.config, self.env_packages)
 

@@ -16,19 +16,19 @@ from tasks.store import CorruptError, MissingError, StoreError
 
 
 class Unrepairable(RuntimeError):
-    """Nothing in the store determines the content that is lost."""
+    """Nothing in the store determines the lost content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Puts back what a verification found missing or damaged."""
+    """Restores what a verification found missing or damaged."""
 
     run: RunStore
     verification: Verification
     recomputer: Recomputer
 
     def mend(self, finding: Finding) -> str:
-        """Repair one object and say how; Unrepairable or StoreError when it cannot be."""
+        """Repair one object and return how; Unrepairable or StoreError if it cannot be."""
         match finding.what:
             case "blob":
                 return self._blob(finding)
@@ -52,7 +52,7 @@ class Repair:
         return f"computed again from {self.recomputer.offspring(finding.uid).parent or 'its seed'}: the same sha256"
 
     def _record(self, finding: Finding) -> str:
-        """A committed member's records stand in its COMMIT; an uncommitted one's are computed again."""
+        """Restore a committed member's records from its COMMIT; recompute an uncommitted one's."""
         assert finding.uid is not None
         commit = self.verification.chain.get(finding.generation)
         member = self._committed(finding.uid)
@@ -118,7 +118,7 @@ class Repair:
         return commit.members[offspring.index] if commit is not None else None
 
     def _put(self, name: str, record: Record, generation: int | None = None) -> None:
-        """Seal a record as its COMMIT was sealed (or as this machine would) and put it in place."""
+        """Seal a record with the numerics of its COMMIT (without `generation`, of this machine), and replace it."""
         if generation is None:
             numerics = self.run.numerics
         else:
@@ -131,7 +131,7 @@ class Repair:
 
 
 def mend_all(repair: Repair) -> list[tuple[Finding, str, bool]]:
-    """Repair every finding, COMMITs in order and first; return each with how it went and whether it is whole now."""
+    """Repair every finding, COMMITs first and in order; return each with the outcome and whether it is intact now."""
     order = ("commit", "training", "member", "blob")
     findings = sorted(
         repair.verification.findings,

@@ -1,8 +1,8 @@
 """Retention: determine which checkpoints a run still needs, and release the others.
 
-Kept for ever: run.json, COMMITs and records, and the weights of every generation's elite. Kept while they matter:
-weights of the last generations, of all parents of the current offspring, and of members that are not committed yet.
-What is released can be computed again from the nearest kept ancestor.
+Always kept: run.json, COMMITs and records, and the weights of every generation's elite. Kept while needed: weights of
+the last generations, of all parents of the current offspring, and of members that are not committed yet. Released
+checkpoints can be recomputed from the nearest kept ancestor.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from tasks.runs.run_store import RunStore
 from tasks.store import MissingError
 
 ORPHAN_AGE_S = 24 * 3600.0
-"""A checkpoint that no record names is left alone for this long: its record may be on the way."""
+"""A checkpoint that no record references is kept for this long, because its record may not be written yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Checkpoints (by hash) that would be released, and of the committed ones among them the bytes."""
+    """Checkpoints (by hash) that would be released, and the total bytes of the committed ones among them."""
 
     blobs: tuple[str, ...]
     size: int
 
 
 def plan(run: RunStore, keep_generations: int) -> Plan:
-    """Find what the rule releases. Safe beside a running writer: what it may still need is kept."""
+    """Determine what the rule releases. Safe while a writer is running: what it may still need is kept."""
     listed = [name.removesuffix(".safetensors") for name in run.store.children(run.key("blobs"))]
     head = run.head()  # after listing: every checkpoint in the list is either of this chain, or not committed yet
     if head is None:
@@ -51,19 +51,19 @@ def plan(run: RunStore, keep_generations: int) -> Plan:
 
 
 def collect(run: RunStore, keep_generations: int) -> Plan:
-    """Release what the rule releases; return what it was. Interrupted, it is finished by the next call."""
+    """Release what the rule releases; return the plan. If interrupted, the next call finishes it."""
     found, head = plan(run, keep_generations), run.head()
     if head is not None:
         known = {sha for record in run.releases() for sha in record.blobs}
         _write_down(run, [sha for sha in found.blobs if sha not in known], head, keep_generations)
-        now = run.head() or head  # a run may have gone on meanwhile, and adopted what was an orphan
+        now = run.head() or head  # a run may have continued meanwhile, and adopted an orphan
         in_use = _in_use(run, now) | {m.training.blob.sha256 for m in now.members if m.training.blob}
         _delete(run, [sha for sha in found.blobs if sha not in in_use])
     return found
 
 
 def release_passed(run: RunStore, head: Generation, keep_generations: int) -> int:
-    """Release what the generation that has just left those to keep needs no longer; return how many."""
+    """Release the checkpoints of the generation that has just left the kept ones; return how many."""
     passed = head.generation - keep_generations
     if passed < 1:
         return 0
@@ -87,13 +87,13 @@ def _delete(run: RunStore, blobs: Sequence[str]) -> None:
 
 
 def _in_use(run: RunStore, head: Generation) -> set[str]:
-    """Name what the chain goes on from, and what members that are not committed yet have made."""
+    """Return the checkpoints that the chain continues from, and those of members that are not committed yet."""
     trained = (run.training(child.generation, child.index) for child in head.offspring)
     return _needed(head) | {record.blob.sha256 for record in trained if record is not None and record.blob}
 
 
 def _needed(commit: Generation) -> set[str]:
-    """Name the elite's and the best elite's checkpoints, and those of all parents."""
+    """Return the checkpoints of the elite, the best elite and all parents."""
     elites = [elite.blob for elite in (commit.elite, commit.best) if elite is not None]
     parents = [child.parent_blob for child in commit.offspring if child.parent_blob is not None]
     return {reference.sha256 for reference in (*elites, *parents)}

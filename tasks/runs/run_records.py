@@ -12,7 +12,7 @@ from evo_core.records.chain import SCHEMA, Failure, FailureDetail
 
 
 class Fork(Record):
-    """Where a run branched off: the run, its generation, and the hash of that COMMIT."""
+    """Origin of a fork: the run, its generation, and the hash of that COMMIT."""
 
     run_id: str
     generation: int
@@ -28,14 +28,14 @@ class RunFile(Record):
 
 
 class Extension(Record):
-    """A budget in place of the one before."""
+    """A budget that replaces the previous one."""
 
     max_steps: int
     target: float | None = Field(allow_inf_nan=False)
 
 
 class Release(Record):
-    """Checkpoints that were released: by which head and rule, and which."""
+    """Released checkpoints, with the head and rule by which they were released."""
 
     head: int
     keep_generations: int
@@ -55,7 +55,7 @@ class Timing(Record):
 class Timings(Record):
     """When and where the members of a generation ran, by uid and phase. For views; part of no hash.
 
-    Missing are those that the process which committed the generation found in the store.
+    Members that the committing process found in the store are missing.
     """
 
     train: dict[str, Timing] = Field(default_factory=dict)
@@ -76,9 +76,9 @@ class FailedAttempt(Record):
 
 
 def sealed_bytes(record: Record, numerics: dict[str, str], detail: FailureDetail | None = None) -> bytes:
-    """Write a record as it is stored: the canonical JSON of a `Sealed`, put together from the record's own.
+    """Serialize a record as it is stored: the canonical JSON of a `Sealed`, assembled from the record's own.
 
-    The detail of a failure stands beside the record, and is left out where there is none.
+    A failure's detail is stored next to the record, and is left out if there is none.
     """
     body, beside = canonical_json(record), dict(numerics)
     digest = sha256(body)
@@ -95,6 +95,6 @@ def sealed_bytes(record: Record, numerics: dict[str, str], detail: FailureDetail
 
 
 def extended(config: RunConfig, extension: Extension) -> RunConfig:
-    """Put a raised budget in place of the original one."""
+    """Return a configuration with a raised budget in place of the original one."""
     training = config.training.model_copy(update={"max_steps": extension.max_steps, "target": extension.target})
     return config.model_copy(update={"training": training})

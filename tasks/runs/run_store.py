@@ -30,18 +30,18 @@ class RunStore(RecordStore):
     """The keys below one run id. Every key is created once; reading verifies hashes."""
 
     def create_run(self, config: RunConfig, forked_from: Fork | None = None) -> None:
-        """Write run.json: from here on the run exists, and nothing makes its place again."""
+        """Write run.json: from here on the run exists, and its place is never created again."""
         if not self._beginning:
             self.prepare()
         self.put(layout.RUN, RunFile(config=config, forked_from=forked_from))
         self._beginning = False
 
     def run_file(self) -> RunFile:
-        """Read run.json; MissingError when there is no such run."""
+        """Read run.json; MissingError if there is no such run."""
         return self.get(layout.RUN, RunFile)
 
     def config(self) -> RunConfig:
-        """Read the run's configuration with its last extension; MissingError when there is no such run."""
+        """Read the run's configuration with its last extension; MissingError if there is no such run."""
         original = self.run_file().config
         extensions = self.extensions()
         return extended(original, extensions[-1]) if extensions else original
@@ -51,26 +51,26 @@ class RunStore(RecordStore):
         return list(self._series(layout.extension, Extension))
 
     def extend(self, extension: Extension) -> None:
-        """Add a raised budget; ConflictError when another one was added meanwhile."""
+        """Add a raised budget; ConflictError if another one was added meanwhile."""
         self.put(layout.extension(len(self.extensions())), extension)
 
     def releases(self) -> list[Release]:
-        """Read what was released, oldest first."""
+        """Read all releases, oldest first."""
         return list(self._series(layout.release, Release))
 
     def put_release(self, release: Release) -> None:
-        """Write what is about to be deleted, behind what other collectors have written."""
+        """Write which checkpoints are about to be deleted, after the releases of other garbage collectors."""
         while True:
             last = self.last(layout.release)
             with suppress(ConflictError):
                 return self.put(layout.release(0 if last is None else last + 1), release)
 
     def put_blob(self, content: bytes) -> bool:
-        """Store a checkpoint under its hash; tell whether it was not there yet."""
+        """Store a checkpoint under its hash; return True if it did not exist yet."""
         return self._create(layout.blob(sha256(content)), content)
 
     def blob(self, reference: BlobRef) -> bytes:
-        """Read a checkpoint; CorruptError when it is not what its reference says."""
+        """Read a checkpoint; CorruptError if it does not match its reference."""
         key = self.key(layout.blob(reference.sha256))
 
         def verify(content: bytes) -> bytes:
@@ -90,7 +90,7 @@ class RunStore(RecordStore):
             ) from None
 
     def missing_blobs(self, references: Iterable[BlobRef]) -> list[BlobRef]:
-        """Name the checkpoints that do not exist."""
+        """Return the checkpoints missing from the store."""
         asked = list(references)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             keys = [self.key(layout.blob(reference.sha256)) for reference in asked]
@@ -98,19 +98,19 @@ class RunStore(RecordStore):
         return [reference for reference, found in zip(asked, there, strict=True) if not found]
 
     def put_training(self, generation: int, index: int, record: Training, detail: FailureDetail | None = None) -> None:
-        """Write what training made of a member."""
+        """Write a member's training record."""
         self.put(layout.training(generation, index), record, detail)
 
     def training(self, generation: int, index: int) -> Training | None:
-        """Read what training made of a member; None when it was not trained yet."""
+        """Read a member's training record; None if it has not been trained yet."""
         return self.find(layout.training(generation, index), Training)
 
     def put_member(self, generation: int, index: int, record: Member, detail: FailureDetail | None = None) -> None:
-        """Write a whole member."""
+        """Write a complete member."""
         self.put(layout.member(generation, index), record, detail)
 
     def member(self, generation: int, index: int) -> Member | None:
-        """Read a whole member; None when it was not evaluated yet."""
+        """Read a complete member; None if it has not been evaluated yet."""
         return self.find(layout.member(generation, index), Member)
 
     def put_timings(self, generation: int, timings: Timings) -> None:
@@ -121,7 +121,7 @@ class RunStore(RecordStore):
     def timings(self, generation: int) -> Timings:
         """Read when and where a generation's members ran, as far as that is known.
 
-        A damaged record is an unknown one: `evolve verify` names it.
+        A damaged record counts as unknown: `evolve verify` reports it.
         """
         with suppress(CorruptError):
             return self.find(layout.timings(generation), Timings) or Timings()
@@ -130,19 +130,19 @@ class RunStore(RecordStore):
     def put_commit(self, record: Generation) -> None:
         """Write a COMMIT: from here on the generation exists.
 
-        GoneError unless run.json, and the COMMIT that it follows, are in the store.
+        GoneError unless run.json and the preceding COMMIT are in the store.
         """
-        if record.generation:  # COMMIT 0 follows run.json, which is read for it
+        if record.generation:  # for COMMIT 0, run.json is read as its predecessor
             self.require_in_place()
         self._require_predecessor(record)
         self.put(layout.commit(record.generation), record)
 
     def commit(self, generation: int) -> Generation:
-        """Read a COMMIT; MissingError when the generation does not exist."""
+        """Read a COMMIT; MissingError if the generation does not exist."""
         return self.get(layout.commit(generation), Generation)
 
     def commits(self) -> Iterator[Generation]:
-        """Read the chain from COMMIT 0 on; CorruptError when a link does not fit the one before it."""
+        """Iterate over the chain from COMMIT 0 on; CorruptError if a COMMIT does not match its predecessor."""
         before: str | None = None
         for sealed in self._sealed_series(layout.commit, Generation):
             commit = sealed.record
@@ -155,19 +155,19 @@ class RunStore(RecordStore):
             before = sealed.sha256
 
     def commits_from(self, generation: int, head: Generation) -> Iterator[Generation]:
-        """Read the COMMITs from a generation to a head, which is not read again."""
+        """Iterate over the COMMITs from a generation to a head, which is not read again."""
         for missing in range(generation, head.generation):
             yield self.commit(missing)
         if generation <= head.generation:
             yield head
 
     def head(self) -> Generation | None:
-        """Find the last COMMIT by direct key reads; None before COMMIT 0."""
+        """Return the last COMMIT, found by direct key reads; None before COMMIT 0."""
         last = self.last(layout.commit)
         return None if last is None else self.commit(last)
 
     def other_numerics(self, head: Generation) -> list[str]:
-        """Name what a COMMIT was computed under and this process is not: versions, CPU instructions, device."""
+        """Describe how the numerics of a COMMIT differ from this process's: versions, CPU instructions, device."""
         recorded = self.numerics_of(layout.commit(head.generation), Generation)
         return [
             f"COMMIT {head.generation} was made with {difference}"
@@ -175,7 +175,7 @@ class RunStore(RecordStore):
         ]
 
     def numerics_of(self, name: str, kind: type[Record]) -> dict[str, str]:
-        """Read what a record was computed under."""
+        """Read the numerics that a record was computed under."""
         return self.sealed(name, kind).numerics
 
     def put_confirmation(self, generation: int, record: Confirmation) -> None:
@@ -183,19 +183,19 @@ class RunStore(RecordStore):
         self.put(layout.confirmation(generation), record)
 
     def confirmation(self, generation: int) -> Confirmation | None:
-        """Read the confirmation of a generation's elite; None when it was not made."""
+        """Read the confirmation of a generation's elite; None if there is none."""
         return self.find(layout.confirmation(generation), Confirmation)
 
     def put_replay(self, number: int, record: Replay) -> None:
-        """Write how a fresh agent did along a member's schedule."""
+        """Write the result of a replay."""
         self.put(layout.replay(record.uid, record.kind, number), record)
 
     def replay(self, uid: str, kind: ReplayKind, number: int) -> Replay | None:
-        """Read a replay; None when it was not made yet."""
+        """Read a replay; None if it does not exist yet."""
         return self.find(layout.replay(uid, kind, number), Replay)
 
     def replays(self, uid: str, kind: ReplayKind) -> dict[int, Replay]:
-        """Read the replays of a kind that were made of a member, by number; they are made in any order."""
+        """Read a member's replays of a kind, by number; they are created in any order."""
         names = self.store.children(self.key(layout.replays(uid, kind)))
         numbers = sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
         found = {number: self.replay(uid, kind, number) for number in numbers}

@@ -31,7 +31,7 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
-    """Check every object of a run. With `spaces`, the founders are drawn again as well."""
+    """Check every object of a run. With `spaces`, the founders are recomputed as well."""
     result, config = Verification(checked=1), None
     try:
         config = run.run_file().config
@@ -49,7 +49,7 @@ def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
 
 
 def _series(run: RunStore, result: Verification) -> set[str]:
-    """Check extensions and releases; return the hashes of what was released."""
+    """Check extensions and releases; return the hashes of released checkpoints."""
     released: set[str] = set()
     for what, name, kind in (("extension", layout.extension, Extension), ("release", layout.release, Release)):
         last = run.last(name)
@@ -67,7 +67,7 @@ def _series(run: RunStore, result: Verification) -> set[str]:
 
 
 def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, result: Verification) -> None:
-    """Check every COMMIT by itself, against the one before it, and against what selection makes of its members."""
+    """Check every COMMIT by itself, against its predecessor, and against the selection recomputed from its members."""
     last = _last_generation(run, result)
     if last is None:
         return
@@ -89,9 +89,9 @@ def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, resul
 
 
 def _last_generation(run: RunStore, result: Verification) -> int | None:
-    """Find the last COMMIT even when it or one before it is missing: by direct reads, and by listing what lies behind.
+    """Return the last generation even if its COMMIT or an earlier one is missing: by direct reads and by listing.
 
-    A confirmation is made of a committed generation alone.
+    A confirmation proves a generation too, because only committed ones are confirmed.
     """
     head = run.last(layout.commit)
     listed = [int(name) for name in _listed(run, "gen", result) if name.isdigit()]
@@ -117,7 +117,7 @@ def _number(name: str) -> int | None:
 def _link(
     config: RunConfig | None, commit: Generation, previous: Generation | None, spaces: Spaces | None
 ) -> str | None:
-    """Say what is wrong with a COMMIT that is whole by itself; None when it is what it must be."""
+    """Return what is wrong with a COMMIT that is intact by itself; None if it is correct."""
     if commit.generation == 0 and config is not None:
         if commit.previous != config_hash(config):
             return f"its founders come from a configuration with hash {commit.previous}, run.json has another one"
@@ -135,7 +135,7 @@ def _link(
 
 
 def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator[Check]:
-    """List what is to be read beside the chain. A run needs what is vital, whatever was released."""
+    """Yield the checks of objects outside the chain. Vital checkpoints are needed even if they were released."""
     vital = {commit.elite.blob.sha256 for commit in result.chain.values() if commit.elite is not None}
     if result.last in result.chain:
         parents = (child.parent_blob for child in result.chain[result.last].offspring)
@@ -174,13 +174,13 @@ def _replays(run: RunStore, result: Verification) -> Iterator[Check]:
 
 
 def _absent_confirmations(run: RunStore, result: Verification) -> None:
-    """List the confirmations by which a finished run was ended and its agent chosen, as far as they are not there."""
+    """List missing confirmations by which a finished run ended and chose its delivered agent."""
     absent: dict[str, Finding] = {}
 
     def confirm(elite: EliteRef) -> Confirmation | None:
         try:
             record = run.confirmation(elite.generation)
-        except StoreError:  # a finding already
+        except StoreError:  # reported as a finding already
             return None
         if record is None:
             name = layout.confirmation(elite.generation)
@@ -190,7 +190,7 @@ def _absent_confirmations(run: RunStore, result: Verification) -> None:
 
     try:
         config = run.config()
-    except StoreError:  # a finding already
+    except StoreError:  # reported as a finding already
         return
     for commit in result.chain.values():
         reached = reaches_target(config, commit, confirm)

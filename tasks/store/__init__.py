@@ -33,7 +33,7 @@ __all__ = [
 
 
 def _open_s3(url: str) -> Backend:
-    from tasks.store.s3_backend import S3Backend  # seconds of imports that a local run does not need
+    from tasks.store.s3_backend import S3Backend  # takes seconds to import, which a local run does not need
 
     return S3Backend(parse_store(url))
 

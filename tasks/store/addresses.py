@@ -1,6 +1,6 @@
 """Parsing of store and study addresses; ambiguous ones are rejected before anything is opened.
 
-What could mean two things is refused with what to write instead. No message repeats a password.
+The message of a rejection says what to write instead, and never repeats a password.
 """
 
 import re
@@ -18,16 +18,16 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class AddressError(ValueError):
-    """An address that is none, or that could mean something else; the message says what to write."""
+    """An invalid or ambiguous address; the message says what to write instead."""
 
 
 def shown(address: str) -> str:
-    """Return an address as messages may show it: user and password hidden, every character visible."""
+    """Return the repr of an address for messages, with user and password hidden."""
     return repr(concealed(_USER.sub(f"{HIDDEN}@", address)))
 
 
 def parse_store(text: str) -> str:
-    """Return a store's URL, file:///… or s3://bucket/prefix; a plain path is a directory, and becomes a whole one."""
+    """Return a store's URL, file:///… or s3://bucket/prefix; a plain path is a directory, and is made absolute."""
     _require_text(text, "a directory, file:///path or s3://bucket/prefix")
     if "://" not in text:
         path = _path(text, f"s3://bucket/prefix or file:///path, got {shown(text)}")
@@ -60,7 +60,7 @@ def directory_of(url: str) -> Path:
 
 
 def _bucket(rest: str, text: str) -> str:
-    """Check what follows s3://; keys are taken as they are written, so nothing in them is decoded or collapsed."""
+    """Validate what follows s3://; keys are taken literally, so nothing in them is decoded or collapsed."""
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket or re.search(r":\S*@", rest):
         raise AddressError(
@@ -82,7 +82,7 @@ def _bucket(rest: str, text: str) -> str:
 
 
 def parse_study(text: str) -> str:
-    """Return the URL of a study's database; a plain path is an SQLite file, and every path becomes a whole one."""
+    """Return the URL of a study's database; a plain path is a SQLite file, and every path is made absolute."""
     _require_text(text, "a database file, or a URL such as postgresql://user@host/name or journal:////path")
     if "://" not in text:
         return f"sqlite:///{_file(_path(text, f'sqlite:////path, got {shown(text)}'), text)}"
@@ -98,7 +98,7 @@ def parse_study(text: str) -> str:
 
 
 def is_relative(text: str) -> bool:
-    """Return True if an address depends on the directory that it is read in."""
+    """Return True if an address depends on the working directory."""
     if "://" not in text:
         return not text.startswith(("/", "~"))
     scheme, rest = text.split("://", 1)
@@ -109,7 +109,7 @@ def is_relative(text: str) -> bool:
 
 
 def _database_file(scheme: str, rest: str, text: str) -> str:
-    """Read scheme:///path. SQLAlchemy takes three slashes for a relative path, a URL's reader for a whole one."""
+    """Parse scheme:///path. Three slashes mean a relative path in SQLAlchemy, but an absolute one in other URLs."""
     if rest.startswith("/file:"):  # SQLite's own URI
         return f"{scheme}://{rest}"
     path = rest.partition("?")[0]
@@ -139,7 +139,7 @@ def _file(name: str, text: str) -> Path:
 
 
 def _whole(path: str) -> Path:
-    """Return a path from the root on, without the second slash that POSIX lets begin one."""
+    """Return an absolute path, without the second leading slash that POSIX allows."""
     return Path(f"/{str(Path(path).absolute()).lstrip('/')}")
 
 
@@ -155,7 +155,7 @@ def _server(url: str, text: str) -> str:
 
 
 def _path(text: str, url: str) -> str:
-    """Return a plain path with `~` expanded; what looks like another kind of address is refused."""
+    """Return a plain path with `~` expanded; reject what looks like another kind of address."""
     if ":" in text.split("/")[0]:
         raise AddressError(f"expected a path, or {url}; a path with a colon begins with ./")
     if "?" in text:

@@ -10,27 +10,27 @@ class MissingError(StoreError):
 
 
 class CorruptError(StoreError):
-    """Content that is not what its hash or its record says."""
+    """Content does not match its hash or its record."""
 
 
 class DeniedError(StoreError):
-    """The store refuses the credentials, or what they may do."""
+    """The store refuses the credentials, or their permissions do not suffice."""
 
 
 class UnavailableError(StoreError):
-    """The store cannot be reached, or failed; trying again later may help."""
+    """The store cannot be reached, or failed; retrying later may help."""
 
 
 class UnsafeError(StoreError):
-    """The store lets a key be created twice, so that two writers would both believe to have won."""
+    """The store lets a key be created twice, so that two writers could both succeed."""
 
 
 class GoneError(StoreError):
-    """The run is no longer where it began: its store was moved, unmounted, deleted or replaced."""
+    """The run is no longer where it was created: its store was moved, unmounted, deleted or replaced."""
 
 
 class ExistsError(StoreError):
-    """A key cannot be created, because it exists. Raised by backends; a Store adopts it or reports a conflict."""
+    """A key cannot be created, because it exists. Raised by backends; a Store adopts the key or reports a conflict."""
 
 
 class ConflictError(StoreError):
@@ -45,4 +45,4 @@ class ConflictError(StoreError):
         self.key, self.existing, self.given = key, existing, given
 
     def __reduce__(self) -> tuple[type["ConflictError"], tuple[str, str, str]]:
-        return ConflictError, (self.key, self.existing, self.given)  # so that it can come from another process
+        return ConflictError, (self.key, self.existing, self.given)  # makes it picklable

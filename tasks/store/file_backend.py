@@ -14,18 +14,18 @@ from tasks.store.errors import CorruptError, DeniedError, ExistsError, MissingEr
 _OURS_TO_MEND = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}
 )
-"""Errors that waiting does not mend."""
+"""Errors that retrying does not fix."""
 
 
 class FileBackend:
-    """Files below a directory. A file appears under its name whole and synced, by a hard link, or not at all."""
+    """Files below a directory. A file appears under its name complete and synced, by a hard link, or not at all."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = self.root.as_uri()
 
     def prepare(self, place: str) -> None:
-        """Make the directory of a place."""
+        """Create the directory of a place."""
         directory = self.root / place
         with _translated(directory):
             made = [parent for parent in (directory, *directory.parents) if not parent.exists()]
@@ -36,13 +36,13 @@ class FileBackend:
             _sync({parent.parent for parent in made})
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; ExistsError when it exists, MissingError when its place is missing."""
+        """Create a key atomically; ExistsError if it exists, MissingError if its place is missing."""
         path = self.root / key
         with _translated(path), self._written(path, content) as temporary:
             os.link(temporary, path)  # unlike rename, fails when the name is taken
 
     def read(self, key: str) -> bytes:
-        """Read a key; MissingError when it does not exist."""
+        """Read a key; MissingError if it does not exist."""
         path = self.root / key
         with _translated(path):
             if not stat.S_ISREG(path.stat().st_mode):
@@ -50,30 +50,30 @@ class FileBackend:
             return path.read_bytes()
 
     def exists(self, key: str) -> bool:
-        """Tell whether a key exists."""
+        """Return True if a key exists."""
         path = self.root / key
         with _translated(path):
             return path.exists()
 
     def children(self, prefix: str) -> list[str]:
-        """List the names directly below a prefix, sorted; what is being written has a name that begins with a dot."""
+        """List the names directly below a prefix, sorted, without temporary files, whose names begin with a dot."""
         directory = self.root / prefix
         with _translated(directory):
             return sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
 
     def modified(self, key: str) -> datetime:
-        """Tell when a key was last written."""
+        """Return when a key was last written."""
         path = self.root / key
         with _translated(path):
             return _moment(path.stat())
 
     def now(self) -> datetime:
-        """Read the file system's clock, which on a network is not this machine's."""
+        """Return the time of the file system's clock, which on a network is not this machine's."""
         with _translated(self.root), tempfile.TemporaryFile(dir=self.root) as file:
             return _moment(os.fstat(file.fileno()))
 
     def overwrite(self, key: str, content: bytes) -> None:
-        """Write a key, whole or not at all, whatever it held."""
+        """Write a key atomically, replacing any content."""
         path = self.root / key
         with _translated(path), self._written(path, content) as temporary:
             os.replace(temporary, path)
@@ -85,7 +85,7 @@ class FileBackend:
             path.unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
-        """List all keys below a prefix, and what interrupted writes have left there."""
+        """List all keys below a prefix, including leftovers of interrupted writes."""
         directory = self.root / prefix
         with _translated(directory):
             found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
@@ -101,11 +101,11 @@ class FileBackend:
 
     @contextmanager
     def _written(self, path: Path, content: bytes) -> Iterator[str]:
-        """Write a synced temporary file beside a path; sync the directory after the body has named it."""
+        """Write a synced temporary file next to a path; sync the directory after the body has linked or renamed it."""
         made = self._make_parents(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         try:
-            os.fchmod(handle, 0o644)  # mkstemp hides it from everybody else
+            os.fchmod(handle, 0o644)  # mkstemp makes it unreadable for other users
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -117,7 +117,7 @@ class FileBackend:
         _sync({path.parent, *(directory.parent for directory in made)})
 
     def _make_parents(self, path: Path) -> list[Path]:
-        """Make the directories between a key and its place, never the place itself; return those that were missing."""
+        """Create the directories between a key and its place, never the place itself; return the missing ones."""
         made: list[Path] = []
         for directory in reversed(path.relative_to(self.root).parents[:-2]):
             with suppress(FileExistsError):
@@ -127,7 +127,7 @@ class FileBackend:
 
 
 def _sync(directories: Iterable[Path]) -> None:
-    """Write directories to the disk: names must survive a power cut too."""
+    """Sync directories to disk, because names must survive a power failure too."""
     for directory in directories:
         handle = os.open(directory, os.O_RDONLY)
         try:
@@ -142,7 +142,7 @@ def _moment(found: os.stat_result) -> datetime:
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into a StoreError."""
+    """Translate an OSError of the body into a StoreError."""
     try:
         yield
     except FileExistsError:

@@ -20,21 +20,21 @@ class MemoryBackend:
         self._objects = _stores.setdefault(url, {})
 
     def prepare(self, place: str) -> None:
-        """Nothing to do."""
+        """Do nothing: places need no preparation."""
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key; ExistsError when it exists."""
+        """Create a key; ExistsError if it exists."""
         with self._lock:
             if key in self._objects:
                 raise ExistsError(key)
             self._objects[key] = (bytes(content), self.now())
 
     def read(self, key: str) -> bytes:
-        """Read a key; MissingError when it does not exist."""
+        """Read a key; MissingError if it does not exist."""
         return self._object(key)[0]
 
     def exists(self, key: str) -> bool:
-        """Tell whether a key exists."""
+        """Return True if a key exists."""
         return key in self._objects
 
     def children(self, prefix: str) -> list[str]:
@@ -43,15 +43,15 @@ class MemoryBackend:
         return sorted({key[len(start) :].split("/")[0] for key in list(self._objects) if key.startswith(start)})
 
     def modified(self, key: str) -> datetime:
-        """Tell when a key was last written."""
+        """Return when a key was last written."""
         return self._object(key)[1]
 
     def now(self) -> datetime:
-        """Read the clock."""
+        """Return the current time."""
         return datetime.now(UTC)
 
     def overwrite(self, key: str, content: bytes) -> None:
-        """Write a key, whatever it held."""
+        """Write a key, replacing any content."""
         self._objects[key] = (bytes(content), self.now())
 
     def delete(self, key: str) -> None:

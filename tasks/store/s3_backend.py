@@ -1,7 +1,7 @@
 """Store backend for S3 and compatible services, through s3fs.
 
-Endpoint and credentials come from where boto finds them: AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, profiles, instance roles. They never pass through this program's configuration.
+Endpoint and credentials come from boto's usual sources: AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, profiles, instance roles. They are never part of this program's configuration.
 """
 
 import os
@@ -31,29 +31,29 @@ class S3Backend:
         self._prefix = f"{prefix}/" if prefix else ""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")  # boto reads it too, but s3fs caches by argument
         near = _is_loopback(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
-        direct = {"proxies": {}} if near else {}  # HTTP_PROXY and the like are for other machines
+        direct = {"proxies": {}} if near else {}  # HTTP_PROXY etc. are for other machines
         self._fs = s3fs.S3FileSystem(
             endpoint_url=endpoint,
             use_listings_cache=False,
             config_kwargs={"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}, **direct},
         )
-        self._fs.retries = 1  # tries of boto, s3fs and the Store would multiply: only the Store tries again
+        self._fs.retries = 1  # retries of boto, s3fs and the Store would multiply: only the Store retries
 
     def prepare(self, place: str) -> None:
-        """Nothing to do: a bucket is made by whoever administers it."""
+        """Do nothing: buckets are created by their administrators."""
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; ExistsError when it exists."""
+        """Create a key atomically; ExistsError if it exists."""
         self._call(key, self._fs._pipe_file, self._path(key), content, mode="create")
 
     def read(self, key: str) -> bytes:
-        """Read a key, by one request; MissingError when it does not exist."""
-        # one connection, else s3fs asks for the size first, and for a listing when there is none
+        """Read a key in one request; MissingError if it does not exist."""
+        # with more connections, s3fs requests the size first, and a listing if there is none
         content: bytes = self._call(key, self._fs._cat_file, self._path(key), max_concurrency=1)
         return content
 
     def exists(self, key: str) -> bool:
-        """Tell whether a key exists, by one request."""
+        """Return True if a key exists, in one request."""
         try:
             self._head(key)
         except MissingError:
@@ -61,7 +61,7 @@ class S3Backend:
         return True
 
     def children(self, prefix: str) -> list[str]:
-        """List the names directly below a prefix, sorted. May lag behind."""
+        """List the names directly below a prefix, sorted. May be stale."""
         path = self._path(prefix).rstrip("/")
         try:
             listed: list[str] = self._call(prefix, self._fs._ls, path, detail=False, refresh=True)
@@ -70,17 +70,17 @@ class S3Backend:
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
 
     def modified(self, key: str) -> datetime:
-        """Tell when a key was last written."""
+        """Return when a key was last written."""
         moment: datetime = self._head(key)["LastModified"]
         return moment
 
     def now(self) -> datetime:
-        """Read the service's clock from the header of a reply."""
+        """Return the time of the service's clock, from a response header."""
         reply = self._call("", self._fs._call_s3, "head_bucket", Bucket=self._bucket)
         return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     def overwrite(self, key: str, content: bytes) -> None:
-        """Write a key, whole or not at all, whatever it held."""
+        """Write a key atomically, replacing any content."""
         self._call(key, self._fs._pipe_file, self._path(key), content)
 
     def delete(self, key: str) -> None:
@@ -88,10 +88,10 @@ class S3Backend:
         self._call(key, self._fs._call_s3, "delete_object", Bucket=self._bucket, Key=f"{self._prefix}{key}")
 
     def keys(self, prefix: str) -> list[str]:
-        """List all keys below a prefix. May lag behind."""
+        """List all keys below a prefix. May be stale."""
         found: list[str] = self._call(prefix, self._fs._find, self._path(prefix))
         keys = (path.removeprefix(self._path("")) for path in found)
-        return sorted(key for key in keys if key.startswith(f"{prefix}/"))  # s3fs names the prefix where nothing is
+        return sorted(key for key in keys if key.startswith(f"{prefix}/"))  # s3fs returns an empty prefix itself
 
     def prune(self, prefix: str) -> None:
         """Do nothing: there are no directories."""
@@ -106,7 +106,7 @@ class S3Backend:
         return reply
 
     def _call(self, key: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Make one request from this thread, with a limit on its whole duration."""
+        """Make one request from this thread, with a timeout for its total duration."""
         try:
             return sync(self._fs.loop, function, *arguments, timeout=ATTEMPT_S, **keywords)
         except Exception as error:
@@ -121,7 +121,7 @@ def _is_loopback(endpoint: str | None) -> bool:
 
 
 def _translate(error: Exception, path: str) -> StoreError:
-    """Name a fault by the HTTP status behind it: s3fs maps several statuses to the same OSError."""
+    """Translate an exception by its HTTP status, because s3fs maps several statuses to the same OSError."""
     status = next(_statuses(error), None)
     if status == PRECONDITION_FAILED or (status is None and isinstance(error, FileExistsError)):
         return ExistsError(path)

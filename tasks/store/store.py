@@ -1,7 +1,7 @@
 """The store: keys that are created once and never change, on a backend that may fail at any time.
 
-A backend makes one attempt; everything that must hold on every backend (tries, deadlines, verification, adoption of
-what exists) is here, once.
+A backend makes one attempt; everything common to all backends (retries, deadlines, verification, adoption of existing
+keys) is implemented here, once.
 """
 
 import logging
@@ -27,16 +27,16 @@ from tasks.store.errors import (
 T = TypeVar("T")
 
 PATIENCE_S = 150.0
-"""Longest time that one object may take, all tries included: outages of a minute heal."""
+"""Timeout of an operation on one object, all retries included: enough to survive outages of a minute."""
 
 ATTEMPT_S = 30.0
-"""Longest time of one try."""
+"""Timeout of one attempt."""
 
 PAUSE_S = 0.2
-"""First pause between tries, at most; each next one may be twice as long, up to 5 s."""
+"""Maximum of the first pause between attempts; it doubles with every attempt, up to 5 s."""
 
 TRIES = 3
-"""How often a refusal, or content that is damaged or missing, is tried before it is believed."""
+"""Number of attempts before a refusal, or damaged or missing content, is accepted as real."""
 
 PROBE_KEY = ".evolve-probe"
 
@@ -49,46 +49,46 @@ class Backend(Protocol):
     url: str
 
     def prepare(self, place: str) -> None:
-        """Make room for the keys of a place, which is the first part of a key, or empty for keys of one part."""
+        """Prepare for keys of a place, which is the first part of a key, or empty for keys of one part."""
         ...
 
     def create(self, key: str, content: bytes) -> None:
-        """Create a key, whole or not at all; ExistsError when it exists, whatever its content.
+        """Create a key atomically; ExistsError if it exists, regardless of its content.
 
-        MissingError when its place is missing: only `prepare` makes one, so that a store that is gone stays gone.
+        MissingError if its place is missing: only `prepare` creates one, so that a store that is gone stays gone.
         """
         ...
 
     def read(self, key: str) -> bytes:
-        """Read a key; MissingError when it does not exist."""
+        """Read a key; MissingError if it does not exist."""
         ...
 
     def exists(self, key: str) -> bool:
-        """Tell whether a key exists."""
+        """Return True if a key exists."""
         ...
 
     def children(self, prefix: str) -> list[str]:
-        """List the names directly below a prefix, sorted; may lag behind."""
+        """List the names directly below a prefix, sorted; may be stale."""
         ...
 
     def modified(self, key: str) -> datetime:
-        """Tell when a key was last written, by the backend's own clock; MissingError when it does not exist."""
+        """Return when a key was last written, by the backend's own clock; MissingError if it does not exist."""
         ...
 
     def now(self) -> datetime:
-        """Read the backend's own clock."""
+        """Return the time of the backend's own clock."""
         ...
 
     def overwrite(self, key: str, content: bytes) -> None:
-        """Write a key, whole or not at all, whatever it held."""
+        """Write a key atomically, replacing any content."""
         ...
 
     def delete(self, key: str) -> None:
-        """Delete a key; one that does not exist is no error."""
+        """Delete a key; a missing one is not an error."""
         ...
 
     def keys(self, prefix: str) -> list[str]:
-        """List all keys below a prefix, however deep, remains of interrupted writes included; may lag behind."""
+        """List all keys below a prefix, recursively, including leftovers of interrupted writes; may be stale."""
         ...
 
     def prune(self, prefix: str) -> None:
@@ -97,55 +97,55 @@ class Backend(Protocol):
 
 
 class Store:
-    """Bytes by key. Every operation is tried again while the backend is unavailable, for at most `patience_s`."""
+    """Bytes by key. Every operation is retried while the backend is unavailable, for at most `patience_s`."""
 
     def __init__(self, backend: Backend, patience_s: float = PATIENCE_S) -> None:
         self.backend, self.url, self._patience_s = backend, backend.url, patience_s
 
     def prepare(self, place: str) -> None:
-        """Make room for the keys of a place (a run id), or of the store itself (""). Only when a run begins."""
+        """Prepare for keys of a place (a run id), or of the store itself (""). Only when a run is created."""
         self._persist(lambda: self.backend.prepare(place))
 
     def create(self, key: str, content: bytes) -> bool:
-        """Create a key, whole or not at all; tell whether this call did, or found it there.
+        """Create a key atomically; return True if this call created it, False if it existed.
 
-        A key that exists with the same content is adopted, which also heals a create whose reply was lost.
-        ConflictError when its content differs.
+        An existing key with the same content is adopted, which also covers a create whose response was lost.
+        ConflictError if its content differs.
         """
         return self._persist(
             lambda: self._create(key, content), (MissingError,)
         )  # a bucket may be missing for a moment
 
     def read(self, key: str, parse: Callable[[bytes], T], *, expected: bool = False) -> T:
-        """Read a key and parse its content; MissingError when it does not exist.
+        """Read a key and parse its content; MissingError if it does not exist.
 
-        A CorruptError of `parse`, and with `expected` a missing key, is believed after TRIES tries.
+        A CorruptError from `parse`, and with `expected` a missing key, is raised only after TRIES attempts.
         """
         doubted = (CorruptError, MissingError) if expected else (CorruptError,)
         return self._persist(lambda: parse(self.backend.read(key)), doubted)
 
     def exists(self, key: str, *, expected: bool = False) -> bool:
-        """Tell whether a key exists; that an `expected` one does not is believed after TRIES tries."""
+        """Return True if a key exists; an `expected` one is reported missing only after TRIES attempts."""
         return any(self._persist(lambda: self.backend.exists(key)) for _ in range(TRIES if expected else 1))
 
     def children(self, prefix: str = "") -> list[str]:
-        """List the names directly below a prefix, sorted. May lag behind on S3: never decide by it."""
+        """List the names directly below a prefix, sorted. May be stale on S3: never base decisions on it."""
         return self._persist(lambda: self.backend.children(prefix))
 
     def age_s(self, key: str) -> float:
-        """Tell how long ago a key was written, by the store's own clock; MissingError when it does not exist."""
+        """Return how long ago a key was written, by the store's own clock; MissingError if it does not exist."""
         return self._persist(lambda: (self.backend.now() - self.backend.modified(key)).total_seconds())
 
     def replace(self, key: str, content: bytes) -> None:
-        """Put content in place of what a key holds. Only for repairs, whose content is known by its hash."""
+        """Replace the content of a key. Only for repairs, whose content is verified by its hash."""
         self._persist(lambda: self.backend.overwrite(key, content))
 
     def delete(self, key: str) -> None:
-        """Delete a key; one that does not exist is no error."""
+        """Delete a key; a missing one is not an error."""
         self._persist(lambda: self.backend.delete(key))
 
     def keys(self, prefix: str) -> list[str]:
-        """List all keys below a prefix, however deep. May lag behind on S3."""
+        """List all keys below a prefix, recursively. May be stale on S3."""
         return self._persist(lambda: self.backend.keys(prefix))
 
     def prune(self, prefix: str) -> None:
@@ -153,7 +153,7 @@ class Store:
         self._persist(lambda: self.backend.prune(prefix))
 
     def probe(self) -> None:
-        """Create one key twice: UnsafeError for a store that allows it. Leaves a small object of constant content."""
+        """Create one key twice; UnsafeError if the store allows it. Leaves a small object of constant content."""
         self.create(PROBE_KEY, b"evolve\n")
         try:
             self.create(PROBE_KEY, b"another writer\n")
@@ -173,7 +173,7 @@ class Store:
         return True
 
     def _adopt(self, key: str, content: bytes) -> None:
-        """Accept that a key exists if its content is the given one; other content must be read twice alike."""
+        """Accept an existing key if its content is the given one; a conflict requires two reads with equal content."""
         seen: bytes | None = None
         for _ in range(TRIES):
             try:
@@ -188,7 +188,7 @@ class Store:
         raise ConflictError(key, sha256(existing), sha256(content))
 
     def _persist(self, attempt: Callable[[], T], doubted: tuple[type[StoreError], ...] = ()) -> T:
-        """Make an attempt until it succeeds, the patience ends, or what went wrong is believed."""
+        """Retry an attempt until it succeeds, the timeout expires, or its error is accepted as real."""
         began, doubts = time.monotonic(), 0
 
         def again(error: BaseException) -> bool:

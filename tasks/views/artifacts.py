@@ -17,10 +17,10 @@ Rows = Sequence[Mapping[str, str]]
 
 
 def artifact_key(kind: Kind, run_id: str) -> str:
-    """Name a run's artifact: `leaderboard-RUN`, another name for every run.
+    """Return the key of a run's artifact: `leaderboard-RUN`, unique for every run.
 
-    Keys know no underscores. A run id that has some begins with a second dash, which no run id does; in it dashes are
-    doubled and underscores written `-u`: `a_b-c` is `leaderboard--a-ub--c`.
+    Keys cannot contain underscores. A run id that has some is prefixed with a dash, with which no run id begins; in it
+    dashes are doubled and underscores become `-u`: `a_b-c` gives `leaderboard--a-ub--c`.
     """
     if "_" in run_id:
         run_id = "-" + run_id.replace("-", "--").replace("_", "-u")
@@ -28,7 +28,7 @@ def artifact_key(kind: Kind, run_id: str) -> str:
 
 
 def newest(key: str) -> Artifact | None:
-    """Read the newest version of an artifact, None when there is none."""
+    """Return the newest version of an artifact; None if there is none."""
     found = _client().read_artifacts(
         artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1
     )
@@ -36,32 +36,32 @@ def newest(key: str) -> Artifact | None:
 
 
 def add_table(key: str, rows: Rows, description: str, metadata: Mapping[str, str]) -> None:
-    """Add a version of a table; columns are named by the rows' keys, `description` is Markdown."""
+    """Add a version of a table whose columns are the rows' keys; `description` is Markdown."""
     _add(key, "table", json.dumps(rows, ensure_ascii=False), description, metadata)
 
 
 def add_markdown(key: str, text: str, description: str, metadata: Mapping[str, str]) -> None:
-    """Add a version of a page of Markdown."""
+    """Add a version of a Markdown page."""
     _add(key, "markdown", text, description, metadata)
 
 
 def add_progress(key: str, percent: float, description: str, metadata: Mapping[str, str]) -> UUID:
-    """Add a bar, from 0 to 100; return what `move_progress` needs to move it."""
+    """Add a progress bar, from 0 to 100; return the id that `move_progress` takes."""
     return _add(key, "progress", percent, description, metadata)
 
 
 def move_progress(artifact: UUID, percent: float, description: str) -> None:
-    """Move a bar: it has no versions."""
+    """Update a progress bar in place, because it has no versions."""
     _client().update_artifact(artifact, ArtifactUpdate(data=percent, description=description))
 
 
 def belongs_here(artifact: Artifact) -> bool:
-    """Tell whether an artifact was written by the flow run that this thread works for."""
+    """Return True if an artifact was written by this thread's flow run."""
     return str(artifact.flow_run_id) == runtime.flow_run.id
 
 
 def _add(key: str, kind: str, data: str | float, description: str, metadata: Mapping[str, str]) -> UUID:
-    # create_table_artifact and its like drop the metadata, by which a run finds its own again
+    # Prefect's create_table_artifact etc. drop the metadata, by which a run recognizes its artifacts
     request = ArtifactCreate(
         key=key,
         type=kind,
@@ -75,7 +75,7 @@ def _add(key: str, kind: str, data: str | float, description: str, metadata: Map
 
 
 def _client() -> SyncPrefectClient:
-    """Take the connection of the flow run that this thread works for."""
+    """Return the client of this thread's flow run."""
     return get_client(sync_client=True)
 
 

@@ -7,11 +7,11 @@ from evo_core.genome.genome import Genome, sizes
 from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Training
 
 SMALL = 2.0
-"""Scores below this are written with three decimals."""
+"""Scores smaller than this in magnitude are formatted with three decimals."""
 
 
 def describe_mutation(mutation: Mutation) -> str:
-    """Say what a mutation changed."""
+    """Describe what a mutation changed."""
     if mutation.kind == "none":
         return "–"
     if mutation.before is None:
@@ -20,34 +20,34 @@ def describe_mutation(mutation: Mutation) -> str:
 
 
 def describe_fitness(member: Member | None) -> str:
-    """Say how good a member is, when that is known."""
+    """Format a member's fitness; empty if it is unknown."""
     if member is None or member.evaluation is None:
         return ""
     return describe_score(member.evaluation.fitness, member.evaluation.fitness_sem)
 
 
 def describe_score(mean: float, sem: float | None) -> str:
-    """Write a mean with its standard error."""
+    """Format a mean with its standard error."""
     return describe_number(mean) if sem is None else f"{describe_number(mean)} ± {describe_number(sem, mean)}"
 
 
 def describe_interval(interval: tuple[float, float], mean: float) -> str:
-    """Write an interval of a mean."""
+    """Format an interval of a mean."""
     return " to ".join(describe_number(end, mean) for end in interval)
 
 
 def describe_genes(genome: Genome) -> str:
-    """Name the hyperparameters that evolve, with their values."""
+    """List the evolved hyperparameters with their values."""
     return ", ".join(f"{name} {value}" for name, value in written_genes(genome).items())
 
 
 def written_genes(genome: Genome) -> dict[str, str]:
-    """Write the hyperparameters that evolve: whole numbers whole, others with four digits."""
+    """Format the evolved hyperparameters: integers in full, floats with four significant digits."""
     return {name: _short(value) for name, value in genome.hyperparameters.items()}
 
 
 def describe_network(genome: Genome) -> str:
-    """Say how large every part of a network is: encoder 2 layers of 128 nodes in all, latent 64, …, tanh."""
+    """Describe the size of every part of a network: `encoder 2 layers (128 nodes), latent 64, …, tanh`."""
     counts = sizes(genome)
     parts = []
     for name, count in counts.items():
@@ -64,37 +64,37 @@ def describe_network(genome: Genome) -> str:
 
 
 def describe_training(record: Training, genome: Genome) -> str:
-    """Say what training made of a member: its steps, the last mean return of its episodes, and its genes."""
+    """Describe a member's training: its steps, the last mean return of its episodes, and its genes."""
     returns = [update.episode_return for update in record.curve if update.episode_return is not None]
     reached = f"mean return {describe_number(returns[-1])}" if returns else "no episode ended"
     return "; ".join(filter(None, [f"trained {record.steps:,} steps, {reached}", describe_genes(genome)]))
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:
-    """Say how a member did in evaluation."""
+    """Describe the result of a member's evaluation."""
     score = describe_score(evaluation.fitness, evaluation.fitness_sem)
     return f"mean return {score} over {evaluation.episodes} episodes"
 
 
 def describe_returns(returns: Sequence[float]) -> str:
-    """Say how a chunk of a confirmation went."""
+    """Describe the result of a chunk of a confirmation."""
     mean = sum(returns) / len(returns)
     return f"mean return {describe_number(mean)} over {len(returns)} fresh episodes"
 
 
 def describe_failure(failure: Failure, detail: FailureDetail | None = None) -> str:
-    """Say why a member did not finish, and what its environment said."""
+    """Describe why a member did not finish, with its environment's exception."""
     said = f": {detail.cause}" if detail is not None else ""
     return f"failed: {failure.reason} at step {failure.step:,}{said}"
 
 
 def describe_detail(detail: FailureDetail) -> str:
-    """Write what a failure said in several lines: the exception with its place, then the environment's own frames."""
+    """Format a failure detail in several lines: the exception with its location, then the environment's own frames."""
     return "\n".join([detail.sentence, *(f"  {frame}" for frame in detail.frames)])
 
 
 def describe_left_over(config: RunConfig) -> str:
-    """Say how much of the budget stays unspent, because generations are whole; empty when that is nothing."""
+    """Describe how much of the budget stays unspent, because generations are whole; empty if nothing does."""
     if not config.left_over_steps:
         return ""
     whole = config.max_generations * config.generation_steps
@@ -105,12 +105,12 @@ def describe_left_over(config: RunConfig) -> str:
 
 
 def describe_generations(count: int) -> str:
-    """Write a number of generations."""
+    """Format a number of generations."""
     return f"{count} generation{'s' if count != 1 else ''}"
 
 
 def describe_number(value: float, beside: float | None = None) -> str:
-    """Write a score: one decimal, or three where scores are as small as those of a task that pays at most one."""
+    """Format a score: one decimal, or three for small scores, such as those of a task that pays at most one."""
     return f"{value:.{1 if abs(value if beside is None else beside) >= SMALL else 3}f}"
 
 

@@ -1,7 +1,7 @@
 """The lineage as an Optuna study: one finished trial per (generation, member).
 
 The study is a view of the store. It is brought up to date by adding what is missing, so live recording, catching up
-after an outage and rebuilding are the same thing.
+after an outage and rebuilding are the same operation.
 """
 
 import json
@@ -36,42 +36,42 @@ from tasks.views.phrases import describe_detail
 from tasks.views.view import View
 
 FOUNDERS = "founders"
-"""The study's attribute that says by the hash of COMMIT 0 whose it is."""
+"""Study attribute that identifies its run by the hash of COMMIT 0."""
 
 KEY = "evolve"
-"""The trial's attribute that no other trial of the database may share: run id and member."""
+"""Trial attribute that is unique in the database: run id and member."""
 
 _ONCE = f"CREATE UNIQUE INDEX IF NOT EXISTS evolve_once ON trial_user_attributes (value_json) WHERE key = '{KEY}'"
-"""Lets the database itself refuse a member's second trial, from whichever recorder it comes."""
+"""Makes the database itself reject a second trial of a member, from any recorder."""
 
 CURVE_POINTS = 16
 
 DATABASE_S = 20
-"""Longest wait for a database that is locked or does not answer."""
+"""Timeout for a database that is locked or does not answer, in seconds."""
 
 
 class ForeignStudy(RuntimeError):
-    """A study of this run's id that records another run."""
+    """A study with this run's id that records another run."""
 
 
 class StudyRecorder(View):
-    """Brings a run's study up to date with its store."""
+    """Recorder that brings a run's study up to date with its store."""
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
         self._run, self._config = run, config
-        run.require_in_place()  # the database of a local store lies beside its runs, and must not make its directory
+        run.require_in_place()  # a local store's database lies next to its runs, and must not create the directory
         self._storage = open_storage(study_url, make=True)
         self._study = optuna.create_study(
             study_name=run.run_id, storage=self._storage, direction="maximize", load_if_exists=True
         )
         self._claim()
-        # trials pass by the study, which would keep all of them in memory
+        # trials bypass the study, which would keep all of them in memory
         self._id = self._storage.get_study_id_from_name(run.run_id)
         self._recorded = {trial.user_attrs.get("uid") for trial in self._storage.get_all_trials(self._id, False)}
         self._next = self._first_unrecorded()
 
     def catch_up(self, head: Generation) -> int:
-        """Add every trial that is missing up to a COMMIT; return how many were added."""
+        """Add every missing trial up to a COMMIT; return how many were added."""
         added = 0
         for commit in self._run.commits_from(self._next, head):
             timings = self._run.timings(commit.generation)
@@ -81,7 +81,7 @@ class StudyRecorder(View):
         return added
 
     def _first_unrecorded(self) -> int:
-        """Find the first generation that lacks a trial, without asking the store for those that are complete."""
+        """Return the first generation that lacks a trial, without reading complete ones from the store."""
         generation = 1
         while all(uid(generation, index) in self._recorded for index in range(self._config.population.size)):
             generation += 1
@@ -118,14 +118,14 @@ class StudyRecorder(View):
         return trial
 
     def _seeds(self, member: Member) -> list[int]:
-        """Name the seeds of the episodes that a member was evaluated on, which all of its generation share."""
+        """Return the seeds of a member's evaluation episodes, which its whole generation shares."""
         return evaluation_seeds(self._config, member.offspring.generation)
 
 
 def _times(uid: str, timings: Timings) -> tuple[datetime, datetime]:
-    """Tell when a member began and ended, in the naive local times that Optuna keeps."""
+    """Return when a member began and ended, in the naive local time that Optuna stores."""
     known = [phase[uid] for phase in (timings.train, timings.evaluate) if uid in phase]
-    if not known:  # the database wants a time, `times_known` says that it is none
+    if not known:  # the database requires a time; `times_known` is False then
         now = datetime.now()
         return now, now
     local = [moment.astimezone().replace(tzinfo=None) for moment in (known[0].start, known[-1].end)]
@@ -141,7 +141,7 @@ def _require_owner(study: optuna.Study, run: RunStore) -> None:
 
 
 def delete_study(run: RunStore, study_url: str) -> bool:
-    """Delete a run's study; return False if there is none. ForeignStudy when it records another run of the same id."""
+    """Delete a run's study; return False if there is none. ForeignStudy if it records another run of the same id."""
     try:
         storage = open_storage(study_url)
     except KeyError:
@@ -155,9 +155,9 @@ def delete_study(run: RunStore, study_url: str) -> bool:
 
 
 def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
-    """Delete a run's study and make it again from the store alone; return the number of trials.
+    """Delete a run's study and rebuild it from the store alone; return the number of trials.
 
-    ForeignStudy when it records another run of the same id: that one is left alone.
+    ForeignStudy if it records another run of the same id, which is then left unchanged.
     """
     delete_study(run, study_url)
     head = run.head()
@@ -167,7 +167,7 @@ def rebuild_study(run: RunStore, config: RunConfig, study_url: str) -> int:
 def open_storage(study_url: str, *, make: bool = False) -> BaseStorage:
     """Open an Optuna database; a hung or locked one fails after DATABASE_S.
 
-    One in a file, and the file's directory, are made only with `make`; else KeyError when there is no such file.
+    A database file and its directory are created only with `make`; else KeyError if there is no such file.
     `journal:///path/to/file` is Optuna's journal: one file, for shared directories where SQLite's locks do not work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -184,9 +184,9 @@ def open_storage(study_url: str, *, make: bool = False) -> BaseStorage:
     elif url.drivername.startswith("postgresql"):
         waits = {"connect_timeout": DATABASE_S, "options": f"-c statement_timeout={DATABASE_S * 1000}"}
     storage = RDBStorage(study_url, engine_kwargs={"connect_args": waits})
-    if waits:  # these databases know partial indexes
+    if waits:  # these databases support partial indexes
         with suppress(ProgrammingError, OperationalError), storage.engine.begin() as connection:
-            connection.execute(text(_ONCE))  # who may not make it, or finds the database locked, goes on without
+            connection.execute(text(_ONCE))  # without permission, or if locked, continue without it
     return storage
 
 
@@ -198,7 +198,7 @@ def _find_file(path: Path, make: bool) -> None:
 
 
 def study_number(study_url: str, name: str) -> int:
-    """Find the number by which optuna-dashboard knows a study; KeyError when there is none of this name."""
+    """Return the number by which optuna-dashboard identifies a study; KeyError if there is none of this name."""
     storage = open_storage(study_url)
     try:
         return storage.get_study_id_from_name(name)
@@ -208,7 +208,7 @@ def study_number(study_url: str, name: str) -> int:
 
 
 def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistribution]:
-    """Describe a genome's parameters; the same for every trial of a run, whose genomes have the same parts."""
+    """Return the distributions of a genome's parameters, the same for every trial of a run."""
     return {
         **{name: _distribution(name, gene) for name, gene in config.search.items()},
         **{name: _size_distribution(name, config.network.bounds) for name in sizes(genome)},
@@ -217,12 +217,12 @@ def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistributi
 
 
 def parameters(genome: Genome) -> dict[str, float | int | str]:
-    """Express a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
+    """Return a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
     return {**genome.hyperparameters, **sizes(genome), "activation": genome.activation}
 
 
 def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
-    """Bound a size by what its last word says: layers, or nodes, channels, kernels and units of all layers together."""
+    """Return a size's range by the last part of its name: layers, or nodes, channels, … summed over all layers."""
     noun = name.rpartition(".")[2]
     if noun in ("latent_dim", "feature_dim"):
         return IntDistribution(*bounds.latent_dim)
@@ -233,7 +233,7 @@ def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
 
 
 def attributes(member: Member) -> dict[str, object]:
-    """Describe a member: who it is, where it comes from, and what it made."""
+    """Return a member's trial attributes: its identity, origin and results."""
     offspring, training, evaluation = member.offspring, member.training, member.evaluation
     return {
         "uid": member.uid,
@@ -257,9 +257,9 @@ def attributes(member: Member) -> dict[str, object]:
 
 
 def learning_curve(member: Member) -> dict[int, float]:
-    """Give the mean return of the episodes in training, by the steps that the member's line was trained for.
+    """Return the mean return of training episodes by the steps that the member's lineage was trained for.
 
-    At most CURVE_POINTS of them: every point is a row of the database.
+    At most CURVE_POINTS points, because every point is a row of the database.
     """
     updates, steps = member.training.curve, member.offspring.lineage_steps
     points: dict[int, float] = {}
@@ -268,7 +268,7 @@ def learning_curve(member: Member) -> dict[int, float]:
         if update.episode_return is not None:
             points[steps] = update.episode_return
     stride = max(1, -(-len(points) // CURVE_POINTS))
-    return {step: points[step] for step in list(points)[::-1][::stride][::-1]}  # the last one always
+    return {step: points[step] for step in list(points)[::-1][::stride][::-1]}  # always includes the last one
 
 
 def _distribution(name: str, gene: Gene) -> BaseDistribution:

@@ -9,7 +9,7 @@ from evo_core.records.chain import Confirmation, EliteRef, Generation
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: whom it delivers, and how good that one is on fresh episodes."""
+    """How a run ended: its status, the delivered agent, and that agent's score on fresh episodes."""
 
     status: Literal["target_reached", "budget_spent"]
     elite: EliteRef
@@ -21,14 +21,14 @@ class View(Protocol):
 
     @abstractmethod
     def catch_up(self, head: Generation) -> int:
-        """Add what is missing up to a COMMIT; return how much that was."""
+        """Add what is missing up to a COMMIT; return the number of items added."""
         ...
 
     def advance(self, steps: int) -> None:
-        """Hear how many steps the run has trained, those of the running generation included: often, and maybe late."""
+        """Called often, possibly late, with the steps trained by the run, including its running generation."""
 
     def finish(self, ending: Ending) -> None:
-        """Hear how the run ended, once everything is added."""
+        """Called with how the run ended, once everything is added."""
 
     def close(self) -> None:
-        """Let go of files and connections; the view may be opened again."""
+        """Release files and connections; the view may be opened again."""

@@ -10,7 +10,7 @@ TRACKERS: dict[str, str] = {
     "wandb": "tasks.views.trackers.wandb",
     "mlflow": "tasks.views.trackers.mlflow",
 }
-"""The module of each tracker; those but the first need the extra of their name."""
+"""The module of each tracker; all but the first need the extra of their name."""
 
 
 class MissingExtra(RuntimeError):
@@ -18,7 +18,7 @@ class MissingExtra(RuntimeError):
 
 
 def make_tracker(name: str) -> Tracker:
-    """Make a tracker; MissingExtra names what to install when its package is not there."""
+    """Create a tracker; MissingExtra, with what to install, if its package is missing."""
     try:
         tracker: Tracker = import_module(TRACKERS[name]).Tracker()
     except ImportError as error:

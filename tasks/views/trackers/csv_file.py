@@ -13,10 +13,10 @@ from tasks.yaml_text import dump_yaml
 
 
 class Tracker(base.Tracker):
-    """Adds the rows of a generation in one write; one that was cut off is taken out again at the next start."""
+    """CSV tracker. Appends a generation's rows in one write; an incomplete one is removed at the next start."""
 
     def begin(self, run: base.TrackedRun) -> int:
-        """Keep the rows of whole generations, and only these."""
+        """Keep only the rows of complete generations; return the last one."""
         self._path = run.directory / "members.csv"
         plain = dump_yaml(run.config.model_dump(mode="json"))
         (run.directory / "config.yaml").write_text(plain, encoding="utf-8")
@@ -26,7 +26,7 @@ class Tracker(base.Tracker):
         return generations
 
     def log(self, commit: Generation) -> None:
-        """Add the rows of a generation."""
+        """Append the rows of a generation."""
         rows = [_row(member, commit) for member in commit.members]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -46,10 +46,10 @@ def _row(member: Member, commit: Generation) -> dict[str, object]:
 
 
 def _whole_generations(path: Path, size: int) -> tuple[int, int]:
-    """Measure the part of a file that holds whole generations, in bytes; and say how many these are."""
+    """Return the size in bytes of the part of a file that holds complete generations, and their number."""
     if not path.exists():
         return 0, 0
-    *lines, _ = path.read_bytes().split(b"\n")  # what stands behind the last line's end is cut off
+    *lines, _ = path.read_bytes().split(b"\n")  # text after the last newline is an incomplete row
     rows = list(csv.reader(line.decode() for line in lines))
     kept = generations = 0
     if rows:

@@ -8,7 +8,7 @@ from evo_core.records.chain import Generation, Member, Update
 from tasks.views.study import attributes
 
 Measures = dict[str, float]
-"""Numbers by name; what is unknown is left out."""
+"""Metrics by name; unknown ones are left out."""
 
 LINEAGE = (
     *("uid", "generation", "member", "parent", "mutation", "mutation_what", "mutation_from", "mutation_to"),
@@ -20,15 +20,15 @@ _LEARNING = tuple(name for name in Update.model_fields if name != "steps")
 
 
 def lineage_row(member: Member) -> dict[str, object]:
-    """Describe a member's place in the family tree, and its fitness."""
+    """Return a member's row of the family tree, with its fitness."""
     described = attributes(member)
     return {**{name: described[name] for name in LINEAGE}, "fitness": member.fitness}
 
 
 def member_columns(member: Member) -> dict[str, float | None]:
-    """Measure a member, the same names for every member of a run; None where a value is unknown.
+    """Return a member's metrics, with the same names for every member of a run; None where a value is unknown.
 
-    What stands under `training/` is of the generation's last update.
+    Those under `training/` are from the generation's last update.
     """
     training, evaluation, genome = member.training, member.evaluation, member.offspring.genome
     last = training.curve[-1] if training.curve else None
@@ -46,12 +46,12 @@ def member_columns(member: Member) -> dict[str, float | None]:
 
 
 def member_measures(member: Member) -> Measures:
-    """Measure a member; its generation stands last."""
+    """Return a member's known metrics; its generation is last."""
     return {**_known(member_columns(member)), "generation": member.offspring.generation}
 
 
 def generation_measures(commit: Generation) -> Measures:
-    """Measure a whole generation; its number stands last."""
+    """Return a generation's known metrics; its number is last."""
     finished = [member.fitness for member in commit.members if member.fitness is not None]
     return _known(
         {
@@ -66,12 +66,12 @@ def generation_measures(commit: Generation) -> Measures:
 
 
 def member_steps(member: Member) -> int:
-    """Count the environment steps that a member's weights have been trained for: the x axis of its line."""
+    """Return the environment steps that a member's weights have been trained for: the x axis of its series."""
     return member.offspring.lineage_steps + member.training.steps
 
 
 def flat_config(config: RunConfig) -> dict[str, object]:
-    """List the configuration's fields by their dotted names."""
+    """Return the configuration's fields by their dotted names."""
     return dict(_flatten(config.model_dump(mode="json")))
 
 

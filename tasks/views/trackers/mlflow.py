@@ -1,6 +1,6 @@
 """MLflow tracker: a run with the configuration as parameters, and a nested run per slot with its metrics.
 
-MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME hold; without the first, everything lies in a SQLite database.
+MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME apply; without the first, everything is stored in a SQLite database.
 """
 
 import logging
@@ -26,18 +26,18 @@ from tasks.views.view import Ending
 
 PARAMETERS_AT_ONCE = 100
 LONGEST_PARAMETER = 500
-"""What every version of MLflow's servers takes."""
+"""Limit that every version of MLflow's server accepts."""
 
 
 class Tracker(base.Tracker):
-    """Tells MLflow of generations. Its runs are found again by their tags; what they hold is not sent again."""
+    """MLflow tracker. It finds its runs again by their tags, and does not send again what they hold."""
 
     variables = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
     def begin(self, run: base.TrackedRun) -> int:
         """Find the run and its nested runs, or create them."""
         self._run = run
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs every table that it creates
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or _database(run.directory.parent))
         self._experiment = self._find_experiment(run.directory.parent)
         self._population = self._find_run("population", run.run_id, {})
@@ -59,7 +59,7 @@ class Tracker(base.Tracker):
         self._add(self._population, generation_measures(commit), commit.train_steps, commit.generation, max(ends))
 
     def finish(self, ending: Ending) -> None:
-        """Add the family tree as an artifact and who is delivered as tags, and mark the runs as finished."""
+        """Add the family tree as an artifact and the delivered agent as tags, and mark the runs as finished."""
         rows = [lineage_row(member) for member in self._run.members()]
         self._client.log_dict(self._population, {"members": rows}, "lineage.json")
         tags = {"status": ending.status, "delivered": ending.elite.uid}
@@ -71,7 +71,7 @@ class Tracker(base.Tracker):
             self._client.set_terminated(run_id)
 
     def media(self, path: Path) -> None:
-        """Add a picture or video as an artifact."""
+        """Add an image or video as an artifact."""
         self._client.log_artifact(self._population, str(path), "media")
 
     def _find_experiment(self, directory: Path) -> str:
@@ -92,7 +92,7 @@ class Tracker(base.Tracker):
         return str(created.info.run_id)
 
     def _generations(self, run_id: str) -> set[int]:
-        """Ask which generations a run holds; a generation's metrics go in one request, its number last."""
+        """Return the generations that a run holds; a generation's metrics go in one request, its number last."""
         return {round(metric.value) for metric in self._client.get_metric_history(run_id, "generation")}
 
     def _add(self, run_id: str, measures: Measures, step: int, generation: int, at: float) -> None:
@@ -102,7 +102,7 @@ class Tracker(base.Tracker):
             self._held[run_id].add(generation)
 
     def _log_parameters(self) -> None:
-        """Add the configuration; a parameter never changes, so an extended budget is told by a tag."""
+        """Log the configuration; parameters are immutable, so an extended budget is logged as a tag."""
         known = self._client.get_run(self._population).data.params
         parameters = [
             Param(name, str(value)[:LONGEST_PARAMETER])

@@ -16,11 +16,11 @@ CLAIM = "evolve.json"
 
 
 class ForeignTracking(RuntimeError):
-    """A tracker's directory of this run's id that shows another run."""
+    """A tracker's directory with this run's id that shows another run."""
 
 
 class Claim(Record):
-    """Whose a tracker's directory is, by the hash of COMMIT 0; and the COMMIT and place for which it is complete."""
+    """Owner of a tracker's directory, by the hash of COMMIT 0; and the COMMIT and place for which it is complete."""
 
     founders: str
     finished: str | None = None
@@ -28,7 +28,7 @@ class Claim(Record):
 
 
 class TrackRecorder(View):
-    """Brings a tracker up to date with a run. The tool is opened only when something is missing."""
+    """Recorder that brings a tracker up to date with a run. The tool is opened only if something is missing."""
 
     def __init__(self, name: str, run: RunStore, config: RunConfig, directory: Path) -> None:
         self._tracker, self._open = make_tracker(name), False
@@ -44,7 +44,7 @@ class TrackRecorder(View):
         self._head: str | None = None
 
     def catch_up(self, head: Generation) -> int:
-        """Tell the tracker of every generation that it lacks up to a COMMIT; return of how many."""
+        """Log every generation that the tracker lacks up to a COMMIT; return how many."""
         self._head = record_hash(head)
         if self._complete():
             return 0
@@ -55,7 +55,7 @@ class TrackRecorder(View):
         return told
 
     def finish(self, ending: Ending) -> None:
-        """Tell the tracker how the run ended, unless it knows."""
+        """Log how the run ended, unless the tracker is complete."""
         if self._complete():
             return
         self._opened().finish(ending)
@@ -64,12 +64,12 @@ class TrackRecorder(View):
 
     @property
     def shows_media(self) -> bool:
-        """Tell whether the tool has a place for pictures and videos."""
+        """Return True if the tool accepts images and videos."""
         return type(self._tracker).media is not Tracker.media
 
     def show(self, head: Generation, path: Path, ending: Ending | None) -> None:
-        """Add a picture or video to the tool's run, which is brought up to date first."""
-        self._claim = Claim(founders=self._claim.founders)  # one that was complete is opened again
+        """Add an image or video to the tool's run, which is brought up to date first."""
+        self._claim = Claim(founders=self._claim.founders)  # reopens a complete one
         self.catch_up(head)
         self._opened().media(path)
         if ending is not None:
@@ -77,14 +77,14 @@ class TrackRecorder(View):
         self.close()
 
     def close(self) -> None:
-        """Close the tool; what comes later opens it again."""
+        """Close the tool; later calls open it again."""
         if self._open:
             self._open = False
             self._tracker.close()
 
     def _opened(self) -> Tracker:
         if not self._open:
-            self._run.require_in_place()  # beside a local store's runs: must not make the store's directory
+            self._run.require_in_place()  # next to a local store's runs: must not create the store's directory
             self._directory.mkdir(parents=True, exist_ok=True)
             self._write_claim(Claim(founders=self._claim.founders))
             self._open = True
@@ -95,7 +95,7 @@ class TrackRecorder(View):
         return self._head is not None and (self._claim.finished, self._claim.place) == (self._head, self._place())
 
     def _place(self) -> str:
-        """Tell one place of the tool's from another, without writing down what addresses may hold."""
+        """Return a hash of where the tool keeps its runs, because addresses may hold credentials."""
         return sha256(canonical_json({name: os.environ.get(name) for name in self._tracker.variables}))
 
     def _read_claim(self) -> Claim | None:

@@ -1,6 +1,6 @@
 """TensorBoard tracker: an event directory per slot, and one for the population.
 
-The x axis of a member is what its weights were trained for, that of the population the steps of all, both in
+The x axis of a member is the training of its weights, that of the population the training of all members, both in
 environment steps. TensorBoard keeps 32 bits of every number.
 """
 
@@ -27,10 +27,10 @@ POPULATION = "population"
 
 
 class Tracker(base.Tracker):
-    """Writes events. What a killed process wrote of a generation only in part is purged by TensorBoard's own rule."""
+    """TensorBoard tracker. A generation that a killed process wrote only in part is purged by TensorBoard."""
 
     def begin(self, run: base.TrackedRun) -> int:
-        """Open every series behind the last generation that all of them hold."""
+        """Open every series after the last generation that all of them hold; return that generation."""
         self._writers: dict[str, SummaryWriter] = {}
         self._run, self._last = run, None
         names = [POPULATION, *(member_name(index) for index in range(run.config.population.size))]
@@ -54,7 +54,7 @@ class Tracker(base.Tracker):
         self._last = commit
 
     def finish(self, ending: Ending) -> None:
-        """List the last genome of every slot with its fitness, for the tab of hyperparameters; and who is delivered."""
+        """Add the last genome of every slot with its fitness, for the hyperparameter tab, and the delivered agent."""
         members = list(self._run.members())[-self._run.config.population.size :]
         for member in members:
             genome = member.offspring.genome
@@ -75,7 +75,7 @@ class Tracker(base.Tracker):
         self._writers[POPULATION].add_text("delivered", text, members[-1].offspring.generation)
 
     def close(self) -> None:
-        """Close the files of events."""
+        """Close the event files."""
         for writer in self._writers.values():
             writer.close()
 
@@ -87,7 +87,7 @@ class Tracker(base.Tracker):
 
 
 def _steps_by_generation(directory: Path) -> dict[int, int]:
-    """Read which generations a series holds, each with its step; the generation is what is written last of a point."""
+    """Return the step of every generation that a series holds; a point's generation is written last."""
     if not directory.exists():
         return {}
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
@@ -97,12 +97,12 @@ def _steps_by_generation(directory: Path) -> dict[int, int]:
 
 
 def _table(commit: Generation) -> str:
-    """Write a generation's family tree as Markdown."""
+    """Format a generation's family tree as a Markdown table."""
     rows = [lineage_row(member) for member in commit.members]
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _indented(text: str) -> str:
-    """Set text as a block of code in Markdown."""
+    """Format text as a Markdown code block."""
     return "".join(f"    {line}\n" for line in text.splitlines())

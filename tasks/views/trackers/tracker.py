@@ -15,9 +15,10 @@ from tasks.views.view import Ending
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """The run that a tracker shows. `founders` is the hash of COMMIT 0, which tells it from others of its id.
+    """The run that a tracker shows.
 
-    `directory` is the tracker's own for this run, and exists.
+    `founders` is the hash of COMMIT 0, which distinguishes it from other runs with its id. `directory` is the tracker's
+    own for this run, and exists.
     """
 
     store: RunStore
@@ -31,45 +32,45 @@ class TrackedRun:
         return self.store.run_id
 
     def members(self) -> Iterator[Member]:
-        """Read every member that is committed, oldest generation first."""
+        """Iterate over all committed members, oldest generation first."""
         for commit in self.store.commits():
             yield from commit.members
 
     def ends(self, commit: Generation) -> list[float]:
-        """Tell when each member's evaluation, else its training, ended, in seconds; now where that is unknown."""
+        """Return when each member's evaluation, else its training, ended, as a Unix timestamp; now where unknown."""
         timings, now = self.store.timings(commit.generation), datetime.now(UTC)
         known = timings.train | timings.evaluate
         return [(known[member.uid].end if member.uid in known else now).timestamp() for member in commit.members]
 
 
 class Tracker(Protocol):
-    """One tool. Only `log` is required.
+    """A tracking tool. Only `log` is required.
 
-    `variables` are the environment variables that decide where the tool keeps its runs: under other ones it is told
-    everything again.
+    `variables` are the environment variables that decide where the tool keeps its runs: if they change, everything is
+    logged again.
     """
 
     variables: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def log(self, commit: Generation) -> None:
-        """Hear of a finished generation: each one once, in order."""
+        """Called with every finished generation, once and in order."""
         ...
 
     def begin(self, run: TrackedRun) -> int:
-        """Begin a run, or go on with it; return the last generation that the tool holds whole, 0 when none."""
+        """Start or resume a run; return the last generation that the tool holds completely, 0 if none."""
         return 0
 
     def finish(self, ending: Ending) -> None:
-        """Hear how the run ended, after its last generation; maybe again, when the run was extended."""
+        """Called with how the run ended, after its last generation; again if the run was extended."""
 
     def media(self, path: Path) -> None:
-        """Hear of a picture or video of the run."""
+        """Called with an image or video of the run."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Release files and connections."""
 
 
 def member_name(index: int) -> str:
-    """Name a member's slot, whose line is one series in every tool."""
+    """Return the name of a member's slot, which is one series in every tool."""
     return f"member {index:02d}"

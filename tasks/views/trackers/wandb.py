@@ -1,6 +1,6 @@
 """Weights & Biases tracker: one row of history per generation, with a metric such as `member 03/fitness` per slot.
 
-Every slot has its own x axis, the environment steps that its weights were trained for. W&B's variables hold
+Every slot has its own x axis, the environment steps that its weights were trained for. W&B's variables apply
 (WANDB_MODE, WANDB_PROJECT, WANDB_API_KEY, …); without a login the run is kept offline, for `wandb sync`.
 """
 
@@ -18,17 +18,17 @@ from tasks.views.view import Ending
 
 
 class Tracker(base.Tracker):
-    """Tells W&B of generations.
+    """Weights & Biases tracker.
 
-    Online, a run is resumed by its id. Offline, W&B writes another directory whenever a run goes on, and of two that
-    are synced the later one replaces the earlier: so everything is told again, and what a process that was killed
-    left is taken away.
+    Online, a run is resumed by its id. Offline, W&B creates another directory whenever a run is resumed, and of two
+    that are synced the later one replaces the earlier: so everything is logged again, and earlier directories are
+    deleted.
     """
 
     variables = ("WANDB_MODE", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_DIR")
 
     def begin(self, run: base.TrackedRun) -> int:
-        """Start W&B's run, or resume it."""
+        """Start or resume W&B's run; return the last generation that it holds."""
         self._tracked = run
         directory = Path(os.environ.get("WANDB_DIR", run.directory))
         run_id = f"{run.run_id[:48]}-{run.founders[:12]}"
@@ -51,10 +51,10 @@ class Tracker(base.Tracker):
         return self._generation
 
     def log(self, commit: Generation) -> None:
-        """Add the row of a generation.
+        """Log the row of a generation.
 
         W&B drops a row whose step it has: steps of generations are even, so that the table of a run that is extended
-        afterwards has one of its own in between.
+        later has a step of its own in between.
         """
         row: dict[str, object] = {"train_steps": commit.train_steps, **generation_measures(commit)}
         for member in commit.members:
@@ -66,7 +66,7 @@ class Tracker(base.Tracker):
         self._run.log(row, step=2 * commit.generation, commit=True)
 
     def finish(self, ending: Ending) -> None:
-        """Add the family tree as a table, and who is delivered to the summary."""
+        """Log the family tree as a table, and add the delivered agent to the summary."""
         rows = [lineage_row(member) for member in self._tracked.members()]
         table = wandb.Table(columns=list(rows[0]), data=[_cells(row) for row in rows])
         self._run.log({"lineage": table}, step=2 * self._generation + 1, commit=True)
@@ -81,16 +81,16 @@ class Tracker(base.Tracker):
         )
 
     def media(self, path: Path) -> None:
-        """Add a video or picture, in one row with the table that `finish` may add."""
+        """Log a video or image, in one row with the table that `finish` may add."""
         kind = wandb.Video if path.suffix in (".mp4", ".gif", ".webm", ".ogg") else wandb.Image
         self._run.log({path.stem: kind(str(path))}, step=2 * self._generation + 1, commit=False)
 
     def close(self) -> None:
-        """End W&B's part in this process."""
+        """Finish W&B's run in this process."""
         self._run.finish()
 
     def _define(self, members: int) -> None:
-        """Give every slot its own x axis, and the population that of all steps."""
+        """Define an x axis for every slot, and the total steps as that of the population."""
         self._run.define_metric("train_steps", hidden=True)
         self._run.define_metric("*", step_metric="train_steps")
         for index in range(members):
@@ -100,12 +100,12 @@ class Tracker(base.Tracker):
 
 
 def _mode() -> str:
-    """Ask W&B for its mode; without a login it would ask for a key on the terminal, so the run is kept offline then."""
+    """Return W&B's mode; offline without a login, because W&B would prompt for a key on the terminal."""
     mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
     return "offline" if mode == "online" and not wandb.login(prompt=False, verify=False) else mode
 
 
 def _cells(row: dict[str, object]) -> list[object]:
-    """Give every column one type: what a mutation changed is a number here and a word there."""
+    """Give every column one type, because a mutation's values are numbers or strings."""
     mixed = ("mutation_from", "mutation_to")
     return [str(value) if name in mixed and value is not None else value for name, value in row.items()]
