@@ -32,7 +32,7 @@ def at_work(run: RunStore) -> Iterator[None]:
 
 
 def is_at_work(run: RunStore) -> bool:
-    """Return True if a process works on a run; without locks, as on S3, if one has written to it recently."""
+    """Return True if a process works on a run; in stores other than local ones, if one has written to it recently."""
     if not isinstance(run.store.backend, FileBackend):
         return quiet_s(run) < _patience_s(run)
     handle = _open(run)
