@@ -75,7 +75,7 @@ def test_broadcasts_and_heartbeats_to_nobody_are_silent_and_other_errors_are_not
         logging.getLogger("distributed.worker").error("disk full")
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         cluster.scheduler.rpc.timeout = 0.2
