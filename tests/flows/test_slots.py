@@ -105,12 +105,12 @@ def test_slots_follow_the_device_and_the_setting(monkeypatch):
 
 
 @contextmanager
-def kept_cluster(slots):
+def kept_cluster(slots, *, quiet=True):
     told: list[str] = []
     with open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
         plan(cluster, len(slots))
         yield client, Keeper(client, cluster, told.append)
-    assert told == []
+    assert not quiet or told == []
 
 
 def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_same_again():
@@ -165,22 +165,25 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again():
         killer = threading.Thread(target=kill_the_first)
         killer.start()
         with keeper.keeping():
-            assert client.submit(os.getpid).result(timeout=30) not in killed
+            assert client.submit(os.getpid).result(timeout=120) not in killed
         killer.join()
     assert len(killed) == 1
 
 
 def test_a_worker_that_dask_has_given_up_is_started_again():
-    """Dask looks once whether a lost worker is back; one that dies again just before is closed for good."""
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "600ms"}), kept_cluster(place(1, 1, 2, ())) as kept:
-        client, keeper = kept
-        with keeper.keeping():
-            first = client.submit(os.getpid, pure=False).result(timeout=30)
-            os.kill(first, signal.SIGKILL)
-            wait_for(lambda: workers_of(os.getpid()) - {first}, interval_s=0.2)
-            (second,) = workers_of(os.getpid()) - {first}
-            os.kill(second, signal.SIGKILL)
-            assert client.submit(os.getpid, pure=False).result(timeout=30) not in (first, second)
+    """Dask looks once whether a lost worker is back; one that dies again just before is closed for good.
+
+    Its nanny may have started a third one by then, which is closed too: on a busy machine the run waits long enough for
+    a warning, and asks Dask twice for a result.
+    """
+    seldom_there = dask.config.set({"distributed.deploy.lost-worker-timeout": "600ms"})
+    with seldom_there, kept_cluster(place(1, 1, 2, ()), quiet=False) as (client, keeper), keeper.keeping():
+        first = client.submit(os.getpid, pure=False).result(timeout=120)
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: workers_of(os.getpid()) - {first}, interval_s=0.2)
+        (second,) = workers_of(os.getpid()) - {first}
+        os.kill(second, signal.SIGKILL)
+        assert client.submit(os.getpid, pure=False).result(timeout=120) not in (first, second)
 
 
 CLOSES = itertools.count()
