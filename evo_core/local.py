@@ -10,7 +10,8 @@ from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import load_agent
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import check_environment
-from evo_core.evaluation.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chunk
+from evo_core.evaluation.run_end import find_ending
 from evo_core.evolution.population import create_population, next_generation, require_survivors
 from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
@@ -74,18 +75,15 @@ def train_on_policy(
             confirmations[elite.uid] = confirmation(elite, chunks)
         return confirmations[elite.uid]
 
-    reached = False
-    while not reached and commits[-1].generation < config.max_generations:
+    while (ending := find_ending(config, commits[-1], confirm)) is None:
         details: dict[str, FailureDetail] = {}
         members = [run_member(config, offspring, blobs, spaces, device, details) for offspring in commits[-1].offspring]
         require_survivors(config, commits[-1].generation + 1, members, details)
         commits.append(next_generation(config, commits[-1], members))
         blobs = _needed(commits[-1], blobs)
         on_generation(commits[-1])
-        reached = reaches_target(config, commits[-1], confirm)
-    elite, confirmed = deliver(commits[-1], confirm)
-    status: Literal["target_reached", "budget_spent"] = "target_reached" if reached else "budget_spent"
-    return RunResult(status, tuple(commits), elite, confirmed, blobs[elite.blob.sha256], spaces)
+    blob = blobs[ending.elite.blob.sha256]
+    return RunResult(ending.status, tuple(commits), ending.elite, ending.confirmed, blob, spaces)
 
 
 def run_member(

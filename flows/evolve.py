@@ -9,6 +9,7 @@ from prefect import flow, runtime
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import check_environment
 from evo_core.envs.notices import first_generation_notices, notices
+from evo_core.evaluation.run_end import find_ending
 from evo_core.records.chain import Confirmation, EliteRef, Generation
 from flows.confirm_elite import confirm_elite
 from flows.engine.runner import open_engine
@@ -17,7 +18,7 @@ from flows.observers.milestones import RunLog
 from flows.observers.numerics_check import begin_comparing
 from flows.observers.observer import also_watched_by
 from flows.observers.progress import Progress
-from flows.outcome import RunSummary, ended, summarise
+from flows.outcome import RunSummary, summarize
 from flows.prefect_server.api import configured_api
 from flows.prefect_server.outages import survives_outages
 from flows.prefect_server.stored_results import no_stored_results
@@ -73,14 +74,14 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)
         watcher.began(run.run_id, head)
-        while not ended(config, head, confirm):
+        while (ending := find_ending(config, head, confirm)) is None:
             views.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
             for notice in first_generation_notices(head):
                 watcher.warned(notice)
         views.record(head)
-        summary = summarise(run.run_id, config, head, confirm)
-        watcher.ended(summary.ending)
+        watcher.ended(ending)
+        summary = summarize(run.run_id, head, ending)
         return summary.model_copy(update={"behind": views.close(summary)})
 
 

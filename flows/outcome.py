@@ -6,15 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.confirmation import Confirm, deliver, reaches_target
+from evo_core.evaluation.run_end import Confirm, Ending, NotConfirmed, find_ending
 from evo_core.records.chain import Confirmation, EliteRef, Generation, record_hash
 from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput
 from tasks.runs import layout
 from tasks.runs.ref import RunRef
 from tasks.runs.run_store import RunStore
-from tasks.views.view import Ending
 
 
 class RunSummary(BaseModel):
@@ -34,81 +32,37 @@ class RunSummary(BaseModel):
 
     @property
     def ending(self) -> Ending:
-        """What views are told of it."""
+        """How the run ended, as views show it."""
         return Ending(self.status, self.elite, self.confirmed)
 
 
-class _NotConfirmed(Exception):
-    """A confirmation that decides how the run ends was not played yet."""
+def stored_ending(run: RunRef, head: Generation | None) -> Ending | None:
+    """Return how a run ended whose last COMMIT is `head`, from its store alone; None when something is left to do."""
+    return find_ending(run.config, head, _stored(run.open().confirmation))
 
 
-Status = Literal["target_reached", "budget_spent", "unfinished"]
+def describe_status(ending: Ending | None) -> str:
+    """Return "target reached", "budget spent" or "unfinished"."""
+    return "unfinished" if ending is None else ending.status.replace("_", " ")
 
 
-def standing(config: RunConfig, head: Generation | None, confirm: Confirm) -> Status:
-    """Return how a run has ended, or that it has not: the one answer of summaries, `evolve status` and views.
-
-    The target is reached only where evaluation and confirmation both say so. With stored confirmations alone, a target
-    whose confirmation was not played is not reached yet.
-    """
-    if head is None or head.elite is None:
-        return "unfinished"
-    try:
-        if reaches_target(config, head, confirm):
-            return "target_reached"
-    except _NotConfirmed:
-        pass
-    return "budget_spent" if head.generation >= config.max_generations else "unfinished"
-
-
-def stored_standing(run: RunRef, head: Generation | None) -> Status:
-    """Return how a run has ended, or that it has not, from its store alone."""
-    return standing(run.config, head, _stored(run.open().confirmation))
-
-
-def ended(config: RunConfig, head: Generation, confirm: Confirm) -> bool:
-    """Return True if training is complete: the budget is spent, or the target is confirmed."""
-    return reaches_target(config, head, confirm) or head.generation >= config.max_generations
-
-
-def summarise(run_id: str, config: RunConfig, head: Generation, confirm: Confirm) -> RunSummary:
-    """Choose whom to deliver, and say how the run ended."""
-    status = standing(config, head, confirm)
-    assert status != "unfinished"
-    elite, confirmed = deliver(head, confirm)
+def summarize(run_id: str, head: Generation, ending: Ending) -> RunSummary:
+    """Summarize a run that has ended."""
     return RunSummary(
         run_id=run_id,
-        status=status,
+        status=ending.status,
         generations=head.generation,
         train_steps=head.train_steps,
         eval_steps=head.eval_steps,
-        elite=elite,
-        confirmed=confirmed,
+        elite=ending.elite,
+        confirmed=ending.confirmed,
         head=record_hash(head),
     )
 
 
-def finished(run: RunRef, head: Generation | None = None) -> tuple[RunSummary, Generation] | None:
-    """Summarise a run that has nothing left to do, with its head; None when there is something.
-
-    With `head`, as if that were the last COMMIT.
-    """
-    store = run.open()
-    head = head or store.head()
-    if head is None or head.elite is None:
-        return None
-    confirm = _stored(store.confirmation)
-    try:
-        if ended(run.config, head, confirm):
-            return summarise(run.run_id, run.config, head, confirm), head
-    except _NotConfirmed:
-        pass
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Whom a run delivers; while it is unfinished, the elite so far. `confirmed` is None where it was not played."""
+    """The delivered agent; of an unfinished run, its elite so far. `confirmed` is None where it was not played."""
 
     elite: EliteRef
     confirmed: Confirmation | None
@@ -124,10 +78,9 @@ class Delivery:
 
 def delivery(run: RunRef) -> Delivery:
     """Return the agent that a run delivers; raise BadInput before its first generation is finished."""
-    done = finished(run)
-    if done is not None:
-        return Delivery(done[0].elite, done[0].confirmed, done[0].status.replace("_", " "))
     head = run.open().head()
+    if (ending := stored_ending(run, head)) is not None:
+        return Delivery(ending.elite, ending.confirmed, describe_status(ending))
     if head is None or head.elite is None:
         command = evolve_command("resume", run.run_id, **store_flag())
         if (missing := missing_commit(run.open())) is not None:
@@ -159,7 +112,7 @@ def _stored(find: Callable[[int], Confirmation | None]) -> Confirm:
     def confirm(elite: EliteRef) -> Confirmation:
         record = find(elite.generation)
         if record is None or record.uid != elite.uid:
-            raise _NotConfirmed
+            raise NotConfirmed
         return record
 
     return confirm

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from evo_core.records.chain import Generation
 from flows.next_steps import evolve_command, store_flag
-from flows.outcome import finished
+from flows.outcome import stored_ending
 from flows.prefect_server.api import require_configured_api
 from flows.runs import open_ref, open_run, open_run_store
 from flows.settings import BadInput, Settings
@@ -92,7 +92,7 @@ def _extension(
             f"{extension.max_steps:,}; `{evolve_command('status', run.run_id, **store_flag())}` shows what is spent"
         )
     longer = open_run(settings, extended(run.config, extension), run.run_id)
-    if finished(longer, head) is not None:
+    if stored_ending(longer, head) is not None:
         raise BadInput(
             f"run {run.run_id} would still be finished: its target {extension.target} is reached, or its budget of "
             f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"

@@ -14,16 +14,13 @@ from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episode
 from evo_core.evaluation.intervals import student_interval
 from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics.provenance import one_thread
-from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation
+from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
 from evo_core.records.failures import TOLD, MemberFailure
 
 log = logging.getLogger(__name__)
 
 Chunk = tuple[list[float], int]
 """Returns of one chunk's episodes, and the environment steps they took."""
-
-Confirm = Callable[[EliteRef], Confirmation | None]
-"""Confirms an elite, or gives None when its environment broke meanwhile."""
 
 
 def chunk_count(config: RunConfig) -> int:
@@ -68,24 +65,3 @@ def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmatio
         episodes=len(returns),
         steps=sum(steps for _, steps in played),
     )
-
-
-def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) -> bool:
-    """Return True if the elite reaches the target in evaluation and, checked only then, in confirmation."""
-    target, elite = config.training.target, generation.elite
-    if target is None or elite is None or elite.fitness < target:
-        return False
-    confirmed = confirm(elite)
-    return confirmed is not None and confirmed.mean >= target
-
-
-def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
-    """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
-    assert generation.elite is not None and generation.best is not None
-    last = generation.elite, confirm(generation.elite)
-    if generation.best.blob == generation.elite.blob:
-        return last
-    best = generation.best, confirm(generation.best)
-    if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
-        return last
-    return best

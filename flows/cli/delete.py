@@ -6,7 +6,7 @@ from flows.cli.ending import BEHIND, FAILED, FINE, without_password
 from flows.cli.output import emit
 from flows.cli.run import read_settings
 from flows.next_steps import evolve_command, store_flag
-from flows.outcome import finished
+from flows.outcome import stored_ending
 from flows.runs import open_run, open_run_store, unknown_run
 from flows.settings import BadInput, Settings
 from flows.views.database_faults import tolerated
@@ -69,7 +69,7 @@ def _require_idle(run: RunStore, settings: Settings) -> None:
 def _at_rest(run: RunStore, settings: Settings) -> bool:
     """Return True if a run on S3 is finished, however new its last record is; elsewhere its lock is known."""
     local = settings.store_url.startswith("file:")
-    return not local and finished(open_run(settings, run.config(), run.run_id)) is not None
+    return not local and stored_ending(open_run(settings, run.config(), run.run_id), run.head()) is not None
 
 
 def _agreed(run: RunStore, settings: Settings) -> bool:

@@ -146,17 +146,18 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
     """Summarise a run that has nothing left to do without starting anything, its views brought up to date."""
-    from flows.outcome import finished
+    from flows.outcome import stored_ending, summarize
     from flows.runs import open_run
     from flows.views.sync import Views, catch_up
 
     run = open_run(settings, config, run_id)
-    found = finished(run)
-    if found is None:
+    head = run.open().head()
+    ending = stored_ending(run, head)
+    if head is None or ending is None:
         return None
-    summary, head = found
     with Views(run, settings, catch_up) as views:
         views.record(head)
+        summary = summarize(run_id, head, ending)
         return summary.model_copy(update={"behind": views.close(summary)})
 
 

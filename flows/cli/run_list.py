@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 
 from flows.cli.output import emit, make_console
-from flows.outcome import finished, stored_standing
+from flows.outcome import describe_status, stored_ending
 from flows.runs import open_run, open_run_store, run_ids
 from flows.settings import Settings
 from tasks.runs import layout
@@ -90,8 +90,8 @@ def _line(settings: Settings, run_id: str) -> Line:
         config = run.config()
         ref = open_run(settings, config, run_id)
         head = run.head()
-        working = finished(ref) is None and is_at_work(run)
-        state = "running" if working else stored_standing(ref, head).replace("_", " ")
+        ending = stored_ending(ref, head)
+        state = "running" if ending is None and is_at_work(run) else describe_status(ending)
     except MissingError:
         return Line(run_id, "half deleted", age_s=age_s)
     except CorruptError:

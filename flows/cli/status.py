@@ -12,7 +12,7 @@ from flows.cli.run_list import list_runs
 from flows.next_steps import evolve_command, store_flag
 from flows.observers.failure_list import as_dict
 from flows.observers.terminal import describe_confirmation, describe_generation
-from flows.outcome import describe_gap, missing_commit, stored_standing
+from flows.outcome import describe_gap, describe_status, missing_commit, stored_ending
 from flows.runs import open_ref
 from tasks.runs.failed_members import failed_attempt, failed_members
 from tasks.runs.ref import RunRef
@@ -48,7 +48,7 @@ def show(run_id: str | None, store: str | None, *, json: bool) -> int:
 
 
 def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, object]:
-    members = _running(run, head)
+    members, ending = _running(run, head), stored_ending(ref, head)
     return {
         "run_id": ref.run_id,
         "store": ref.store_url,
@@ -60,7 +60,7 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "best": head.best.model_dump(mode="json") if head and head.best else None,
         "head": record_hash(head) if head else None,
         "target": ref.config.training.target,
-        "status": stored_standing(ref, head),
+        "status": ending.status if ending else "unfinished",
         "missing_commit": missing_commit(run),
         "finished_members_of_next_generation": sum(member is not None for member in members),
         "failures": _as_dicts(failed_members(run, head.members) if head else {}),
@@ -83,12 +83,13 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         if (confirmation := run.confirmation(head.generation)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
-    status, target = stored_standing(ref, head), config.training.target
-    aim = "" if target is None else f", target {target:g}{' not reached' if status == 'budget_spent' else ''}"
-    console.print(f"{status.replace('_', ' ')}{aim}", highlight=False)
-    if status == "budget_spent" and (left_over := describe_left_over(config)):
+    ending, target = stored_ending(ref, head), config.training.target
+    spent = ending is not None and ending.status == "budget_spent"
+    aim = "" if target is None else f", target {target:g}{' not reached' if spent else ''}"
+    console.print(f"{describe_status(ending)}{aim}", highlight=False)
+    if spent and (left_over := describe_left_over(config)):
         console.print(left_over, highlight=False, soft_wrap=True)
-    if status == "unfinished":
+    if ending is None:
         members = _running(run, head)
         done = sum(member is not None for member in members)
         command = evolve_command("resume", ref.run_id, **store_flag())

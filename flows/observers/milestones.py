@@ -3,13 +3,13 @@
 import logging
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Confirmation, FailureDetail, Generation, Member, Offspring
 from flows.observers.observer import Observer
 from flows.observers.terminal import describe_beginning, describe_confirmation, describe_delivery, describe_generation
 from tasks.logs.redaction import concealed
 from tasks.logs.run_log import run_logger, same_run
 from tasks.views.phrases import describe_detail, describe_failure, describe_left_over
-from tasks.views.view import Ending
 
 
 class RunLog(Observer):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Confirmation, FailureDetail, Generation, Member, Offspring, Training
-from tasks.views.view import Ending
 
 
 class Observer:

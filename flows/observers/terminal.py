@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.table import Table
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Confirmation, FailureDetail, Generation, Member, Offspring, Training
 from flows.observers.observer import Observer
 from tasks.views.phrases import (
@@ -25,7 +26,6 @@ from tasks.views.phrases import (
     describe_score,
     written_genes,
 )
-from tasks.views.view import Ending
 
 SHOWN_MEMBERS = 24
 """Rows of the live table; the best of a larger population."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import FailureDetail, Generation, Member
 from flows.next_steps import evolve_command
@@ -18,7 +19,6 @@ from tasks.views.phrases import (
     describe_score,
     written_genes,
 )
-from tasks.views.view import Ending
 
 SHOWN_MEMBERS = 100
 """Rows of a leaderboard; the best of a larger population."""

@@ -10,7 +10,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from flows.cli.ending import without_password
 from flows.next_steps import evolve_command, store_flag
-from flows.outcome import finished
+from flows.outcome import stored_ending
 from flows.settings import BadInput, Settings
 from tasks.runs.ref import RunRef
 from tasks.views.study import open_storage
@@ -60,9 +60,9 @@ def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path)
 
 def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
     """Add a video to the run in every tracker that is asked for and shows videos; return which these are."""
-    head, done = ref.open().head(), finished(ref)
+    head = ref.open().head()
     assert head is not None
-    ending = done[0].ending if done else None
+    ending = stored_ending(ref, head)
     recorders = {n: TrackRecorder(n, ref.open(), ref.config, settings.tracking_directory) for n in settings.trackers}
     able = {name: recorder for name, recorder in recorders.items() if recorder.shows_media}
     for recorder in able.values():

@@ -6,6 +6,7 @@ A view of the store like the study, kept in Prefect's artifacts. Costs at most f
 import time
 from uuid import UUID
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Generation, record_hash
 from flows.observers.observer import observer
@@ -26,7 +27,7 @@ from tasks.views.artifacts import (
     newest,
 )
 from tasks.views.study import study_number
-from tasks.views.view import Ending, View
+from tasks.views.view import View
 
 INTERVAL_S = 10.0
 """The bar of a running generation moves at most this often, and at most twice per generation."""

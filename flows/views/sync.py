@@ -6,6 +6,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Self
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation
 from flows.observers.observer import observer
 from flows.outcome import RunSummary
@@ -14,7 +15,7 @@ from flows.views.database_faults import tolerated
 from tasks.runs.ref import RunRef
 from tasks.views.study import StudyRecorder
 from tasks.views.trackers.recorder import TrackRecorder
-from tasks.views.view import Ending, View
+from tasks.views.view import View
 
 LAST_WAIT_S = 120.0
 """How long the end of a run waits for a view."""

@@ -1,19 +1,10 @@
 """The interface of views of a run: each is brought up to date with the store."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from evo_core.records.chain import Confirmation, EliteRef, Generation
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: its status, the delivered agent, and that agent's score on fresh episodes."""
-
-    status: Literal["target_reached", "budget_spent"]
-    elite: EliteRef
-    confirmed: Confirmation | None
+from evo_core.evaluation.run_end import Ending
+from evo_core.records.chain import Generation
 
 
 class View(Protocol):

@@ -6,8 +6,9 @@ import pytest
 
 from evo_core.agent.checkpoint import to_bytes
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evaluation.confirmation import chunk_count, confirmation, deliver, play_chunk, reaches_target
+from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chunk
 from evo_core.evaluation.episodes import confirmation_seeds, evaluate, evaluation_seeds, play_episodes
+from evo_core.evaluation.run_end import deliver, reaches_target
 from evo_core.evolution.population import create_population
 from evo_core.local import train_on_policy
 from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Generation, Training

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.confirmation import deliver
+from evo_core.evaluation.run_end import deliver
 from tasks.runs.ref import RunRef
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store

@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.genome.genome import Genome
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Generation
@@ -27,7 +28,6 @@ from tasks.logs.redaction import concealed
 from tasks.runs.record_store import RUN_ID
 from tasks.views.artifacts import artifact_key
 from tasks.views.phrases import written_genes
-from tasks.views.view import Ending
 from tests.conftest import make_config
 from tests.flows.conftest import Cli
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_lineage

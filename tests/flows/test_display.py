@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.local import train_on_policy
 from flows.cli.ending import Report
 from flows.observers.terminal import LineObserver, LiveObserver, describe_beginning, display
-from flows.outcome import summarise
+from flows.outcome import summarize
 from flows.settings import Settings
 from tasks.views.phrases import describe_mutation
 from tests.conftest import make_config
@@ -57,8 +58,8 @@ def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
         "run my-run starts: population 3, at most 3 generations of 768 steps; 696 of 3,000 steps are left over, less "
         "than a generation of 768; none are with a budget of 2,304 or 3,072"
     )
-    confirm = {result.elite.uid: result.confirmed}
-    summary = summarise("my-run", config, result.commits[-1], lambda elite: confirm.get(elite.uid))
+    ending = Ending("budget_spent", result.elite, result.confirmed)
+    summary = summarize("my-run", result.commits[-1], ending)
     report = Report("my-run", config, Settings(), summary, None, 1.0)
     assert any("left over   696 of 3,000 steps" in line for line in report._outcome())
     assert report.as_json()["left_over_steps"] == 696

@@ -7,7 +7,7 @@ import pytest
 from evo_core.records.chain import Confirmation
 from flows.cli.app import _main
 from flows.cli.status import _as_json
-from flows.outcome import delivery, finished
+from flows.outcome import delivery, stored_ending
 from flows.run_changes import extend_run
 from flows.settings import BadInput, Settings
 from tasks.runs.ref import RunRef
@@ -48,8 +48,7 @@ def reference(run: RunStore) -> RunRef:
 
 
 def test_status_and_summary_agree_where_only_the_confirmation_reaches_the_target(run, capsys):
-    (summary, _) = finished(reference(run))
-    assert summary.status == "budget_spent"
+    assert stored_ending(reference(run), run.head()).status == "budget_spent"
     assert as_json(run)["status"] == "budget_spent"
     said = status(capsys)
     assert "budget spent, target 195 not reached" in said and "evolve resume" not in said
@@ -57,7 +56,7 @@ def test_status_and_summary_agree_where_only_the_confirmation_reaches_the_target
 
 def test_status_says_after_an_extension_that_there_is_something_to_do(run, capsys):
     extend_run(Settings(), "run", run.config().training.max_steps + 4 * 256, None)
-    assert finished(reference(run)) is None
+    assert stored_ending(reference(run), run.head()) is None
     assert as_json(run)["status"] == "unfinished"
     assert "next generation: 0 of 4 members finished; go on: evolve resume run" in status(capsys)
 

@@ -10,12 +10,12 @@ import pytest
 import wandb
 import yaml
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.local import train_on_policy
 from evo_core.training import lost_member
 from flows.settings import BadInput, Settings
 from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.views.trackers.recorder import ForeignTracking, TrackRecorder
-from tasks.views.view import Ending
 from tests.conftest import make_config
 from tests.lineages import store_run
 from tests.services import wait_for

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation
 from tasks.views.trackers import tracker as base
 from tasks.views.trackers.measures import (
@@ -22,7 +23,6 @@ from tasks.views.trackers.measures import (
     member_steps,
 )
 from tasks.views.trackers.tracker import member_name
-from tasks.views.view import Ending
 
 PARAMETERS_AT_ONCE = 100
 LONGEST_PARAMETER = 500

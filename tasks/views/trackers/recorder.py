@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.genome.architecture import Record
 from evo_core.records.canonical import canonical_json, sha256
 from evo_core.records.chain import Generation, record_hash
 from tasks.runs.run_store import RunStore
 from tasks.views.trackers import make_tracker
 from tasks.views.trackers.tracker import TrackedRun, Tracker
-from tasks.views.view import Ending, View
+from tasks.views.view import View
 
 CLAIM = "evolve.json"
 

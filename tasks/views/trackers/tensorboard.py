@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation
 from tasks.views.trackers import tracker as base
 from tasks.views.trackers.measures import (
@@ -20,7 +21,6 @@ from tasks.views.trackers.measures import (
     member_steps,
 )
 from tasks.views.trackers.tracker import member_name
-from tasks.views.view import Ending
 from tasks.yaml_text import dump_yaml
 
 POPULATION = "population"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation, Member
 from tasks.runs.run_store import RunStore
-from tasks.views.view import Ending
 
 
 @dataclass(frozen=True, slots=True)

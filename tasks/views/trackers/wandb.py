@@ -10,11 +10,11 @@ from pathlib import Path
 
 import wandb
 
+from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation
 from tasks.views.trackers import tracker as base
 from tasks.views.trackers.measures import generation_measures, lineage_row, member_measures, member_steps
 from tasks.views.trackers.tracker import member_name
-from tasks.views.view import Ending
 
 
 class Tracker(base.Tracker):

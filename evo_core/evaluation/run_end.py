@@ -1,0 +1,61 @@
+"""How a run ends: its target is confirmed or its budget is spent; and which agent it delivers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from evo_core.config.run_config import RunConfig
+from evo_core.records.chain import Confirmation, EliteRef, Generation
+
+Confirm = Callable[[EliteRef], Confirmation | None]
+"""Confirms an elite, or gives None when its environment broke meanwhile. May raise NotConfirmed."""
+
+
+class NotConfirmed(Exception):
+    """A confirmation is needed that was not played yet, and whoever asks only reads a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: its status, the delivered agent, and that agent's score on fresh episodes."""
+
+    status: Literal["target_reached", "budget_spent"]
+    elite: EliteRef
+    confirmed: Confirmation | None
+
+
+def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) -> bool:
+    """Return True if the elite reaches the target in evaluation and, checked only then, in confirmation."""
+    target, elite = config.training.target, generation.elite
+    if target is None or elite is None or elite.fitness < target:
+        return False
+    confirmed = confirm(elite)
+    return confirmed is not None and confirmed.mean >= target
+
+
+def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) -> Ending | None:
+    """Return how a run ended whose last COMMIT is `head`; None when there is something left to train or to confirm.
+
+    The target is reached only where evaluation and confirmation both say so; otherwise the run ends with its budget.
+    """
+    if head is None or head.elite is None:
+        return None
+    try:
+        reached = reaches_target(config, head, confirm)
+        if not reached and head.generation < config.max_generations:
+            return None
+        return Ending("target_reached" if reached else "budget_spent", *deliver(head, confirm))
+    except NotConfirmed:
+        return None
+
+
+def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
+    """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
+    assert generation.elite is not None and generation.best is not None
+    last = generation.elite, confirm(generation.elite)
+    if generation.best.blob == generation.elite.blob:
+        return last
+    best = generation.best, confirm(generation.best)
+    if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
+        return last
+    return best
