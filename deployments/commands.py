@@ -19,8 +19,8 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
         )
     settings = read_settings({"store": store})
     from deployments.registration import register
-    from flows.engine.slots import GPU_TAG, limit_gpu_slots
     from flows.runs import run_ids
+    from flows.slots import GPU_TAG, limit_gpu_slots
 
     runs: list[str] = []
     with tolerated(lambda reason: print(f"the forms do not list the store's runs: {reason}", file=sys.stderr)):

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from deployments.login import Login, check_login, find_login
 from deployments.profile import Door, find_door, is_loopback
-from flows.cli.ending import without_password
 from flows.prefect_server.api import find_api
 from flows.prefect_server.embedded import dying_with, serving
 from flows.settings import BadInput, Settings
+from tasks.logs.redaction import without_password
 
 POLL_S = 3
 """How often the worker asks for runs to start."""

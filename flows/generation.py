@@ -12,12 +12,13 @@ from prefect.futures import PrefectFuture, as_completed
 from evo_core.evolution.population import GenerationFailed, require_survivors
 from evo_core.records.chain import Generation, Offspring
 from evo_core.training import lost_member
-from flows.engine.runner import hear, hear_endings
+from flows.engine.runner import hear_endings
 from flows.observers.numerics_check import compare_numerics
 from flows.observers.observer import observer
 from flows.observers.warning_relay import hear_warnings
 from flows.runs import begun_ref
 from flows.settings import Settings
+from flows.worker_topics import subscribe
 from tasks.generation_tasks import release_checkpoints, select_and_mutate
 from tasks.logs.run_failures import fails_plainly
 from tasks.member_tasks import Evaluated, evaluate_member, progress_topic, train_member
@@ -76,7 +77,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
         if said["session"] == ref.session:  # a run of this id in another store may share the scheduler
             watcher.progressed(said["uid"], said["steps"])
 
-    hear(progress_topic(ref.run_id), progressed)
+    subscribe(progress_topic(ref.run_id), progressed)
     hear_warnings(ref)
     results = _attempt(ref, population)
     for offspring in population:

@@ -1,10 +1,9 @@
-"""Find and load a member of a run; the delivered agent by default."""
+"""Load a member of a run; the delivered agent by default."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import load_agent
@@ -13,10 +12,8 @@ from evo_core.numerics.provenance import one_thread
 from evo_core.records.chain import Member
 from evo_core.records.chain import uid as member_uid
 from evo_core.records.failures import MemberFailure
-from flows.cli.run import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.outcome import delivery
-from flows.runs import open_ref
 from flows.settings import BadInput, Failed
 from tasks.runs import layout
 from tasks.runs.recomputation import Recomputer
@@ -43,13 +40,6 @@ class Chosen:
                 yield
         except MemberFailure as failure:
             raise Failed(f"{self.member.uid} cannot be played: {failure}") from failure
-
-
-def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
-    """Find a run in a store and load a member as `load` does; raise BadInput if there is no such run."""
-    settings = read_settings({"store": store})
-    settings.export()
-    return load(open_ref(run_id), uid, device)
 
 
 def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
@@ -85,21 +75,3 @@ def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> M
     except MissingError:
         last = member_uid(run.last(layout.commit) or 0, recomputer.config.population.size - 1)
         raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None
-
-
-def require_episodes(episodes: int, seed: int | None) -> None:
-    """Raise BadInput unless episodes can be played with these numbers."""
-    if episodes < 1:
-        raise BadInput(f"--episodes: expected at least 1, got {episodes}")
-    if seed is not None and seed < 0:
-        raise BadInput(f"--seed: expected a whole number from 0, got {seed}")
-
-
-def require_directory(flag: str, path: Path | None) -> None:
-    """Raise BadInput unless a file can be written there."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")

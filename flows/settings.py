@@ -25,7 +25,7 @@ from flows.bad_input import BadInput as BadInput
 from flows.bad_input import Failed as Failed
 from flows.bad_input import require_certificates
 from flows.cli.arguments import LONGEST_S, MOST_WORKERS
-from flows.engine.slots import VISIBLE, Slot, place, visible_gpus
+from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.logs.redaction import concealed
 from tasks.store.addresses import directory_of, parse_store, parse_study, shown
 from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker

@@ -2,7 +2,7 @@
 
 import sys
 
-from flows.cli.ending import BEHIND, FAILED, FINE, without_password
+from flows.cli.ending import BEHIND, FAILED, FINE
 from flows.cli.output import emit
 from flows.cli.run import read_settings
 from flows.next_steps import evolve_command, store_flag
@@ -10,6 +10,7 @@ from flows.outcome import stored_ending
 from flows.runs import open_run, open_run_store, unknown_run
 from flows.settings import BadInput, Settings
 from flows.views.database_faults import tolerated
+from tasks.logs.redaction import without_password
 from tasks.runs import layout
 from tasks.runs.deletion import begin_deletion, delete_run, is_half_deleted
 from tasks.runs.presence import is_at_work

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from flows.cli.output import emit
 from flows.cli.run import Operational, read_settings
-from flows.engine.slots import VISIBLE
 from flows.prefect_server.api import describe_api, require_configured_api
 from flows.settings import BadInput
+from flows.slots import VISIBLE
 
 if TYPE_CHECKING:
     from evo_core.config.run_config import RunConfig

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from sqlalchemy import make_url
 
 from evo_core.config.run_config import RunConfig
 from evo_core.evolution.population import GenerationFailed
@@ -14,6 +13,7 @@ from flows.next_steps import changed_settings, evolve_command
 from flows.observers.terminal import describe_delivery
 from flows.prefect_server.outages import describe_outage
 from flows.settings import Settings
+from tasks.logs.redaction import without_password
 from tasks.store import GoneError, StoreError, open_store
 from tasks.views.phrases import describe_generations, describe_left_over
 
@@ -148,10 +148,3 @@ def describe_failure(failure: BaseException | None) -> str:
     """Describe in one sentence what went wrong."""
     outage = describe_outage(failure) if failure is not None else None
     return outage or f"{type(failure).__name__}: {failure}"
-
-
-def without_password(url: str) -> str:
-    """Write a database URL so that it can be shown: no password, neither before the host nor among its options."""
-    parsed = make_url(url)
-    hidden = {name: "***" for name in parsed.query if "password" in name.lower()}
-    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -6,8 +6,9 @@ from rich.table import Table
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from evo_core.evaluation.scores import Interval, Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
+from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import emit
-from flows.member_lookup import Chosen, choose, require_episodes
+from flows.member_lookup import Chosen
 from tasks.views.phrases import describe_interval, describe_number, describe_score
 
 

@@ -1,11 +1,11 @@
 """evolve lineage rebuild: write the Optuna study again from the store."""
 
-from flows.cli.ending import without_password
 from flows.cli.output import emit
 from flows.cli.run import read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput
 from flows.views.database_faults import describe_fault
+from tasks.logs.redaction import without_password
 from tasks.store import StoreError
 from tasks.views.study import rebuild_study
 

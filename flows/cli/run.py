@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from evo_core.config.run_config import RunConfig
-from flows.cli.ending import Report, without_password
+from flows.cli.ending import Report
 from flows.cli.output import emit
 from flows.prefect_server.api import configured_api, describe_api, find_api, require_configured_api
 from flows.prefect_server.embedded import prefect_api
 from flows.settings import BadInput, Settings
+from tasks.logs.redaction import without_password
 
 if TYPE_CHECKING:
     from flows.outcome import RunSummary

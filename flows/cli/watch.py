@@ -15,8 +15,8 @@ from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from flows.cli.extras import require_extra
+from flows.cli.member_choice import choose, require_directory, require_episodes
 from flows.cli.run import Operational, read_settings
-from flows.member_lookup import choose, require_directory, require_episodes
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed
 from flows.views.publish import attach_video, dashboard_command, open_study, track_video

@@ -11,8 +11,8 @@ from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
 from flows.engine.nanny import MainThreadNanny
-from flows.engine.slots import RESOURCE, VISIBLE, Slot, least_used
 from flows.settings import BadInput, Settings
+from flows.slots import RESOURCE, VISIBLE, Slot, least_used
 from tasks.worker.profiler import OFF
 
 ATTEMPTS = 3

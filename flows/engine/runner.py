@@ -7,16 +7,16 @@ from typing import Any
 import dask
 from distributed import Client
 from prefect import Task
-from prefect.context import FlowRunContext
 from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
 
 from evo_core.records.chain import FailureReason
 from flows.engine.clusters import open_cluster
-from flows.engine.slots import GPU_TAG, RESOURCE
 from flows.engine.worker_monitor import Keeper, list_workers
 from flows.observers.observer import observer
 from flows.settings import Settings
+from flows.slots import GPU_TAG, RESOURCE
+from flows.worker_topics import subscribe
 from tasks.logs.run_log import flush_logs
 from tasks.runs.ref import RunRef
 from tasks.worker.watchdog import ended_topic
@@ -81,15 +81,8 @@ def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
     In a flow run whose tasks run on the engine.
     """
     reasons: dict[str, FailureReason] = {}
-    hear(ended_topic(ref.session), lambda said: reasons.update({said["uid"]: said["reason"]}))
+    subscribe(ended_topic(ref.session), lambda said: reasons.update({said["uid"]: said["reason"]}))
     return reasons
-
-
-def hear(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Subscribe, in another thread, to a topic of the workers, in a flow run whose tasks run on the engine."""
-    context = FlowRunContext.get()
-    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
-    context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))
 
 
 def _flush(client: Client) -> None:

@@ -10,8 +10,8 @@ from distributed import Client, Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
-from flows.engine.slots import RESOURCE
 from flows.settings import Failed
+from flows.slots import RESOURCE
 
 INTERVAL_S = 1.0
 PATIENCE_S = 5.0

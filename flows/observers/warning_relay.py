@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from flows.engine.runner import hear
 from flows.observers.observer import observer
+from flows.worker_topics import subscribe
 from tasks.member_warnings import essence, warnings_topic
 from tasks.runs.ref import RunRef
 
@@ -25,4 +25,4 @@ def hear_warnings(ref: RunRef) -> None:
         more = "; further warnings are in the logs of the tasks" if len(said) > MOST else ""
         watcher.warned(f"{event['uid']}: {event['text']}{more}")
 
-    hear(warnings_topic(ref.run_id), warned)
+    subscribe(warnings_topic(ref.run_id), warned)

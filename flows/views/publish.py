@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from flows.cli.ending import without_password
 from flows.next_steps import evolve_command, store_flag
 from flows.outcome import stored_ending
 from flows.settings import BadInput, Settings
+from tasks.logs.redaction import without_password
 from tasks.runs.ref import RunRef
 from tasks.views.study import open_storage
 from tasks.views.trackers.recorder import TrackRecorder

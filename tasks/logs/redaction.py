@@ -10,6 +10,7 @@ HIDDEN = "***"
 
 _PASSWORD = re.compile(r"(\w://[^\s/:@]*):\S*@")
 _QUERY = re.compile(r"([?&][\w.-]+)=[^\s&#'\"`)]+")
+_PASSWORD_OPTION = re.compile(r"([?&][\w.-]*password[\w.-]*)=[^&#]*", re.IGNORECASE)
 _SECRET_VARIABLES = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|AUTH_STRING|CREDENTIAL", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"(?P<name>[\w-]*(?:password|passwd|secret|token|api[_-]?key|credential|auth_string)[\w-]*[\"']?\s*[=:]\s*"
@@ -34,3 +35,8 @@ def concealed(text: str) -> str:
     for value in sorted((value for value in secrets if len(value) >= _SHORTEST), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return text
+
+
+def without_password(url: str) -> str:
+    """Hide the passwords of a database URL, before the host and among its options; the rest can be used as it is."""
+    return _PASSWORD_OPTION.sub(rf"\1={HIDDEN}", _PASSWORD.sub(rf"\1:{HIDDEN}@", url))

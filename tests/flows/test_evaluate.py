@@ -15,8 +15,8 @@ from optuna.artifacts import get_all_artifact_meta
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from evo_core.numerics.provenance import one_thread
 from flows.cli.evaluate import evaluate
+from flows.cli.member_choice import choose
 from flows.cli.watch import watch
-from flows.member_lookup import choose
 from flows.settings import BadInput, Failed
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store

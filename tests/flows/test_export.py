@@ -22,7 +22,7 @@ from flows import member_lookup as members
 from flows.cli.app import _main
 from flows.cli.evaluate import evaluate
 from flows.cli.export import WRITERS, export
-from flows.member_lookup import choose
+from flows.cli.member_choice import choose
 from flows.settings import BadInput, Failed
 from tasks.runs.ref import RunRef
 from tests.conftest import make_config

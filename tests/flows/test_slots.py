@@ -23,9 +23,9 @@ from prefect.client.orchestration import get_client
 from flows.cli.doctor import examine
 from flows.engine import worker_monitor as keeper_module
 from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
-from flows.engine.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
 from flows.engine.worker_monitor import Keeper, list_workers
 from flows.settings import BadInput, Failed, Settings
+from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
 from tasks.worker.watchdog import Limits, ended_topic, watched
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of

@@ -69,7 +69,7 @@ class _Ears(Observer):
 
 def test_what_several_workers_send_is_said_once_and_not_for_ever(sent, monkeypatch):
     ears, topics = _Ears(), {}
-    monkeypatch.setattr(warned, "hear", topics.__setitem__)
+    monkeypatch.setattr(warned, "subscribe", topics.__setitem__)
     with watched_by(ears):
         warned.hear_warnings(RUN)
     tell = topics[warnings_topic("warned")]

@@ -1,0 +1,14 @@
+"""Subscribe to the topics on which workers report while a flow run is in progress."""
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect_dask import DaskTaskRunner
+
+
+def subscribe(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Call `tell`, in another thread, with every event of a topic, in a flow run whose tasks run on the engine."""
+    context = FlowRunContext.get()
+    assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
+    context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))
