@@ -1,9 +1,5 @@
 """The whole evolution in one process."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -63,17 +59,6 @@ def test_a_larger_budget_goes_on_along_the_same_chain():
     short = train_on_policy(make_config(**{"training.max_steps": 1536}))
     long = train_on_policy(make_config())
     assert long.commits[:3] == short.commits
-
-
-@pytest.mark.parametrize("hash_seed", ["0", "1", "random"])
-def test_the_chain_does_not_depend_on_the_hash_seed(hash_seed):
-    code = (
-        "from evo_core.local import train_on_policy; from tests.conftest import make_config;"
-        "print(train_on_policy(make_config()).head)"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert there.stdout.strip() == train_on_policy(make_config()).head
 
 
 def test_the_target_ends_a_run_once_confirmed():

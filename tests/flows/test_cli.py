@@ -6,10 +6,12 @@ import re
 import subprocess
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from flows.cli import app as cli
+from flows.cli import doctor
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, ROOT, Cli
 
@@ -59,7 +61,7 @@ def bare(tmp_path):
 def test_bad_input_is_refused_before_anything_is_written(bare, arguments, message):
     config = () if "--config" in arguments else ("--config", bare.config(make_config()))
     before = sorted(os.listdir(bare.directory))
-    refused = bare("run", *config, *arguments, expect=2, timeout=30)
+    refused = bare("run", *config, *arguments, expect=2)
     assert message in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
     assert refused.stdout == ""
@@ -141,14 +143,44 @@ def test_doctor_is_content_with_a_sound_installation(bare):
     assert all(check["advice"] == "" for check in json.loads(bare("doctor", "--json").stdout))
 
 
-def test_doctor_examines_an_environment(bare):
-    checks = {check["name"]: check for check in bare.json("doctor", "CartPole-v1")}
+@pytest.fixture
+def examined(here, monkeypatch, capfd):
+    """Examine an environment in this process, briefly and without a worker's process, which takes 4 CPU seconds."""
+    monkeypatch.setattr(doctor, "_worker", lambda *_: doctor.Check("in a worker", "not tried"))
+    monkeypatch.setattr(doctor, "MEASURED_S", 0.1)
+
+    def examine(env_id=None, path=None, expect=0):
+        capfd.readouterr()
+        assert doctor.examine(env_id, path, {}, {}, json=True) == expect
+        return {check["name"]: check for check in json.loads(capfd.readouterr().out)}
+
+    return examine
+
+
+def test_doctor_examines_an_environment(examined, capfd):
+    checks = examined("CartPole-v1")
     assert checks["deterministic under a seed"]["finding"] == "yes, over 1,000 random steps"
     assert "Discrete(2)" in checks["action space"]["finding"]
-    bare.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
-    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Unseeded-v0", expect=1)}
+    assert checks["encoder"]["finding"] == "observation: mlp"
+    assert checks["actions"]["finding"] == "Categorical"
+    assert checks["parameters"]["finding"] == f"{4 * 64 + 64 + 3 * (64 * 64 + 64) + 64 * 2 + 2 + 64 + 1:,}"
+    assert checks["Gymnasium's checker"]["finding"].startswith("passed")
+    assert re.match(r"[\d,]{5,} steps/s on one core, 16 environments", checks["speed"]["finding"])
+    checks = examined("Probe/Unseeded-v0", expect=1)
     assert "self.np_random" in checks["deterministic under a seed"]["advice"]
-    assert "did you mean CartPole-v1" in bare("doctor", "CartPol-v1", expect=2).stderr
+    assert "mend the environment" in checks["Gymnasium's checker"]["advice"]
+    checks = examined("Probe/Wrong-v0", expect=1)
+    assert "leaf 'a': expected shape (2,), got (3,)" in checks["1,000 random steps"]["finding"]
+    assert cli._main(["doctor", "CartPol-v1"]) == 2
+    assert "did you mean CartPole-v1" in capfd.readouterr().err
+
+
+def test_doctor_says_what_would_be_built_of_a_configuration_file(examined, bare):
+    overrides = {"env.wrappers": [{"FilterObservation": {"filter_keys": ["image"]}}], "algorithm.recurrent": True}
+    path = bare.config(make_config("minigrid:MiniGrid-Empty-5x5-v0", **overrides, **{"evaluation.max_steps": 50}))
+    checks = examined(path=Path(path), expect=1)
+    assert checks["encoder"]["finding"] == "image: recurrent"
+    assert [name for name, check in checks.items() if check["advice"]] == ["time limit"]
 
 
 def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
@@ -156,25 +188,6 @@ def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
     arguments = ("--engine", "tcp://far:8786", "--store", "s3://bucket/runs")
     refused = bare("run", "--config", bare.config(make_config()), *arguments, expect=2)
     assert "set PREFECT_API_URL to a shared one" in refused.stderr
-
-
-def test_doctor_says_what_would_be_built_and_how_fast_it_steps(bare):
-    checks = {check["name"]: check["finding"] for check in bare.json("doctor", "CartPole-v1")}
-    assert checks["encoder"] == "observation: mlp"
-    assert checks["actions"] == "Categorical"
-    assert checks["parameters"] == f"{4 * 64 + 64 + 3 * (64 * 64 + 64) + 64 * 2 + 2 + 64 + 1:,}"
-    assert checks["Gymnasium's checker"].startswith("passed")
-    assert re.match(r"[\d,]{5,} steps/s on one core, 16 environments", checks["speed"])
-    overrides = {"env.wrappers": [{"FilterObservation": {"filter_keys": ["image"]}}], "algorithm.recurrent": True}
-    path = bare.config(make_config("minigrid:MiniGrid-Empty-5x5-v0", **overrides, **{"evaluation.max_steps": 50}))
-    checks = {check["name"]: check for check in bare.json("doctor", "--config", path, expect=1)}
-    assert checks["encoder"]["finding"] == "image: recurrent"
-    assert [name for name, check in checks.items() if check["advice"]] == ["time limit"]
-    bare.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
-    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Unseeded-v0", expect=1)}
-    assert "mend the environment" in checks["Gymnasium's checker"]["advice"]
-    checks = {check["name"]: check for check in bare.json("doctor", "Probe/Wrong-v0", expect=1)}
-    assert "leaf 'a': expected shape (2,), got (3,)" in checks["1,000 random steps"]["finding"]
 
 
 def test_doctor_takes_the_flags_of_a_run_and_tries_an_environment_where_members_run(bare):

@@ -208,6 +208,7 @@ def test_members_run_in_parallel_and_a_killed_worker_costs_one_task_and_not_the_
     assert len(overlaps) >= 2
 
 
+@pytest.mark.slow
 def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):
     del cli.environment["PREFECT_API_URL"]
     cli.environment["PREFECT_HOME"] = str(cli.directory / "prefect")
