@@ -8,11 +8,12 @@ from copy import copy
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Le
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from deployments.field_titles import SHOWN, TITLES
 from evo_core.config.genes import SearchSpace
+from evo_core.config.nested_fields import leaf_fields, section_of
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.config.sections import AlgorithmConfig, Section
@@ -103,17 +104,7 @@ def shown(name: str) -> FieldInfo:
 
 
 def _config_field(dotted: str) -> FieldInfo:
-    model: type[BaseModel] = RunConfig
-    *sections, leaf = dotted.split(".")
-    for name in sections:
-        model = _section(model.model_fields[name])
-    return model.model_fields[leaf]
-
-
-def _section(field: FieldInfo) -> type[BaseModel]:
-    assert isinstance(field.annotation, type)
-    assert issubclass(field.annotation, BaseModel)
-    return field.annotation
+    return dict(leaf_fields(RunConfig))[dotted]
 
 
 def _rest() -> dict[str, Any]:
@@ -126,7 +117,8 @@ def _rest() -> dict[str, Any]:
             described = Field(default={}, description="Ranges of evolving hyperparameters: name → {min, max, scale}.")
             fields[name] = (SearchSpace, described)
             continue
-        section = _section(field)
+        section = section_of(field)
+        assert section is not None
         inner: dict[str, Any] = {
             leaf: (item.annotation, item)
             for leaf, item in section.model_fields.items()

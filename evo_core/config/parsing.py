@@ -3,12 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from evo_core.config.bounds import SAFE_INTEGER
 from evo_core.config.genes import Gene
+from evo_core.config.nested_fields import find_section
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
@@ -112,15 +112,8 @@ def _siblings(location: list[str]) -> Iterable[str]:
     """Return the keys that are allowed where an unknown one was found."""
     if location[:1] == ["search"]:
         return evolvable_hyperparameters() if len(location) == 1 else Gene.model_fields
-    model: type[BaseModel] = RunConfig
-    for name in location:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        candidates = [annotation, *get_args(annotation)]
-        nested = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
-        if not nested:
-            return ()
-        model = nested[0]
-    return model.model_fields
+    section = find_section(RunConfig, *location)
+    return section.model_fields if section else ()
 
 
 def _flatten(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:

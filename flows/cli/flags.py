@@ -1,13 +1,13 @@
 """Configuration flags: every field of RunConfig by its dotted name, such as --algorithm.lr 3e-4."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from evo_core.config.nested_fields import leaf_fields
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
@@ -41,7 +41,7 @@ def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
 
 def describe_flags() -> str:
     """List every configuration flag with its default and description."""
-    rows = list(_rows(RunConfig, "--"))
+    rows = [_row(name, field) for name, field in leaf_fields(RunConfig, "--")]
     width = max(len(flag) for flag, _ in rows)
     return "Configuration (flags override the file):\n" + "\n".join(f"  {f:<{width}}  {text}" for f, text in rows)
 
@@ -78,24 +78,12 @@ def read_text(path: Path, given_as: str = "") -> str:
     return text
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, field in model.model_fields.items():
-        nested = _section(field.annotation)
-        if nested is not None:
-            yield from _rows(nested, f"{prefix}{name}.")
-            continue
-        default = (
-            "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
-        )
-        yield f"{prefix}{name}", f"{field.description} [{default}]"
+def _row(name: str, field: FieldInfo) -> tuple[str, str]:
+    required = field.is_required()
+    default = "required" if required else f"default {_shown(field.get_default(call_default_factory=True))}"
+    return name, f"{field.description} [{default}]"
 
 
 def _shown(default: object) -> str:
     """Write a default as the configuration file would."""
     return json.dumps(to_jsonable_python(default))
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *get_args(annotation)]
-    sections = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
-    return sections[0] if sections and not get_args(annotation) else None
