@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evo_core.agent.agent import Agent
     from evo_core.agent.checkpoint import load_agent
+    from evo_core.agent.transfer import perturb, transfer
     from evo_core.config.parsing import ConfigError, parse_config
     from evo_core.config.run_config import RunConfig
     from evo_core.envs.backends import make_vect_envs
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from evo_core.evolution.selection import select
     from evo_core.genome.genome import algorithm_of
     from evo_core.local import RunResult, train_on_policy
-    from evo_core.networks.transfer import perturb, transfer
     from evo_core.ppo.learn import learn
     from evo_core.ppo.rollout import collect_rollouts
     from evo_core.seeding import Purpose, environment_seeds, stream
@@ -46,12 +46,12 @@ _HOME = {
     "mutate": "evolution.mutation",
     "next_generation": "evolution.population",
     "parse_config": "config.parsing",
-    "perturb": "networks.transfer",
+    "perturb": "agent.transfer",
     "select": "evolution.selection",
     "stream": "seeding",
     "train": "training",
     "train_on_policy": "local",
-    "transfer": "networks.transfer",
+    "transfer": "agent.transfer",
 }
 
 __all__ = [

@@ -13,9 +13,9 @@ from evo_core.envs.inspection import check_environment
 from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chunk
 from evo_core.evaluation.run_end import find_ending
 from evo_core.evolution.population import create_population, next_generation, require_survivors
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
 from evo_core.records.failures import bounded
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 
 Blobs = dict[str, bytes]

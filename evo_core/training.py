@@ -9,12 +9,11 @@ import torch
 from evo_core.agent.agent import Agent, AgentState, initial_state
 from evo_core.agent.checkpoint import from_bytes, to_bytes
 from evo_core.agent.normalization import initial_statistics
+from evo_core.agent.transfer import output_shift, perturb, transfer
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import make_vect_envs
 from evo_core.evaluation.episodes import evaluate, evaluation_seeds
 from evo_core.genome.genome import algorithm_of
-from evo_core.networks.actor_critic import Spaces
-from evo_core.networks.transfer import output_shift, perturb, transfer
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
@@ -23,6 +22,7 @@ from evo_core.records.chain import BlobRef, Failure, FailureDetail, FailureReaso
 from evo_core.records.failures import TOLD, MemberFailure
 from evo_core.seeding import Purpose, environment_seeds, stream
 from evo_core.spaces.observations import Layout, Tensors
+from evo_core.spaces.spaces import Spaces
 
 PROBES = 64
 """Random observations on which the shift of a transfer is measured."""

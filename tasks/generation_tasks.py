@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import Generation
+from evo_core.spaces.spaces import Spaces
 from tasks.member_tasks import Evaluated
 from tasks.runs import retention
 from tasks.runs.ref import RunRef

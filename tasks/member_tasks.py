@@ -12,8 +12,8 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.evaluation.confirmation import Chunk, play_chunk
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import BlobRef, EliteRef, FailureDetail, Member, Offspring, Training, Update
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
 from tasks.logs.redaction import concealed_detail

@@ -15,9 +15,9 @@ from gymnasium.spaces import Box, Discrete
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.confirmation import chunk_count, confirmation
 from evo_core.evaluation.run_end import find_ending
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.canonical import canonical_json, sha256
 from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
+from evo_core.spaces.spaces import Spaces
 from tasks.generation_tasks import found_population, release_checkpoints, select_and_mutate
 from tasks.member_tasks import Evaluated, confirm_chunk, evaluate_member, train_member
 from tasks.runs import layout

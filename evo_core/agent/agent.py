@@ -15,10 +15,11 @@ from torch.optim.adam import adam
 from evo_core.agent.devices import draws_there, to_device, torch_generator
 from evo_core.agent.normalization import Normalizer
 from evo_core.genome.genome import Genome
-from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
 from evo_core.networks.stack import initialise
 from evo_core.spaces.observations import Arrays, Tensors
+from evo_core.spaces.spaces import Spaces
 
 ADAM_EPSILON = 1e-5
 """As in Huang et al. 2022, "The 37 implementation details of PPO", detail 3."""

@@ -18,9 +18,10 @@ from evo_core.agent.agent import Agent, AgentState
 from evo_core.agent.normalization import sound_statistics
 from evo_core.config.bounds import SAFE_INTEGER
 from evo_core.genome.genome import Genome
-from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.actor_critic import ActorCritic
 from evo_core.records.canonical import canonical_json
 from evo_core.spaces.serialization import describe_space, read_space
+from evo_core.spaces.spaces import Spaces
 
 METADATA = "evolve"
 FORMAT = 1

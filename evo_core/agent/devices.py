@@ -37,9 +37,3 @@ def draws_there(device: torch.device) -> bool:
 def torch_generator(rng: np.random.Generator, device: torch.device | str = "cpu") -> torch.Generator:
     """Derive a torch generator on a device from a NumPy one, whose next number seeds it."""
     return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-
-
-def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw standard Gumbel noise on the generator's device: −log E with E from Exp(1)."""
-    waits = torch.empty(shape, device=generator.device).exponential_(generator=generator)
-    return waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_().neg_()

@@ -27,10 +27,10 @@ from evo_core.envs.process_vector import FAREWELL_S, Processes
 from evo_core.envs.process_warnings import collect_remarks, repeat_remarks, take_remarks
 from evo_core.envs.step_values import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.envs.vector_env import MASK, Transition, VectorEnvs
-from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
 from evo_core.records.failures import MemberFailure, unmade
 from evo_core.spaces.observations import Arrays, Layout
+from evo_core.spaces.spaces import Spaces
 
 START_METHOD = "spawn"
 """How multiprocessing starts the processes of environments: none of them inherits what this one has done."""

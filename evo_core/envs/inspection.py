@@ -14,8 +14,8 @@ from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vector_env import MASK, quietly
 from evo_core.envs.wrapper_state import require_stateless
 from evo_core.genome.genome import initial_genome
-from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
+from evo_core.spaces.spaces import Spaces
 
 
 @dataclass(frozen=True, slots=True)

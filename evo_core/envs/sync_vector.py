@@ -14,8 +14,8 @@ from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.step_values import read_reset, read_step
 from evo_core.envs.vector_env import Transition, VectorEnvs
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.failures import MemberFailure, unmade
+from evo_core.spaces.spaces import Spaces
 
 
 class SyncEnvs(VectorEnvs):

@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from evo_core.envs.step_values import ReturnedError
-from evo_core.networks.actor_critic import Spaces
 from evo_core.networks.distributions import make_distribution
 from evo_core.records.chain import FailureReason
 from evo_core.records.failures import MemberFailure, Place, text_of
 from evo_core.spaces.observations import Arrays, Layout, UnsoundError
+from evo_core.spaces.spaces import Spaces
 
 MASK = "action_mask"
 """Key of an environment's info under which it says what actions it allows, as Gymnasium's own environments do."""

@@ -12,10 +12,10 @@ from evo_core.agent.checkpoint import from_bytes
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episodes
 from evo_core.evaluation.intervals import student_interval
-from evo_core.networks.actor_critic import Spaces
 from evo_core.numerics.provenance import one_thread
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
 from evo_core.records.failures import TOLD, MemberFailure
+from evo_core.spaces.spaces import Spaces
 
 log = logging.getLogger(__name__)
 

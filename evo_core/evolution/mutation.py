@@ -1,6 +1,6 @@
 """Mutations: pure functions from a genome and a generator to a genome and a record of what changed.
 
-How weights follow from parent to child is decided by the two genomes alone (`evo_core.networks.transfer`), but for
+How weights follow from parent to child is decided by the two genomes alone (`evo_core.agent.transfer`), but for
 the noise of a `parameters` mutation.
 """
 

@@ -13,9 +13,9 @@ from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chu
 from evo_core.evolution.mutation import NONE
 from evo_core.evolution.population import elite_ref
 from evo_core.genome.genome import Genome
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import BlobRef, Failure, Member, Offspring, Replay, ReplayKind, uid
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 
 

@@ -10,8 +10,7 @@ from evo_core.config.network import Activation
 from evo_core.config.run_config import RunConfig
 from evo_core.config.sections import AlgorithmConfig
 from evo_core.genome.architecture import Layers, Record, dense_layers, layer_sizes
-from evo_core.networks.encoders import architecture_by_kind, initial_encoder
-from evo_core.networks.encoders.encoder import EncoderArchitecture
+from evo_core.genome.encoders import EncoderArchitecture, architecture_by_kind, initial_encoder
 from evo_core.spaces.observations import Layout
 
 

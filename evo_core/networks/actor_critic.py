@@ -1,26 +1,16 @@
 """The network of a member: encoder, policy head and value head, built from its genome."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
-from gymnasium import Space
 from torch import Tensor, nn
 
 from evo_core.genome.genome import Genome
 from evo_core.networks.distributions import make_distribution
+from evo_core.networks.encoders import build_encoder
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis, Stack
 from evo_core.spaces.observations import Layout, Tensors
-
-
-@dataclass(frozen=True, slots=True)
-class Spaces:
-    """What one environment (not a vector of them) observes and accepts."""
-
-    observation: Space[Any]
-    action: Space[Any]
+from evo_core.spaces.spaces import Spaces
 
 
 class ActorCritic(nn.Module):
@@ -37,7 +27,7 @@ class ActorCritic(nn.Module):
 
         def build(name: str) -> tuple[Encoder, Axis]:
             latent = Axis(f"{name}.latent", architecture.latent_dim)
-            return architecture.encoder.build(name, self.layout.leaves, latent, activation), latent
+            return build_encoder(architecture.encoder, name, self.layout.leaves, latent, activation), latent
 
         self.distribution = make_distribution(
             spaces.action, squash=architecture.squash_output, std_init=action_std_init

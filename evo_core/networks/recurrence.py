@@ -1,15 +1,14 @@
 """Recurrent layers over sequences of unequal length, with labelled axes gate by gate."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evo_core.genome.encoders import CellKind
 from evo_core.networks.stack import Axis, AxisTable, Linear
 
-CellKind = Literal["lstm", "gru"]
 GATES: dict[CellKind, int] = {"lstm": 4, "gru": 3}
 FORGET_GATE = 1
 """Which of an LSTM's gates forgets; its bias starts at one (Jozefowicz et al. 2015)."""

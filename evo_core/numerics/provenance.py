@@ -10,9 +10,9 @@ import numpy
 import torch
 
 from evo_core.config.sections import EnvConfig
-from evo_core.envs.simulators import package_versions
 from evo_core.numerics.fingerprint import differing_groups, fingerprint
 from evo_core.numerics.instructions import is_portable
+from evo_core.numerics.simulators import package_versions
 
 DEVICE = ("device", "cuda")
 """What a process knows of the device it computes on itself; a flow may have another one than its workers."""

@@ -5,7 +5,7 @@ from typing import get_args
 from rich.console import Console
 
 from evo_core.config.parsing import ConfigError
-from evo_core.networks.actor_critic import Spaces
+from evo_core.spaces.spaces import Spaces
 from flows.cli.output import emit
 from flows.cli.run import read_settings
 from flows.member_lookup import find_member

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from evo_core.config.run_config import RunConfig
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import BlobRef, Generation, Member, Offspring, Training
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 from tasks.runs.run_store import RunStore
 from tasks.store import CorruptError, MissingError

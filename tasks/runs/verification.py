@@ -8,8 +8,8 @@ from typing import get_args
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.run_end import deliver, reaches_target
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.networks.actor_critic import Spaces
 from evo_core.records.chain import Confirmation, EliteRef, Generation, ReplayKind, config_hash, record_hash
+from evo_core.spaces.spaces import Spaces
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification, problem_of
 from tasks.runs.object_checks import (

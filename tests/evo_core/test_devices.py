@@ -8,6 +8,7 @@ from scipy import stats
 from evo_core.agent import devices
 from evo_core.agent.agent import Agent
 from evo_core.local import train_on_policy
+from evo_core.networks.distributions.categorical import gumbel
 from evo_core.numerics.provenance import numerics
 from tests.conftest import make_config
 
@@ -37,7 +38,7 @@ def test_on_the_cpu_rows_are_not_copied():
 
 def test_gumbel_noise_has_its_distribution_and_follows_its_seed():
     def draw(seed):
-        return devices.gumbel((100, 50, 4), devices.torch_generator(np.random.default_rng(seed)))
+        return gumbel((100, 50, 4), devices.torch_generator(np.random.default_rng(seed)))
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))

@@ -189,7 +189,7 @@ def test_a_confirmation_in_chunks_is_one_over_all_episodes():
         uid="g0001/m00", generation=1, fitness=0, fitness_sem=None, episodes=1, blob=BlobRef(sha256="0" * 64, size=1)
     )
     env = gym.make(config.env.id)
-    from evo_core.networks.actor_critic import Spaces
+    from evo_core.spaces.spaces import Spaces
 
     spaces = Spaces(env.observation_space, env.action_space)
     assert chunk_count(config) == 3

@@ -10,13 +10,13 @@ import torch
 from evo_core.agent.agent import Agent, initial_state
 from evo_core.envs.backends import make_vect_envs
 from evo_core.genome.genome import initial_genome
-from evo_core.networks.actor_critic import Spaces
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
 from evo_core.ppo.sequences import Minibatch, Pieces, minibatches
 from evo_core.records.failures import MemberFailure
 from evo_core.spaces.observations import concatenate
+from evo_core.spaces.spaces import Spaces
 from tests.conftest import make_config
 from tests.evo_core.test_loss import reference_loss
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from evo_core.agent.agent import Agent, AgentState, initial_state
 from evo_core.agent.checkpoint import to_bytes
+from evo_core.agent.transfer import output_shift, perturb, transfer
 from evo_core.evolution.mutation import (
     OPERATORS,
     architecture_changes,
@@ -19,10 +20,10 @@ from evo_core.evolution.mutation import (
     mutate_rl_hp,
 )
 from evo_core.genome.genome import initial_genome
-from evo_core.networks.actor_critic import ActorCritic, Spaces
+from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.networks.transfer import output_shift, perturb, transfer
 from evo_core.records.canonical import canonical_json
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import probe_observations
 from tests.conftest import make_config
 

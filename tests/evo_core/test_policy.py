@@ -12,8 +12,8 @@ from evo_core.agent.checkpoint import CheckpointError, load_agent, to_bytes, to_
 from evo_core.evolution.population import create_population
 from evo_core.export.agreement import gives_masks, largest_difference, play_steps
 from evo_core.export.policy import Policy
-from evo_core.networks.actor_critic import Spaces
 from evo_core.spaces.serialization import describe_space, read_space
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import inherit
 from tests.conftest import make_config
 from tests.evo_core.agents import KINDS, MORE, make_agent

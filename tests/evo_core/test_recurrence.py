@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo_core.agent.agent import Agent, initial_state
+from evo_core.agent.transfer import transfer
 from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evolution.mutation import architecture_changes
 from evo_core.genome.genome import initial_genome
 from evo_core.networks.distributions.distribution import masked
 from evo_core.networks.recurrence import sequences
-from evo_core.networks.transfer import transfer
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.rollout import collect_rollouts
 from evo_core.ppo.sequences import Minibatch, cut, minibatches

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from evo_core.agent.agent import Agent, initial_state
 from evo_core.agent.checkpoint import from_bytes, to_bytes
 from evo_core.agent.normalization import initial_statistics
+from evo_core.agent.transfer import output_shift, perturb, transfer
 from evo_core.config.parsing import ConfigError
 from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evolution.mutation import architecture_changes, mutate
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.local import train_on_policy
-from evo_core.networks.actor_critic import Spaces
-from evo_core.networks.transfer import output_shift, perturb, transfer
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
 from evo_core.spaces.observations import Layout
+from evo_core.spaces.spaces import Spaces
 from evo_core.training import probe_observations
 from tests.conftest import make_config
 from tests.evo_core.test_mutation import trained_like

@@ -7,7 +7,6 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
-from evo_core.agent.devices import gumbel
 from evo_core.networks.distributions.distribution import FORBIDDEN, ActionTerms, Array, Distribution, torch_dtype
 
 
@@ -147,6 +146,12 @@ class MultiCategorical(Distribution):
         """Lay logits out as [N, choices, options], padding impossible."""
         padded = nn.functional.pad(logits, (0, 1), value=FORBIDDEN)
         return padded.index_select(1, self.get_buffer("place")).view(-1, len(self.options), self.widest)
+
+
+def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw standard Gumbel noise on the generator's device: −log E with E from Exp(1)."""
+    waits = torch.empty(shape, device=generator.device).exponential_(generator=generator)
+    return waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_().neg_()
 
 
 def _parts(mask: Any) -> list[Any]:

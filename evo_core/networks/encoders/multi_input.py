@@ -1,48 +1,15 @@
 """Encoder of dictionaries and tuples: one encoder per leaf, whose outputs are added."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import SerializeAsAny
 from torch import Tensor, nn
 
-from evo_core.config.network import Activation, BoundsConfig
-from evo_core.genome.architecture import Change
-from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
+from evo_core.config.network import Activation
+from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.recurrence import Sequences
-from evo_core.networks.stack import ACTIVATIONS, Axis
+from evo_core.networks.stack import ACTIVATIONS
 from evo_core.spaces.observations import Tensors
-
-Part = Annotated[SerializeAsAny[EncoderArchitecture], "of one leaf"]
-
-
-class MultiInputArchitecture(EncoderArchitecture):
-    """An architecture for each leaf, by the leaf's name."""
-
-    kind: Literal["multi_input"] = "multi_input"
-    parts: dict[str, Part]
-
-    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["MultiInputArchitecture"]]:
-        """List every change that one mutation may make: any change of any leaf's encoder."""
-        return [
-            c.of(MultiInputArchitecture(parts={**self.parts, leaf: c.result}))
-            for leaf, inner in self.parts.items()
-            for c in inner.changes(f"{part}.{leaf}", bounds)
-        ]
-
-    def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
-        return {name: n for leaf, inner in self.parts.items() for name, n in inner.sizes(f"{part}.{leaf}").items()}
-
-    def build(
-        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
-    ) -> Encoder:
-        """Build the module: observations to [N, outputs]."""
-        parts = [
-            self.parts[leaf.name].build(f"{name}.{leaf.name}", (leaf,), outputs, activation, activate=False)
-            for leaf in leaves
-        ]
-        return MultiInputEncoder(parts, activation, activate=activate)
 
 
 class MultiInputEncoder(Encoder):

@@ -1,72 +1,30 @@
 """Encoder with memory: recurrent layers over the observation or over the output of another encoder."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import SerializeAsAny
 from torch import Tensor, nn
 
-from evo_core.config.network import Activation, BoundsConfig
-from evo_core.genome.architecture import Change, Layers, layer_changes, layer_sizes, sizes_within
-from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
-from evo_core.networks.recurrence import CellKind, RecurrentBlock, Sequences
+from evo_core.config.network import Activation
+from evo_core.genome.encoders import RecurrentArchitecture
+from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.recurrence import RecurrentBlock, Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Linear
-from evo_core.spaces.observations import Tensors
-
-Features = Annotated[SerializeAsAny[EncoderArchitecture], "of one step"]
-
-
-class RecurrentArchitecture(EncoderArchitecture):
-    """Recurrent layers before the latent vector. A vector goes straight into them; `features` encodes all else first.
-
-    `max_seq_len` is the length at which backpropagation through time is cut.
-    """
-
-    kind: Literal["recurrent"] = "recurrent"
-    cell: CellKind
-    layers: Layers
-    max_seq_len: int
-    features: Features | None
-    feature_dim: int
-
-    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["RecurrentArchitecture"]]:
-        """List every change that one mutation may make: of units, layers, and of what comes before them."""
-        found: list[Change[RecurrentArchitecture]] = [
-            c.of(self.model_copy(update={"layers": c.result}))
-            for c in layer_changes(f"{part}.{self.cell}", self.layers, bounds.layers, bounds.units, noun="units")
-        ]
-        if self.features is not None:
-            found += [
-                c.of(self.model_copy(update={"features": c.result}))
-                for c in self.features.changes(f"{part}.features", bounds)
-            ]
-            found += [
-                Change(f"{part}.feature_dim", self.feature_dim, size, self.model_copy(update={"feature_dim": size}))
-                for size in sizes_within(self.feature_dim, bounds.latent_dim)
-            ]
-        return found
-
-    def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
-        own = layer_sizes(f"{part}.{self.cell}", self.layers, noun="units")
-        if self.features is None:
-            return own
-        return {**own, **self.features.sizes(f"{part}.features"), f"{part}.feature_dim": self.feature_dim}
-
-    def build(
-        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
-    ) -> Encoder:
-        """Build the module: observations to [N, outputs]."""
-        return RecurrentEncoder(name, leaves, self, outputs, activation, activate=activate)
+from evo_core.spaces.observations import Leaf, Tensors
 
 
 class RecurrentEncoder(Encoder):
-    """σ(W · layers(features)): to [N, outputs]. The memory is that of all layers, side by side."""
+    """σ(W · layers(features)): to [N, outputs]. The memory is that of all layers, side by side.
+
+    `inputs` is the axis of the features, or of the leaf if there is no encoder of features.
+    """
 
     def __init__(
         self,
         name: str,
-        leaves: Leaves,
+        leaf: Leaf,
+        features: Encoder | None,
+        inputs: Axis,
         architecture: RecurrentArchitecture,
         outputs: Axis,
         activation: Activation,
@@ -74,11 +32,7 @@ class RecurrentEncoder(Encoder):
         activate: bool,
     ) -> None:
         super().__init__()
-        self.features, self.leaf = None, leaves[0]
-        inputs = Axis(self.leaf.label, self.leaf.vector_size)
-        if architecture.features is not None:
-            inputs = Axis(f"{name}.features", architecture.feature_dim)
-            self.features = architecture.features.build(f"{name}.features", leaves, inputs, activation)
+        self.features, self.leaf = features, leaf
         self.blocks = nn.ModuleList()
         for i, layer in enumerate(architecture.layers):
             units = Axis(f"{name}.{architecture.cell}.{i}", layer.nodes)

@@ -1,48 +1,14 @@
 """SimBa, a residual encoder of vectors (Lee et al. 2024): normalized blocks around a stream of constant width."""
 
-from typing import Literal, Self
-
 import torch
 from torch import Tensor, nn
 
-from evo_core.config.network import Activation, BoundsConfig, NetworkConfig
-from evo_core.genome.architecture import Change, Layer, Layers, layer_changes, layer_sizes
-from evo_core.networks.encoders.encoder import Encoder, EncoderArchitecture, Leaves
+from evo_core.config.network import Activation
+from evo_core.genome.encoders import SimbaArchitecture
+from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
 from evo_core.spaces.observations import Leaf, Tensors
-
-
-class SimbaArchitecture(EncoderArchitecture):
-    """The stream's width, which never changes because normalisation stands on it, and the inner sizes of its blocks."""
-
-    kind: Literal["simba"] = "simba"
-    width: int
-    layers: Layers
-
-    @classmethod
-    def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
-        """Express the configured encoder as an architecture: one block per entry of hidden_size."""
-        layers = tuple(Layer(kind="residual", nodes=size) for size in network.encoder.hidden_size)
-        return cls(width=network.encoder.width, layers=layers)
-
-    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["SimbaArchitecture"]]:
-        """List every change that one mutation may make."""
-        return [
-            c.of(SimbaArchitecture(width=self.width, layers=c.result))
-            for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
-        ]
-
-    def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
-        return layer_sizes(part, self.layers)
-
-    def build(
-        self, name: str, leaves: Leaves, outputs: Axis, activation: Activation, *, activate: bool = True
-    ) -> Encoder:
-        """Build the module: observations to [N, outputs]."""
-        (leaf,) = leaves
-        return SimbaEncoder(name, leaf, self, outputs, activation, activate=activate)
 
 
 class Norm(nn.Module):
