@@ -4,8 +4,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from evo_core.config.bounds import MOST_WORKERS
 from flows.cli.app import app, main
-from flows.cli.arguments import DEFAULTS, MOST_WORKERS, Json, Operational, Store, number
+from flows.cli.arguments import DEFAULTS, Json, Operational, Store, number
 
 __all__ = ["main"]
 
@@ -34,13 +35,13 @@ def deploy(
 @app.command
 def serve(
     *,
-    host: Annotated[str, Parameter(help="Address to listen on [127.0.0.1].")] = "127.0.0.1",
-    port: Annotated[int, number("Port to listen on [4200].", 1, 65_535)] = 4200,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, number("Port to listen on.", 1, 65_535)] = 4200,
     origin: Annotated[
         str | None,
         Parameter(help="Where browsers open the UI, behind a proxy: https://evolve.example.org [host, port]."),
     ] = None,
-    limit: Annotated[int, number("Runs at a time [1].", 1, MOST_WORKERS)] = 1,
+    limit: Annotated[int, number("Runs at a time.", 1, MOST_WORKERS)] = 1,
     no_auth: Annotated[
         bool,
         Parameter(negative="", help="Ask nobody for an auth string, on loopback: every local account may run code."),

@@ -65,17 +65,10 @@ AnyRun = Annotated[
     str, existing_run(f"The name of an existing run. {_NAMED} Empty: every run.", f"^({RUN_ID.pattern})?$")
 ]
 Hyperparameter = Literal[
-    "lr",
-    "batch_size",
-    "learn_step",
-    "update_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_coef",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
+    *(name for name in evolvable_hyperparameters() if AlgorithmConfig.model_fields[name].default is not None)
 ]
+"""Hyperparameters that have an initial value, around which they can evolve."""
+
 Evolving = Annotated[
     list[Hyperparameter],
     labelled(

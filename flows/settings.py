@@ -9,29 +9,26 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import torch
 from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
 from distributed.system import MEMORY_LIMIT
-from pydantic import ByteSize, Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import ByteSize, ValidationInfo, field_validator
 
-from evo_core.config.bounds import LONGEST_ADDRESS, LONGEST_NAME, MOST_GENERATIONS, SAFE_INTEGER
+from evo_core.config.bounds import MOST_WORKERS
 from evo_core.envs.making import search_in
 from flows.bad_input import BadInput as BadInput
 from flows.bad_input import Failed as Failed
 from flows.bad_input import require_certificates
-from flows.cli.arguments import LONGEST_S, MOST_WORKERS
+from flows.operational import ENV_PREFIX, Address, Name, OperationalSettings, setting
 from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.logs.redaction import concealed
 from tasks.store.addresses import directory_of, parse_store, parse_study, shown
 from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.worker.watchdog import Limits
 
-ENV_PREFIX = "EVOLVE_"
 USABLE_MEMORY = 0.9
 """Share of the machine's memory that local workers may use together."""
 
@@ -42,65 +39,23 @@ _WORKERS = re.compile(r"^([1-9]\d{0,9})(?:\.\.([1-9]\d{0,9}))?$")
 _CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
 
-Name = Annotated[str, Field(max_length=LONGEST_NAME)]
-Address = Annotated[str, Field(max_length=LONGEST_ADDRESS)]
+class Settings(OperationalSettings):
+    """Where a run is kept and computed; the settings added here have no flag."""
 
-
-class Settings(BaseSettings):
-    """Where a run is kept and computed."""
-
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    store: Address = Field(default="runs", description="Directory, or URL: file:///path or s3://bucket/prefix.")
-    study: Address | None = Field(
-        default=None, description="Optuna database URL; default: study.db beside a local store."
+    env_packages: Address = setting(
+        "minigrid",
+        "Packages, separated by commas, that may be imported for environments named package.module:Id.",
     )
-    engine: Address = Field(
-        default="local",
-        description="local, a Dask scheduler (tcp://host:8786, tls://…), or a cluster class (package.Class).",
+    slots_tag: Name | None = setting(
+        None, "Prefect tag of members, whose limit bounds them over all runs.", unset="gpu, on GPUs"
     )
-    workers: Name | None = Field(
-        default=None,
-        description="Worker processes: 4, or as many as members need, 1..4; default: one per GPU, else one per core.",
+    store_page: Address | None = setting(
+        None, "Where browsers find a run in the store; {run} stands for its name.", unset="no link"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device that members learn on.")
-    numerics: Literal["native", "portable"] = Field(
-        default="native",
-        description="native, or portable: the same bits on processors of all makers, slower for large networks.",
-    )
-    member_deadline: float = Field(
-        default=3600, gt=0, le=LONGEST_S, description="Seconds that one phase of a member may take."
-    )
-    member_memory: ByteSize | None = Field(
-        default=None,
-        ge=2**28,
-        le=SAFE_INTEGER,
-        description="Memory of a worker process, such as 4GiB; default: its share of the machine.",
-    )
-    keep_generations: int | None = Field(
-        default=None,
-        ge=1,
-        le=MOST_GENERATIONS,
-        description="Release checkpoints older than this many generations; default: keep all.",
-    )
-    track: Name = Field(default="", description="Trackers, separated by commas: csv, tensorboard, wandb, mlflow.")
-    env_packages: Address = Field(
-        default="minigrid",
-        description="Packages, separated by commas, that may be imported for environments named package.module:Id.",
-    )
-    env_path: Address = Field(
-        default="", description="Directories, separated as in PATH, that hold such packages, on workers too."
-    )
-    slots_tag: Name | None = Field(
-        default=None,
-        description="Prefect tag of members, whose limit bounds them over all runs; default: gpu, on GPUs.",
-    )
-    store_page: Address | None = Field(
-        default=None, description="Where browsers find a run in the store; {run} stands for its name."
-    )
-    study_page: Address | None = Field(
-        default=None,
-        description="Where browsers find a run's study; {study} stands for its number in optuna-dashboard.",
+    study_page: Address | None = setting(
+        None,
+        "Where browsers find a run's study; {study} stands for its number in optuna-dashboard.",
+        unset="no link",
     )
 
     @field_validator("engine")

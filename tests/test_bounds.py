@@ -151,9 +151,9 @@ def test_the_commands_have_numbers():
     ("arguments", "said"),
     [
         (["resume", "r", "--extend", "1" + "0" * 20], "--extend: expected 1 to 9007199254740991"),
-        (["resume", "r", "--target", "nan"], "--target: expected -1e+15 to 1e+15, got nan"),
+        (["resume", "r", "--target", "nan"], "--target: expected -1e15 to 1e15, got nan"),
         (["resume", "r", "--from-generation", "-1"], "--from-generation: expected 0 to 1000000000, got -1"),
-        (["run", "--member-deadline", "1e300"], "--member-deadline: expected 0 to 2592000"),
+        (["run", "--member-deadline", "1e300"], "--member-deadline: expected above 0, at most 2592000"),
         (["run", "--training.max_steps", "1e20"], "training.max_steps: expected at most 9007199254740991, got 1e+20"),
         (["run", "--training.max_steps", "1e300"], "training.max_steps: expected at most 9007199254740991"),
         (["run", "--training.max_steps", "1" + "0" * 20], "expected less than or equal to 9007199254740991"),

@@ -148,6 +148,8 @@ def _kind(field: Schema, definitions: Schema) -> str:
 
 
 def _default(field: Schema) -> str:
+    if "unset" in field:
+        return str(field["unset"])
     if "default" not in field:
         return "`{}`" if field.get("type") == "object" else "`[]`" if field.get("type") == "array" else ""
     return "" if field["default"] == "" else f"`{json.dumps(field['default'])}`"
@@ -155,18 +157,14 @@ def _default(field: Schema) -> str:
 
 def _range(field: Schema) -> str:
     """Write the range of a number, or of each number in a list."""
+    from evo_core.config.bounds import describe_range
+
     inner = next((option for option in field.get("anyOf", ()) if "maximum" in option), field)
     inner = inner["prefixItems"][0] if "prefixItems" in inner else inner.get("items") or inner
     if "maximum" not in inner:
         return f"at most {field['maxItems']} entries" if "maxItems" in field else ""
-    high = _number(inner["maximum"])
-    if "exclusiveMinimum" in inner:
-        return f"above {_number(inner['exclusiveMinimum'])}, at most {high}"
-    return f"{_number(inner['minimum'])} to {high}"
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")
+    above = "exclusiveMinimum" in inner
+    return describe_range(inner["exclusiveMinimum" if above else "minimum"], inner["maximum"], above=above)
 
 
 def _described(field: Schema) -> str:

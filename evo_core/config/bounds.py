@@ -5,6 +5,7 @@ listed by Prefect's server any more. Sizes are bounded by what could exist.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,9 +19,15 @@ LARGEST = 1e15
 
 MOST_GENERATIONS = 10**9
 MOST_MEMBERS = 100_000
+MOST_WORKERS = 10_000
+"""Worker processes, and runs at a time."""
+
 MOST_EPISODES = 100_000
 MOST_LAYERS = 128
 """Hidden layers of one part of a network."""
+
+LONGEST_S = 30 * 86_400
+"""Seconds that one phase of a member may be given: thirty days."""
 
 LONGEST_NAME = 255
 """Characters of a name, such as an environment's."""
@@ -36,6 +43,15 @@ LONGEST_TEXT = 10_000
 
 DEEPEST = 6
 """How deep lists and mappings may be nested there."""
+
+
+def describe_range(low: float, high: float, *, above: bool = False) -> str:
+    """Describe a range in words: 1 to 4096; if `above`, the lower bound is excluded: above 0, at most 1."""
+    return f"above {_written(low)}, at most {_written(high)}" if above else f"{_written(low)} to {_written(high)}"
+
+
+def _written(number: float) -> str:
+    return str(number) if isinstance(number, int) else re.sub(r"e\+?(-?)0*", r"e\1", f"{number:g}")
 
 
 def require_bounded(value: JsonValue, depth: int = DEEPEST) -> JsonValue:

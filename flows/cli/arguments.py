@@ -1,21 +1,18 @@
-"""Arguments shared by several commands. Imports nothing heavy."""
+"""Arguments shared by several commands; those of operational settings are derived. Imports nothing heavy."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, make_dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le
 from cyclopts import Parameter
+from pydantic.fields import FieldInfo
 
-from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER
+from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER, describe_range
+from flows.operational import OperationalSettings
 
 LONGEST_ARGUMENT = 100_000
 """Characters of one argument; a configuration as a flag's value may have as many as a file."""
-
-MOST_SEEDS = 2**32
-LONGEST_S = 30 * 86_400
-"""Seconds that one phase of a member may be given: thirty days."""
-
-MOST_WORKERS = 10_000
-"""Worker processes, and runs at a time."""
 
 
 @dataclass(frozen=True)
@@ -24,73 +21,68 @@ class Between:
 
     low: float
     high: float
+    above: bool = False
+    """Refuse the lower bound too."""
 
     def __call__(self, kind: Any, value: float | None) -> None:
         """Raise ValueError unless the value is in the range; NaN never is."""
-        if value is not None and not self.low <= value <= self.high:
+        if value is not None and not (self.low <= value <= self.high and not (self.above and value == self.low)):
             raise ValueError(f"expected {self}, got {value}")
 
     def __str__(self) -> str:
-        return " to ".join(f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (self.low, self.high))
+        return describe_range(self.low, self.high, above=self.above)
 
 
-def number(help: str, low: float, high: float) -> Parameter:
+def number(help: str, low: float, high: float, *, above: bool = False) -> Parameter:
     """Describe a numeric argument, whose range stands in its help."""
-    between = Between(low, high)
-    return Parameter(help=f"{help} {between}.", validator=between)
+    between = Between(low, high, above)
+    words = str(between)
+    return Parameter(help=f"{help} {words[0].upper()}{words[1:]}.", validator=between)
 
 
-Store = Annotated[
-    str | None, Parameter(help="Where runs are kept: a directory, file:///… or s3://bucket/prefix [runs].")
-]
-Study = Annotated[str | None, Parameter(help="Optuna database of the lineage [sqlite: study.db in the store].")]
+def setting_flag(name: str) -> Any:
+    """Derive the flag of an operational setting: its type, text, default and range; None leaves it to the setting."""
+    field = OperationalSettings.model_fields[name]
+    text, kind = _described(field), _plain(field.annotation)
+    if kind not in (int, float):
+        return Annotated[kind | None, Parameter(help=text)]
+    bounds = {type(bound): bound for bound in field.metadata}
+    above = Gt in bounds
+    return Annotated[kind | None, number(text, bounds[Gt].gt if above else bounds[Ge].ge, bounds[Le].le, above=above)]
+
+
+def _described(field: FieldInfo) -> str:
+    """Put the default of a setting, or what holds without a value, before the end of its description."""
+    default = (field.json_schema_extra or {}).get("unset", field.default)
+    return f"{field.description.removesuffix('.')} [{default}]." if default else field.description
+
+
+def _plain(annotation: Any) -> Any:
+    """Return what the text of a flag is read as: a number, one of several words, or text for the setting to read."""
+    kind = get_args(annotation)[0] if get_origin(annotation) in (Union, UnionType) else annotation
+    return kind if kind in (int, float) or get_origin(kind) is Literal else str
+
+
+Store = setting_flag("store")
+Study = setting_flag("study")
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
 
+Operational = Parameter(name="*")(
+    make_dataclass(
+        "Operational",
+        [(name, setting_flag(name), None) for name in OperationalSettings.model_fields],
+        frozen=True,
+        namespace={"__module__": __name__},  # of another module, cyclopts would take the class for a built-in one
+    )
+)
+"""Every operational setting as a flag; None leaves it to the environment (EVOLVE_STORE, …) and the default."""
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Operational:
-    """Where a run is kept and computed; None leaves it to the environment (EVOLVE_STORE, …) and the defaults."""
-
-    store: Store = None
-    study: Study = None
-    engine: Annotated[
-        str | None,
-        Parameter(
-            help="local, a Dask scheduler (tcp://host:8786, tls://…) or a cluster class (package.Class) [local]."
-        ),
-    ] = None
-    workers: Annotated[
-        str | None, Parameter(help="Worker processes: 4, or 1..4 as members need them [one per GPU, else per core].")
-    ] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, Parameter(help="Device to learn on [auto].")] = None
-    numerics: Annotated[
-        Literal["native", "portable"] | None,
-        Parameter(help="portable: the same bits on processors of all makers; slower for large networks [native]."),
-    ] = None
-    member_deadline: Annotated[
-        float | None, number("Seconds that training or evaluating one member may take [3600].", 0, LONGEST_S)
-    ] = None
-    member_memory: Annotated[
-        str | None, Parameter(help="Memory that a worker may take, such as 4GiB [its share of the machine].")
-    ] = None
-    keep_generations: Annotated[
-        int | None, number("Release checkpoints that are older, all elites excepted [keep all].", 1, MOST_GENERATIONS)
-    ] = None
-    track: Annotated[
-        str | None, Parameter(help="Trackers, separated by commas: csv, tensorboard, wandb, mlflow [none].")
-    ] = None
-    env_path: Annotated[
-        str | None, Parameter(help="Directories, separated as in PATH, that hold packages of your own environments.")
-    ] = None
-
+DEFAULTS = Operational()
 
 Member = Annotated[
     str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
 ]
 Seed = Annotated[int | None, number("Draws the episodes [the run's seed].", 0, SAFE_INTEGER)]
-Generations = Annotated[int, number("Generations whose checkpoints are all kept [3].", 1, MOST_GENERATIONS)]
+Generations = Annotated[int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)]
 Steps = Annotated[int | None, number("New TOTAL of training steps; the run goes on with it.", 1, SAFE_INTEGER)]
 Target = Annotated[float | None, number("New target; the run goes on until it is reached.", -LARGEST, LARGEST)]
-
-DEFAULTS = Operational()

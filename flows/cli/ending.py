@@ -8,9 +8,9 @@ from rich.console import Console
 
 from evo_core.config.run_config import RunConfig
 from evo_core.evolution.population import GenerationFailed
-from flows.cli.arguments import Operational
 from flows.next_steps import changed_settings, evolve_command
 from flows.observers.terminal import describe_delivery
+from flows.operational import OperationalSettings
 from flows.prefect_server.outages import describe_outage
 from flows.settings import Settings
 from tasks.logs.redaction import without_password
@@ -138,7 +138,7 @@ class Report:
 
     def _command(self, command: str, *names: str) -> str:
         """Return a command for this run with the settings that are not the default."""
-        flags = changed_settings(self.settings, *(names or Operational.__dataclass_fields__))
+        flags = changed_settings(self.settings, *(names or OperationalSettings.model_fields))
         if "://" in str(flags.get("study")):
             flags["study"] = without_password(str(flags["study"]))
         return evolve_command(command, self.run_id, **flags)

@@ -43,7 +43,7 @@ BAD_INPUT = [
         ("--workers", "0"),
         "--workers: expected a number from 1, such as 4, or a range such as 1..4, at most 10000, got '0'",
     ),
-    (("--member-deadline", "0"), "--member-deadline: expected greater than 0"),
+    (("--member-deadline", "0"), "--member-deadline: expected above 0, at most 2592000, got 0"),
     (("--member-memory", "much"), "--member-memory: could not parse value and unit from byte string, got 'much'"),
     (("--keep-generations", "0"), "--keep-generations: "),
     (("--track", "excel"), "--track: expected names out of csv, tensorboard, wandb, mlflow"),

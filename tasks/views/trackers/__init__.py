@@ -1,8 +1,10 @@
-"""Trackers by name. To add one, add a module with a class `Tracker` and one line here."""
+"""Trackers by name. To add one, add a module with a class `Tracker` and one line here. Imports nothing heavy."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from tasks.views.trackers.tracker import Tracker
+if TYPE_CHECKING:
+    from tasks.views.trackers.tracker import Tracker
 
 TRACKERS: dict[str, str] = {
     "csv": "tasks.views.trackers.csv_file",
@@ -17,7 +19,7 @@ class MissingExtra(RuntimeError):
     """A tracker whose package is not installed."""
 
 
-def make_tracker(name: str) -> Tracker:
+def make_tracker(name: str) -> "Tracker":
     """Create a tracker; MissingExtra, with what to install, if its package is missing."""
     try:
         tracker: Tracker = import_module(TRACKERS[name]).Tracker()
