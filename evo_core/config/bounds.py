@@ -6,10 +6,11 @@ listed by Prefect's server any more. Sizes are bounded by what could exist.
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, JsonValue, WithJsonSchema
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
 SAFE_INTEGER = 2**53 - 1
 """The largest whole number that JSON carries to a browser, or through a float, without rounding it."""
@@ -48,6 +49,26 @@ DEEPEST = 6
 def describe_range(low: float, high: float, *, above: bool = False) -> str:
     """Describe a range in words: 1 to 4096; if `above`, the lower bound is excluded: above 0, at most 1."""
     return f"above {_written(low)}, at most {_written(high)}" if above else f"{_written(low)} to {_written(high)}"
+
+
+def limits(metadata: Iterable[Any]) -> tuple[float, float, bool]:
+    """Return the bounds in a field's metadata: lower, upper, and whether the lower one is excluded."""
+    found = {type(limit): limit for limit in metadata}
+    above = Gt in found
+    return found[Gt].gt if above else found[Ge].ge, found[Le].le, above
+
+
+def bounded(description: str, kind: Any = None, *, null: str = "", default: Any = ..., **constraints: Any) -> Any:
+    """Declare a field of the configuration that is a number, whose description ends with its range.
+
+    The range is that of the constraints, or of `kind` if the field holds several such numbers. `null` says what holds
+    without a value.
+    """
+    low, high, above = limits((Field(**constraints) if kind is None else get_args(kind)[1]).metadata)
+    words = describe_range(low, high, above=above)
+    end = f"; null = {null}." if null else "."
+    text = f"{description} {words[0].upper()}{words[1:]}{end}"
+    return Field(default=default, description=text, **constraints)
 
 
 def _written(number: float) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evo_core.config.bounds import LARGEST, LONGEST_NAME
+from evo_core.config.bounds import LARGEST, LONGEST_NAME, bounded
 
 Number = int | float
 
@@ -24,18 +24,12 @@ class Gene(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Gene")
 
-    min: float = Field(ge=-LARGEST, le=LARGEST, description="Smallest value, included. -1e15 to 1e15.")
-    max: float = Field(
-        ge=-LARGEST,
-        le=LARGEST,
-        description="Largest value, included. Greater than min; below 1 for log1m. -1e15 to 1e15.",
-    )
+    min: float = bounded("Smallest value, included.", ge=-LARGEST, le=LARGEST)
+    max: float = bounded("Largest value, included. Greater than min; below 1 for log1m.", ge=-LARGEST, le=LARGEST)
     scale: Literal["linear", "log", "log1m"] = Field(
         default="linear", description="Scale of mutations: linear, log (min > 0), or log1m (max < 1; for discounts)."
     )
-    step: float = Field(
-        default=0.1, gt=0, le=0.5, description="Standard deviation of a mutation, as a fraction of the range. 0 to 0.5."
-    )
+    step: float = bounded("Standard deviation of a mutation, as a fraction of the range.", default=0.1, gt=0, le=0.5)
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from evo_core.config.bounds import MOST_LAYERS
+from evo_core.config.bounds import MOST_LAYERS, bounded
 from evo_core.config.sections import Section
 
 
@@ -33,39 +33,29 @@ class EncoderConfig(Section):
         default="auto",
         description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP.",
     )
-    hidden_size: tuple[Nodes, ...] = Field(
+    hidden_size: tuple[Nodes, ...] = bounded(
+        "Nodes of each hidden layer; simba: inner nodes of each block.",
+        Nodes,
         default=(64,),
         min_length=1,
         max_length=MOST_LAYERS,
-        description="Nodes of each hidden layer; simba: inner nodes of each block. 1 to 65536.",
     )
     activation: Activation = Field(default="ReLU", description="Activation of the whole network; it may mutate.")
-    width: Nodes = Field(default=64, description="Width of simba's residual stream, which never mutates. 1 to 65536.")
-    channel_size: tuple[Nodes, ...] = Field(
-        default=(16, 32),
-        min_length=1,
-        max_length=MOST_LAYERS,
-        description="Images: channels of each convolution. 1 to 65536.",
+    width: Nodes = bounded("Width of simba's residual stream, which never mutates.", Nodes, default=64)
+    channel_size: tuple[Nodes, ...] = bounded(
+        "Images: channels of each convolution.", Nodes, default=(16, 32), min_length=1, max_length=MOST_LAYERS
     )
-    kernel_size: tuple[Kernel, ...] = Field(
-        default=(3, 3),
-        min_length=1,
-        max_length=MOST_LAYERS,
-        description="Images: side of each kernel, an odd number. 1 to 63.",
+    kernel_size: tuple[Kernel, ...] = bounded(
+        "Images: side of each kernel, an odd number.", Kernel, default=(3, 3), min_length=1, max_length=MOST_LAYERS
     )
-    stride_size: tuple[Stride, ...] = Field(
-        default=(2, 2), min_length=1, max_length=MOST_LAYERS, description="Images: stride of each convolution. 1 to 16."
+    stride_size: tuple[Stride, ...] = bounded(
+        "Images: stride of each convolution.", Stride, default=(2, 2), min_length=1, max_length=MOST_LAYERS
     )
     cell: Literal["lstm", "gru"] = Field(default="lstm", description="Recurrent policies: kind of the cells.")
-    hidden_state_size: Nodes = Field(
-        default=64, description="Recurrent policies: units of each recurrent layer. 1 to 65536."
-    )
-    num_layers: int = Field(default=1, ge=1, le=16, description="Recurrent policies: recurrent layers. 1 to 16.")
-    max_seq_len: int = Field(
-        default=32,
-        ge=1,
-        le=65_536,
-        description="Recurrent policies: steps of backpropagation through time. 1 to 65536.",
+    hidden_state_size: Nodes = bounded("Recurrent policies: units of each recurrent layer.", Nodes, default=64)
+    num_layers: int = bounded("Recurrent policies: recurrent layers.", default=1, ge=1, le=16)
+    max_seq_len: int = bounded(
+        "Recurrent policies: steps of backpropagation through time.", default=32, ge=1, le=65_536
     )
 
     @model_validator(mode="after")
@@ -84,8 +74,8 @@ class HeadConfig(Section):
 
     model_config = ConfigDict(title="Heads")
 
-    hidden_size: tuple[Nodes, ...] = Field(
-        default=(64,), min_length=1, max_length=MOST_LAYERS, description="Nodes of each hidden layer. 1 to 65536."
+    hidden_size: tuple[Nodes, ...] = bounded(
+        "Nodes of each hidden layer.", Nodes, default=(64,), min_length=1, max_length=MOST_LAYERS
     )
 
 
@@ -94,24 +84,12 @@ class BoundsConfig(Section):
 
     model_config = ConfigDict(title="Bounds")
 
-    layers: tuple[Depth, Depth] = Field(
-        default=(1, 3), description=f"Fewest and most hidden layers of a part. 1 to {MOST_LAYERS}."
-    )
-    nodes: tuple[Nodes, Nodes] = Field(
-        default=(16, 512), description="Fewest and most nodes of a hidden layer. 1 to 65536."
-    )
-    latent_dim: tuple[Nodes, Nodes] = Field(
-        default=(16, 256), description="Smallest and largest latent vector. 1 to 65536."
-    )
-    channels: tuple[Nodes, Nodes] = Field(
-        default=(8, 128), description="Fewest and most channels of a convolution. 1 to 65536."
-    )
-    kernels: tuple[Kernel, Kernel] = Field(
-        default=(3, 7), description="Smallest and largest side of a kernel; odd. 1 to 63."
-    )
-    units: tuple[Nodes, Nodes] = Field(
-        default=(16, 256), description="Fewest and most units of a recurrent layer. 1 to 65536."
-    )
+    layers: tuple[Depth, Depth] = bounded("Fewest and most hidden layers of a part.", Depth, default=(1, 3))
+    nodes: tuple[Nodes, Nodes] = bounded("Fewest and most nodes of a hidden layer.", Nodes, default=(16, 512))
+    latent_dim: tuple[Nodes, Nodes] = bounded("Smallest and largest latent vector.", Nodes, default=(16, 256))
+    channels: tuple[Nodes, Nodes] = bounded("Fewest and most channels of a convolution.", Nodes, default=(8, 128))
+    kernels: tuple[Kernel, Kernel] = bounded("Smallest and largest side of a kernel; odd.", Kernel, default=(3, 7))
+    units: tuple[Nodes, Nodes] = bounded("Fewest and most units of a recurrent layer.", Nodes, default=(16, 256))
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -127,9 +105,7 @@ class NetworkConfig(Section):
 
     model_config = ConfigDict(title="Network")
 
-    latent_dim: Nodes = Field(
-        default=64, description="Length of the latent vector between encoder and heads. 1 to 65536."
-    )
+    latent_dim: Nodes = bounded("Length of the latent vector between encoder and heads.", Nodes, default=64)
     share_encoder: bool = Field(default=True, description="One encoder for policy and value, or one each.")
     squash_output: bool = Field(
         default=False, description="Squash continuous actions into their bounds by tanh, instead of clipping them."

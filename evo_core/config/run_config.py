@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from evo_core.config.bounds import SAFE_INTEGER
+from evo_core.config.bounds import SAFE_INTEGER, bounded
 from evo_core.config.genes import Gene, SearchSpace
 from evo_core.config.network import NetworkConfig
 from evo_core.config.sections import (
@@ -40,7 +40,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
     selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")
     mutation: MutationConfig = Field(default_factory=MutationConfig, description="How offspring differ.")
-    seed: int = Field(default=1, ge=0, le=SAFE_INTEGER, description=f"Root of all randomness. 0 to {SAFE_INTEGER}.")
+    seed: int = bounded("Root of all randomness.", default=1, ge=0, le=SAFE_INTEGER)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

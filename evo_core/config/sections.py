@@ -21,6 +21,7 @@ from evo_core.config.bounds import (
     MOST_MEMBERS,
     SAFE_INTEGER,
     Arguments,
+    bounded,
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -48,7 +49,7 @@ class EnvConfig(Section):
         max_length=LONGEST_NAME,
         description="Id of a registered Gymnasium environment, such as LunarLander-v3, or package.module:Id.",
     )
-    num_envs: int = Field(default=16, ge=1, le=4096, description="Copies stepped together by one member. 1 to 4096.")
+    num_envs: int = bounded("Copies stepped together by one member.", default=16, ge=1, le=4096)
     kwargs: Arguments = Field(
         default_factory=dict,
         description=f"Keyword arguments for the environment: whole numbers up to {SAFE_INTEGER}, texts of at most "
@@ -65,15 +66,14 @@ class EnvConfig(Section):
         description="How copies are stepped: sync (in turn; auto = sync), async (a process each), native (the "
         "environment's own vector version) or envpool.",
     )
-    step_timeout: float = Field(
-        default=60, gt=0, le=86_400, description="async: seconds that one step may take. Above 0, at most 86400."
-    )
-    max_instances: int | None = Field(
+    step_timeout: float = bounded("async: seconds that one step may take.", default=60, gt=0, le=86_400)
+    max_instances: int | None = bounded(
+        "Copies that one worker may have open at a time, in training, evaluation and confirmation; results do not "
+        "depend on it.",
         default=None,
+        null="any number",
         ge=1,
         le=4096,
-        description="Copies that one worker may have open at a time, in training, evaluation and confirmation; results "
-        "do not depend on it. 1 to 4096; null = any number.",
     )
 
     @model_validator(mode="after")
@@ -100,36 +100,21 @@ class AlgorithmConfig(Section):
     model_config = ConfigDict(title="Algorithm")
 
     name: Literal["PPO"] = Field(default="PPO", description="The learning algorithm.")
-    lr: float = Field(
-        default=1e-3, gt=0, le=1, description="Adam's learning rate; evolution moves it. Above 0, at most 1."
-    )
-    batch_size: int = Field(
-        default=256, ge=1, le=2**24, description="Steps in a minibatch, at most the rollout. 1 to 16777216."
-    )
-    learn_step: int = Field(
-        default=2048, ge=1, le=2**24, description="Environment steps over all envs per update. 1 to 16777216."
-    )
-    update_epochs: int = Field(default=10, ge=1, le=1000, description="Passes over each rollout. 1 to 1000.")
-    gamma: float = Field(default=0.99, ge=0, le=1, description="Discount factor. 0 to 1.")
-    gae_lambda: float = Field(default=0.98, ge=0, le=1, description="Lambda of the advantage estimator. 0 to 1.")
-    clip_coef: float = Field(
-        default=0.2, gt=0, le=10, description="Clip range of the probability ratio. Above 0, at most 10."
-    )
+    lr: float = bounded("Adam's learning rate; evolution moves it.", default=1e-3, gt=0, le=1)
+    batch_size: int = bounded("Steps in a minibatch, at most the rollout.", default=256, ge=1, le=2**24)
+    learn_step: int = bounded("Environment steps over all envs per update.", default=2048, ge=1, le=2**24)
+    update_epochs: int = bounded("Passes over each rollout.", default=10, ge=1, le=1000)
+    gamma: float = bounded("Discount factor.", default=0.99, ge=0, le=1)
+    gae_lambda: float = bounded("Lambda of the advantage estimator.", default=0.98, ge=0, le=1)
+    clip_coef: float = bounded("Clip range of the probability ratio.", default=0.2, gt=0, le=10)
     clip_value: bool = Field(default=False, description="Clip value updates by clip_coef too.")
-    ent_coef: float = Field(default=0.01, ge=0, le=10, description="Weight of the entropy bonus. 0 to 10.")
-    vf_coef: float = Field(default=0.5, ge=0, le=100, description="Weight of the value loss. 0 to 100.")
-    max_grad_norm: float = Field(
-        default=0.5, gt=0, le=1e6, description="Gradients are clipped to this norm. Above 0, at most 1e6."
+    ent_coef: float = bounded("Weight of the entropy bonus.", default=0.01, ge=0, le=10)
+    vf_coef: float = bounded("Weight of the value loss.", default=0.5, ge=0, le=100)
+    max_grad_norm: float = bounded("Gradients are clipped to this norm.", default=0.5, gt=0, le=1e6)
+    target_kl: float | None = bounded(
+        "Stop an update once an epoch's KL divergence exceeds this.", default=None, null="never", gt=0, le=100
     )
-    target_kl: float | None = Field(
-        default=None,
-        gt=0,
-        le=100,
-        description="Stop an update once an epoch's KL divergence exceeds this. Above 0, at most 100; null = never.",
-    )
-    action_std_init: float = Field(
-        default=0.6, gt=0, le=100, description="Initial standard deviation of continuous actions. Above 0, at most 100."
-    )
+    action_std_init: float = bounded("Initial standard deviation of continuous actions.", default=0.6, gt=0, le=100)
     normalize_observations: bool = Field(
         default=False, description="Shift and scale observations of floats by their running mean and deviation."
     )
@@ -144,16 +129,17 @@ class PopulationConfig(Section):
 
     model_config = ConfigDict(title="Population")
 
-    size: int = Field(default=6, ge=1, le=MOST_MEMBERS, description="Members of every generation. 1 to 100000.")
+    size: int = bounded("Members of every generation.", default=6, ge=1, le=MOST_MEMBERS)
     init: Literal["identical", "diverse"] = Field(
         default="identical",
         description="identical: the configured genome and one round of mutations of it; diverse: drawn from `search`.",
     )
-    min_survivors: int | None = Field(
+    min_survivors: int | None = bounded(
+        "Fewer finished members than this fail the generation.",
         default=None,
+        null="max(1, half)",
         ge=1,
         le=MOST_MEMBERS,
-        description="Fewer finished members than this fail the generation; null = max(1, half). 1 to 100000.",
     )
 
     @property
@@ -167,24 +153,23 @@ class TrainingConfig(Section):
 
     model_config = ConfigDict(title="Training")
 
-    max_steps: int = Field(
+    max_steps: int = bounded(
+        "Budget: TOTAL training steps of the whole population, without evaluation; at least one generation.",
         ge=1,
         le=SAFE_INTEGER,
-        description="Budget: TOTAL training steps of the whole population, without evaluation. 1 generation to "
-        f"{SAFE_INTEGER}.",
     )
-    evo_steps: int = Field(
+    evo_steps: int = bounded(
+        "Training steps of each member in a generation, a multiple of env.num_envs.",
         default=16_384,
         ge=1,
         le=SAFE_INTEGER,
-        description="Training steps of each member in a generation: 1 or more times env.num_envs, at most "
-        f"{SAFE_INTEGER}.",
     )
-    target: float | None = Field(
+    target: float | None = bounded(
+        "Stop once the best mean return reaches this on fresh episodes too.",
         default=None,
+        null="never",
         ge=-LARGEST,
         le=LARGEST,
-        description="Stop once the best mean return reaches this on fresh episodes too. -1e15 to 1e15; null = never.",
     )
 
 
@@ -193,21 +178,13 @@ class EvaluationConfig(Section):
 
     model_config = ConfigDict(title="Evaluation")
 
-    episodes: int = Field(
-        default=8, ge=1, le=MOST_EPISODES, description="Episodes per member and generation. 1 to 100000."
-    )
-    max_steps: int | None = Field(
-        default=None,
-        ge=1,
-        le=SAFE_INTEGER,
-        description=f"Cut an episode after this many steps; null = the environment's own limit. 1 to {SAFE_INTEGER}.",
+    episodes: int = bounded("Episodes per member and generation.", default=8, ge=1, le=MOST_EPISODES)
+    max_steps: int | None = bounded(
+        "Cut an episode after this many steps.", default=None, null="the environment's own limit", ge=1, le=SAFE_INTEGER
     )
     deterministic: bool = Field(default=True, description="Take the most likely action instead of a drawn one.")
-    confirm_episodes: int = Field(
-        default=100,
-        ge=2,
-        le=MOST_EPISODES,
-        description="Fresh episodes that confirm the target and the delivered agent. 2 to 100000.",
+    confirm_episodes: int = bounded(
+        "Fresh episodes that confirm the target and the delivered agent.", default=100, ge=2, le=MOST_EPISODES
     )
 
 
@@ -216,18 +193,12 @@ class SelectionConfig(Section):
 
     model_config = ConfigDict(title="Selection")
 
-    tournament_size: int = Field(
-        default=2,
-        ge=1,
-        le=MOST_MEMBERS,
-        description="Members drawn per tournament; at most population.size. 1 to 100000.",
+    tournament_size: int = bounded(
+        "Members drawn per tournament; at most population.size.", default=2, ge=1, le=MOST_MEMBERS
     )
     elitism: bool = Field(default=True, description="The best member passes to the next generation unmutated.")
-    fitness_window: int = Field(
-        default=1,
-        ge=1,
-        le=1000,
-        description="Generations of a lineage whose fitness is averaged for selection. 1 to 1000.",
+    fitness_window: int = bounded(
+        "Generations of a lineage whose fitness is averaged for selection.", default=1, ge=1, le=1000
     )
 
 
@@ -236,21 +207,14 @@ class MutationConfig(Section):
 
     model_config = ConfigDict(title="Mutation")
 
-    no_mutation: Weight = Field(default=0.4, description="Weight of passing unchanged. 0 to 1e6.")
-    architecture: Weight = Field(
-        default=0.2, description="Weight of adding or removing nodes, layers or latent units. 0 to 1e6."
-    )
-    new_layer_prob: Probability = Field(default=0.2, description="P(a layer is changed | architecture). 0 to 1.")
-    parameters: Weight = Field(
-        default=0.2, description="Weight of Gaussian noise on a tenth of the policy's weights. 0 to 1e6."
-    )
-    activation: Weight = Field(default=0.0, description="Weight of another activation function. 0 to 1e6.")
-    rl_hp: Weight = Field(default=0.2, description="Weight of moving one hyperparameter of `search`. 0 to 1e6.")
-    mutation_sd: float = Field(
-        default=0.1,
-        ge=0,
-        le=10,
-        description="Noise of `parameters`, relative to a weight matrix's root mean square. 0 to 10.",
+    no_mutation: Weight = bounded("Weight of passing unchanged.", Weight, default=0.4)
+    architecture: Weight = bounded("Weight of adding or removing nodes, layers or latent units.", Weight, default=0.2)
+    new_layer_prob: Probability = bounded("P(a layer is changed | architecture).", Probability, default=0.2)
+    parameters: Weight = bounded("Weight of Gaussian noise on a tenth of the policy's weights.", Weight, default=0.2)
+    activation: Weight = bounded("Weight of another activation function.", Weight, default=0.0)
+    rl_hp: Weight = bounded("Weight of moving one hyperparameter of `search`.", Weight, default=0.2)
+    mutation_sd: float = bounded(
+        "Noise of `parameters`, relative to a weight matrix's root mean square.", default=0.1, ge=0, le=10
     )
 
     @model_validator(mode="after")

@@ -4,11 +4,10 @@ from dataclasses import dataclass, make_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
 from cyclopts import Parameter
 from pydantic.fields import FieldInfo
 
-from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER, describe_range
+from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER, describe_range, limits
 from flows.operational import OperationalSettings
 
 LONGEST_ARGUMENT = 100_000
@@ -46,9 +45,8 @@ def setting_flag(name: str) -> Any:
     text, kind = _described(field), _plain(field.annotation)
     if kind not in (int, float):
         return Annotated[kind | None, Parameter(help=text)]
-    bounds = {type(bound): bound for bound in field.metadata}
-    above = Gt in bounds
-    return Annotated[kind | None, number(text, bounds[Gt].gt if above else bounds[Ge].ge, bounds[Le].le, above=above)]
+    low, high, above = limits(field.metadata)
+    return Annotated[kind | None, number(text, low, high, above=above)]
 
 
 def _described(field: FieldInfo) -> str:
