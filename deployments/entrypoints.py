@@ -11,10 +11,10 @@ from uuid import UUID
 from prefect import get_run_logger, runtime
 
 from deployments.evaluate_runs import Request, Warnings, evaluate_runs
-from deployments.field_titles import Refused, in_words, in_words_of_the_form, refused_name
+from deployments.field_titles import Refused, errors_in_form_terms, refused_name, replace_names_by_titles
 from deployments.form import (
     DEFAULT,
-    DEFAULTS,
+    FORM_DEFAULTS,
     AdvancedBox,
     AnyRun,
     Evolving,
@@ -23,14 +23,14 @@ from deployments.form import (
     NewRun,
     Yaml,
     config_of,
-    labelled,
+    labeled,
     shown,
 )
 from deployments.form_flow import form_flow
 from deployments.guardian import guard
-from deployments.run_batches import each, meant
+from deployments.run_batches import apply_to_runs, select_runs
 from deployments.run_choices import Offering
-from deployments.run_lock import alone_on
+from deployments.run_lock import lock_run
 from evo_core.config.bounds import LARGEST, MOST_EPISODES, MOST_GENERATIONS, SAFE_INTEGER
 from evo_core.config.parsing import ConfigError
 from evo_core.envs.inspection import inspect_environment
@@ -44,7 +44,7 @@ from flows.prefect_server.stored_results import refuse_stored_results
 from flows.run_changes import extend_run, fork_run
 from flows.runs import check_run, derived_run_id, open_ref, open_run_store, run_ids
 from flows.settings import BadInput, Settings
-from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_failures import fail_with_sentence
 from tasks.runs import retention
 from tasks.runs.ref import RunRef
 from tasks.store.addresses import is_relative
@@ -69,13 +69,13 @@ def _name() -> str:
     try:
         config = config_of(parameters)
     except ConfigError as error:  # the run itself will say it, too
-        return refused_name(kind, in_words(str(error), kind, pasted=bool(parameters.get("yaml"))))
+        return refused_name(kind, replace_names_by_titles(str(error), kind, pasted=bool(parameters.get("yaml"))))
     return config.run_name
 
 
 @form_flow("evolve", _name)
-@fails_plainly
-@in_words_of_the_form
+@fail_with_sentence
+@errors_in_form_terms
 def evolve(
     environment: Annotated[str, shown("environment")] = _ENV.id,
     run_id: NewRun = "",
@@ -88,7 +88,7 @@ def evolve(
     batch_size: Annotated[int, shown("batch_size")] = _ALGORITHM.batch_size,
     learn_step: Annotated[int, shown("learn_step")] = _ALGORITHM.learn_step,
     recurrent: Annotated[bool, shown("recurrent")] = _ALGORITHM.recurrent,
-    evolving: Evolving = DEFAULTS["evolving"],
+    evolving: Evolving = FORM_DEFAULTS["evolving"],
     seed: Annotated[int, shown("seed")] = DEFAULT.seed,
     yaml: Yaml = "",
     advanced: AdvancedBox = None,
@@ -101,18 +101,18 @@ def evolve(
     inspect_environment(config, settings.packages)  # what is wrong is said at once, and not after others' turns
     if not check_run(settings, config, run_id):
         _require_unbegun(settings, run_id)
-    with alone_on(run_id), also_watched_by(Offering()):
+    with lock_run(run_id), also_watched_by(Offering()):
         return evolution.fn(config, run_id)
 
 
 @form_flow("evolve-resume", _name)
-@fails_plainly
-@in_words_of_the_form
+@fail_with_sentence
+@errors_in_form_terms
 def resume(
     run_id: ExistingRun,
     max_steps: Annotated[
         int | None,
-        labelled(
+        labeled(
             "Budget in steps",
             f"New TOTAL of training steps, above the old one. 1 to {SAFE_INTEGER}. None: as it is.",
             ge=1,
@@ -120,11 +120,11 @@ def resume(
         ),
     ] = None,
     target: Annotated[
-        float | None, labelled("Target", "New target. -1e15 to 1e15. None: as it is.", ge=-LARGEST, le=LARGEST)
+        float | None, labeled("Target", "New target. -1e15 to 1e15. None: as it is.", ge=-LARGEST, le=LARGEST)
     ] = None,
     from_generation: Annotated[
         int | None,
-        labelled(
+        labeled(
             "From generation",
             "Leave the run as it is, and go on from this generation under another name. 0 to 1000000000.",
             ge=0,
@@ -144,25 +144,23 @@ def resume(
     elif new_run_id:
         raise BadInput("Name of the branch: names the run that From generation makes; fill in both, or neither")
     longer(run_id, dry_run=True)
-    with alone_on(run_id), also_watched_by(Offering()):
+    with lock_run(run_id), also_watched_by(Offering()):
         longer(run_id)
         return evolution.fn(open_ref(run_id).config, run_id)
 
 
 @form_flow("evolve-evaluate", _name)
-@fails_plainly
-@in_words_of_the_form
+@fail_with_sentence
+@errors_in_form_terms
 def evaluate(
     run_id: AnyRun = "",
     member: Annotated[
-        str, labelled("Member", "Such as g0003/m05. Empty: the delivered agent.", pattern=r"^(g\d{4,10}/m\d{2,6})?$")
+        str, labeled("Member", "Such as g0003/m05. Empty: the delivered agent.", pattern=r"^(g\d{4,10}/m\d{2,6})?$")
     ] = "",
-    episodes: Annotated[int, labelled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=MOST_EPISODES)] = 100,
+    episodes: Annotated[int, labeled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=MOST_EPISODES)] = 100,
     seed: Annotated[
         int | None,
-        labelled(
-            "Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, le=SEEDS - 1
-        ),
+        labeled("Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, le=SEEDS - 1),
     ] = None,
 ) -> dict[str, Score]:
     """Play runs' delivered agents on episodes that chose nobody; each run keeps a table of its evaluations."""
@@ -177,20 +175,20 @@ def evaluate(
 
 
 @form_flow("evolve-gc", _name)
-@fails_plainly
-@in_words_of_the_form
+@fail_with_sentence
+@errors_in_form_terms
 def gc(
     run_id: AnyRun = "",
     keep_generations: Annotated[
         int,
-        labelled(
+        labeled(
             "Kept generations",
             "Generations whose checkpoints are all kept. 1 to 1000000000.",
             ge=1,
             le=MOST_GENERATIONS,
         ),
     ] = 3,
-    dry_run: Annotated[bool, labelled("Dry run", "Only say what would be released.")] = False,
+    dry_run: Annotated[bool, labeled("Dry run", "Only say what would be released.")] = False,
 ) -> dict[str, int]:
     """Release checkpoints that runs need no longer; elites, parents and records stay. Safe beside running runs."""
     _begin()
@@ -203,7 +201,7 @@ def gc(
         return len(plan.blobs)
 
     failed: list[str] = []
-    return each({name: partial(collect, ref) for name, ref in meant(run_id, failed).items()}, failed)
+    return apply_to_runs({name: partial(collect, ref) for name, ref in select_runs(run_id, failed).items()}, failed)
 
 
 def _require_unbegun(settings: Settings, run_id: str) -> None:

@@ -7,19 +7,19 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from deployments.field_titles import in_words_of_the_form
-from deployments.run_batches import each, meant
+from deployments.field_titles import errors_in_form_terms
+from deployments.run_batches import apply_to_runs, select_runs
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from evo_core.evaluation.scores import Score, score
 from evo_core.records.chain import FailureReason
 from evo_core.seeding import POPULATION, Purpose, stream
-from flows.engine.runner import hear_endings
+from flows.engine.runner import subscribe_to_worker_exits
 from flows.member_lookup import load
 from flows.observers.observer import Observer
 from flows.settings import Failed, Settings
 from tasks.logs.redaction import concealed
-from tasks.logs.run_failures import fails_plainly
-from tasks.logs.run_log import run_logger, tell
+from tasks.logs.run_failures import fail_with_sentence
+from tasks.logs.run_log import log_to_run, run_logger
 from tasks.member_tasks import member_task
 from tasks.runs.ref import RunRef
 from tasks.views.artifacts import add_table, artifact_key
@@ -54,20 +54,20 @@ class Warnings(Observer):
 
 
 @flow(name="evolve-evaluation", flow_run_name="evaluation", persist_result=False)
-@fails_plainly
+@fail_with_sentence
 def evaluate_runs(run_id: str, request: Request) -> dict[str, Score]:
     """Play with a member of one run, or of every run of the store side by side; Failed names runs that failed."""
     failed: list[str] = []
-    refs = meant(run_id, failed)
+    refs = select_runs(run_id, failed)
     limits = Settings().limits(max(1, len(refs)))
     refs = {name: replace(ref, limits=limits) for name, ref in refs.items()}
-    playing = {name: (hear_endings(ref), play.submit(ref, request)) for name, ref in refs.items()}
-    return each({name: partial(_score_of, *known) for name, known in playing.items()}, failed)
+    playing = {name: (subscribe_to_worker_exits(ref), play.submit(ref, request)) for name, ref in refs.items()}
+    return apply_to_runs({name: partial(_score_of, *known) for name, known in playing.items()}, failed)
 
 
 @member_task(name="play", task_run_name="play {ref.run_id}")
-@fails_plainly
-@in_words_of_the_form
+@fail_with_sentence
+@errors_in_form_terms
 def play(ref: RunRef, request: Request) -> Score:
     """Play fresh episodes with a member, and put its score into its run's table of evaluations."""
     with watched(ref.limits, ref.session, ref.run_id):
@@ -79,7 +79,7 @@ def play(ref: RunRef, request: Request) -> Score:
     row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json")}
     table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]
     add_table(artifact_key("evaluation", ref.run_id), table, f"{ref.run_id}: {chosen.why}, on fresh episodes", {})
-    tell(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}")
+    log_to_run(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}")
     return found
 
 

@@ -16,7 +16,7 @@ from evo_core.config.run_config import RunConfig
 from flows.settings import BadInput
 from flows.views.database_faults import tolerated
 from tasks.logs.redaction import concealed
-from tasks.logs.run_log import tell
+from tasks.logs.run_log import log_to_run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ class Refused:
     reason: str
 
 
-def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
+def errors_in_form_terms(body: Callable[P, R]) -> Callable[P, R]:
     """Make messages of a flow's body use the form's titles instead of flags and configuration fields.
 
     A flow run that is refused says why in its name, too.
@@ -94,14 +94,14 @@ def in_words_of_the_form(body: Callable[P, R]) -> Callable[P, R]:
             return body(*args, **kwargs)
         except (BadInput, ConfigError) as error:
             given = inspect.signature(body).bind_partial(*args, **kwargs).arguments
-            said = in_words(str(error), body.__name__, pasted=bool(given.get("yaml")))
+            said = replace_names_by_titles(str(error), body.__name__, pasted=bool(given.get("yaml")))
             _show_in_name(said)
             raise BadInput(said) from error
 
     return run
 
 
-def in_words(said: str, form: str, *, pasted: bool = False) -> str:
+def replace_names_by_titles(said: str, form: str, *, pasted: bool = False) -> str:
     """Replace names by titles, except in commands, which are between backticks.
 
     A message about a pasted file keeps the names of the file.
@@ -127,7 +127,7 @@ def _show_in_name(said: str) -> None:
     if FlowRunContext.get() is None or TaskRunContext.get() is not None or ", refused: " in runtime.flow_run.name:
         return
     with (
-        tolerated(lambda reason: tell(f"the run's name stays as it is: {reason}")),
+        tolerated(lambda reason: log_to_run(f"the run's name stays as it is: {reason}")),
         get_client(sync_client=True) as api,
     ):
         api.set_flow_run_name(runtime.flow_run.id, refused_name(runtime.flow_run.name, said))

@@ -29,7 +29,7 @@ FACTOR, WHOLE_FACTOR = 10, 4
 _NAMED = "Lower-case letters, digits, - and _, at most 63."
 
 
-def labelled(title: str, description: str, **constraints: Any) -> Any:
+def labeled(title: str, description: str, **constraints: Any) -> Any:
     """Describe a form parameter: title, text, and constraints that are checked on submit.
 
     As extras of its schema, because Prefect writes titles and descriptions of its own.
@@ -39,14 +39,14 @@ def labelled(title: str, description: str, **constraints: Any) -> Any:
 
 def existing_run(description: str, pattern: str) -> Any:
     """Describe a parameter that names an existing run: typed, or chosen where deployments/run_choices.py lists some."""
-    field = labelled("Run", description, pattern=pattern)
+    field = labeled("Run", description, pattern=pattern)
     field.json_schema_extra["anyOf"] = [{"title": "by name", "type": "string", "pattern": pattern}]
     return field
 
 
 NewRun = Annotated[
     str,
-    labelled(
+    labeled(
         "Name of the run",
         f"{_NAMED} A name that exists is continued if its configuration is the same. Empty: made up.",
         pattern=f"^({RUN_ID.pattern})?$",
@@ -54,7 +54,7 @@ NewRun = Annotated[
 ]
 NewBranch = Annotated[
     str,
-    labelled(
+    labeled(
         "Name of the branch",
         f"With From generation only: what the new run is called. {_NAMED} Empty: made up.",
         pattern=f"^({RUN_ID.pattern})?$",
@@ -71,7 +71,7 @@ Hyperparameter = Literal[
 
 Evolving = Annotated[
     list[Hyperparameter],
-    labelled(
+    labeled(
         TITLES["evolving"],
         "Each moves between a tenth and ten times its initial value (whole numbers: a quarter and four times; gamma "
         "and gae_lambda: their distance to 1). Other ranges: advanced, search.",
@@ -80,7 +80,7 @@ Evolving = Annotated[
 ]
 Yaml = Annotated[
     str,
-    labelled(
+    labeled(
         TITLES["yaml"],
         f"A whole configuration file, pasted; at most {MOST_CHARACTERS} characters. It replaces every other field but "
         "the name of the run; those must then keep their defaults.",
@@ -140,7 +140,7 @@ Advanced = create_model("Advanced", __config__=_config("Advanced"), **_rest())
 
 AdvancedBox = Annotated[
     Advanced | None,
-    labelled(
+    labeled(
         "Advanced", "Everything else: network, mutation, selection, evaluation, ranges. None: as it is by default."
     ),
 ]
@@ -160,7 +160,7 @@ def config_of(form: Mapping[str, Any]) -> RunConfig:
 
 
 def _pasted(form: Mapping[str, Any]) -> RunConfig:
-    changed = [name for name, value in form.items() if name in DEFAULTS and value != DEFAULTS[name]]
+    changed = [name for name, value in form.items() if name in FORM_DEFAULTS and value != FORM_DEFAULTS[name]]
     if changed:
         raise ConfigError(
             [
@@ -199,7 +199,7 @@ def _gene_around(name: str, initial: Any, num_envs: int) -> dict[str, Any]:
     return {"min": low, "max": min([high, *limits]), "scale": "log"}
 
 
-DEFAULTS: dict[str, Any] = {
+FORM_DEFAULTS: dict[str, Any] = {
     **{name: _default(dotted) for name, dotted in SHOWN.items()},
     "evolving": list(EVOLVING),
     "advanced": None,

@@ -24,26 +24,26 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed, State
 
 RUNNING = (StateType.RUNNING,)
-PAGE = 200
+PAGE_SIZE = 200
 """Flow runs that Prefect's API returns at once, at most."""
 
 _PARTS = ("resume", "evaluate", "gc", "generation", "confirmation", "evaluation", "replay")
 OURS = ("evolve", *(f"evolve-{part}" for part in _PARTS))
 """The names of our flows; a server may have others, and those are not ours to end."""
 
-ABSENCE_S = 60
+OUTAGE_TIMEOUT_S = 60
 """How long the server may be away; after that the automation says it."""
 
 PATIENCE_S = 2.0
 """How long the worker has to say how the run ended: it knows more."""
 
-FIRST_WORD = "Process exited with status code"
+CRASH_PREFIX = "Process exited with status code"
 """How Prefect's worker begins what it says of a killed run once its output has ended; mostly sooner than a guardian."""
 
-SECOND_WORD = "Flow run infrastructure exited"
+LATE_CRASH_PREFIX = "Flow run infrastructure exited"
 """How it begins what it says some seconds after that."""
 
-CANCELLED_WORD = "Flow run was cancelled"
+LATE_CANCEL_PREFIX = "Flow run was cancelled"
 """How it begins what it says of a run that was cancelled, after it has loaded the flow."""
 
 ENDED = "Cancel ended its process"
@@ -52,10 +52,10 @@ ENDED = "Cancel ended its process"
 KILLED = "Its process was killed"
 """How a guardian begins what it says of a killed run."""
 
-SECOND_WORD_S = 180
+LATE_STATE_TIMEOUT_S = 180
 """How long it may take until it says the last of these: it loads the flow before, for hooks."""
 
-LOOK_S = 2
+POLL_S = 2
 """How often a guardian looks whether it has."""
 
 PUT_BACK = "The worker's word on an attempt before had undone this state."
@@ -87,13 +87,13 @@ def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
         psutil.Process(pid).wait()
     time.sleep(PATIENCE_S)
     _end(flow_run, attempt)
-    ends = time.monotonic() + SECOND_WORD_S
+    ends = time.monotonic() + LATE_STATE_TIMEOUT_S
     lives = True
     while lives:
         lives = psutil.pid_exists(worker) and time.monotonic() < ends  # before the look: its last word is seen
-        if _retry_kept(flow_run, attempt):
+        if _restore_retry(flow_run, attempt):
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _starts(states: Sequence[State[Any]]) -> list[int]:
@@ -104,17 +104,17 @@ def _starts(states: Sequence[State[Any]]) -> list[int]:
 _while_the_server_is_away = tenacity.retry(
     retry=tenacity.retry_if_exception_type((httpx.HTTPError, RuntimeError)),
     wait=tenacity.wait_exponential(multiplier=0.25, max=5),
-    stop=tenacity.stop_after_delay(ABSENCE_S),
+    stop=tenacity.stop_after_delay(OUTAGE_TIMEOUT_S),
 )
 
 
 @_while_the_server_is_away
 def _end(flow_run: UUID, attempt: int) -> None:
     with get_client(sync_client=True) as client:
-        own = said_to_run(client, (*RUNNING, StateType.CANCELLING), flow_run_filter={"id": {"any_": [flow_run]}})
+        own = find_flow_runs(client, (*RUNNING, StateType.CANCELLING), flow_run_filter={"id": {"any_": [flow_run]}})
         if own and len(_starts(client.read_flow_run_states(flow_run))) != attempt:
             return  # it was tried again meanwhile, by a process that has a guardian of its own
-        below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
+        below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
         if own and own[0].state_type == StateType.CANCELLING:
             said = Cancelled(message=f"{ENDED}. The deployment resume goes on with its run.")
             for run in (*below, *own):
@@ -125,7 +125,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
 
 
 @_while_the_server_is_away
-def _retry_kept(flow_run: UUID, attempt: int) -> bool:
+def _restore_retry(flow_run: UUID, attempt: int) -> bool:
     """Restore the state set by a Retry, if the worker's delayed crash report has overwritten it.
 
     Return whether there is nothing more to wait for.
@@ -140,9 +140,9 @@ def _retry_kept(flow_run: UUID, attempt: int) -> bool:
         if len(since) < 3 or since[-2].is_final():
             return False
         word = since[-1].message or ""
-        second = word.startswith((SECOND_WORD, CANCELLED_WORD))
+        second = word.startswith((LATE_CRASH_PREFIX, LATE_CANCEL_PREFIX))
         # of a new attempt that runs, the first word may be its own
-        late = word.startswith(FIRST_WORD) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
+        late = word.startswith(CRASH_PREFIX) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
         if second or late:
             undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
             client.set_flow_run_state(flow_run, undone, force=True)
@@ -161,7 +161,7 @@ def _waits(states: Sequence[State[Any]]) -> bool:
     return all(state.type in (StateType.SCHEDULED, StateType.PENDING) for state in states)
 
 
-def said_to_run(
+def find_flow_runs(
     client: SyncPrefectClient, states: Sequence[StateType], pool: str | None = None, **which: Any
 ) -> list[FlowRun]:
     """Return our flow runs in these states, of a pool or of all.
@@ -176,7 +176,7 @@ def said_to_run(
         flow_filter=ours,
         flow_run_filter=FlowRunFilter.model_validate(chosen),
         work_pool_filter=pools,
-        limit=PAGE,
+        limit=PAGE_SIZE,
         offset=len(found),
     ):
         found.extend(page)
@@ -185,9 +185,9 @@ def said_to_run(
 
 def crash_leftovers(client: SyncPrefectClient, pool: str, message: str) -> None:
     """Mark as crashed what a pool is said to run, with everything below it: its only worker has ended."""
-    own = said_to_run(client, (*RUNNING, StateType.PENDING, StateType.CANCELLING), pool)
+    own = find_flow_runs(client, (*RUNNING, StateType.PENDING, StateType.CANCELLING), pool)
     for run in own:
-        below = said_to_run(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [run.id]}})
+        below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [run.id]}})
         crash(client, below, message)
     crash(client, own, message)
 

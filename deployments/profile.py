@@ -32,7 +32,7 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Exposure:
     """How a server is reached: where browsers open its UI (the first origin is shown), and where programs call it."""
 
     origins: tuple[str, ...]
@@ -53,7 +53,7 @@ class Door:
         }
 
 
-def find_door(host: str, port: int, origin: str | None) -> Door:
+def choose_exposure(host: str, port: int, origin: str | None) -> Exposure:
     """Choose how a server is reached, and check that it is safe.
 
     BadInput says what to set when other machines can reach it and the environment names no auth string.
@@ -73,7 +73,7 @@ def find_door(host: str, port: int, origin: str | None) -> Door:
         origin = _checked(origin)
         origins, own = (origin,), (urlsplit(origin).netloc, *own)
     _check_auth(host, origin)
-    return Door(tuple(map(str.lower, origins)), tuple(map(str.lower, own)))  # as browsers write them
+    return Exposure(tuple(map(str.lower, origins)), tuple(map(str.lower, own)))  # as browsers write them
 
 
 def _checked(origin: str) -> str:

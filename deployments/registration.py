@@ -20,7 +20,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from deployments.guardian import OURS, RUNNING, said_to_run
+from deployments.guardian import OURS, RUNNING, find_flow_runs
 from deployments.run_choices import offer, offered, with_choices
 
 FILE = Path(__file__).with_name("prefect.yaml")
@@ -97,7 +97,7 @@ def _schedule(cron: str, timezone: str, active: bool) -> DeploymentScheduleCreat
 
 def _listen_for(client: SyncPrefectClient) -> None:
     """Make the automation watch runs that are in state Running: one that died during an outage sent no event."""
-    for run in said_to_run(client, RUNNING):
+    for run in find_flow_runs(client, RUNNING):
         flow = {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"}
         emit_event(
             HEARTBEAT,

@@ -6,15 +6,15 @@ from typing import TypeVar
 
 from flows.runs import open_ref, run_ids
 from flows.settings import Failed, Settings
-from tasks.logs.run_failures import written_down
-from tasks.logs.run_log import tell
+from tasks.logs.run_failures import log_failure
+from tasks.logs.run_log import log_to_run
 from tasks.runs import layout
 from tasks.runs.ref import RunRef
 
 R = TypeVar("R")
 
 
-def meant(run_id: str, failed: list[str]) -> dict[str, RunRef]:
+def select_runs(run_id: str, failed: list[str]) -> dict[str, RunRef]:
     """Return the given run, or every run of the store that has finished a generation.
 
     Of all of them, those that cannot be read are added to `failed`, with the reason.
@@ -26,13 +26,13 @@ def meant(run_id: str, failed: list[str]) -> dict[str, RunRef]:
         with _noting(name, failed):
             ref = open_ref(name)
             if (ref.open().last(layout.commit) or 0) < 1:
-                tell(f"{name}: has finished no generation yet")
+                log_to_run(f"{name}: has finished no generation yet")
             else:
                 found[name] = ref
     return found
 
 
-def each(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> dict[str, R]:
+def apply_to_runs(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> dict[str, R]:
     """Apply a step to every run; raise Failed that names those that failed, including those in `failed`.
 
     Where one run is all that there is, its own error is raised.
@@ -53,4 +53,4 @@ def _noting(name: str, failed: list[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever it is, the other runs have their turn
-        failed.append(f"{name}: {written_down(error)}")
+        failed.append(f"{name}: {log_failure(error)}")

@@ -20,7 +20,7 @@ WAIT_S = 90
 
 
 @contextmanager
-def alone_on(run_id: str) -> Iterator[None]:
+def lock_run(run_id: str) -> Iterator[None]:
     """Wait until no other flow run of this server works on a run, and keep others away during the body.
 
     Politeness, not safety: should the lease be lost while the API is away, the store still lets only one chain exist.

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from deployments.login import Login, check_login, find_login
-from deployments.profile import Door, find_door, is_loopback
+from deployments.profile import Exposure, choose_exposure, is_loopback
 from flows.prefect_server.api import find_api
 from flows.prefect_server.embedded import dying_with, serving
 from flows.settings import BadInput, Settings
@@ -35,7 +35,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
 
     On loopback one is made at the first start, unless `no_auth`.
     """
-    door = find_door(host, port, origin)
+    exposure = choose_exposure(host, port, origin)
     check_login(no_auth=no_auth)
     if (api := find_api()) is not None:
         raise BadInput(
@@ -43,7 +43,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
             "there, and `prefect worker start --pool evolve` runs them; or unset it, to serve from here"
         )
     settings.check_trackers()
-    settings.check_reach(None if is_loopback(host) else door.api)
+    settings.check_reach(None if is_loopback(host) else exposure.api)
     _check_port(host, port)
     # the flows run in directories of their own, which vanish
     settings = settings.model_copy(update={"store": settings.store_url, "study": settings.study_url})
@@ -60,13 +60,13 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored, which children inherit
     try:
-        with serving(host, port, {**door.environment, **login.environment}, give_up):
+        with serving(host, port, {**exposure.environment, **login.environment}, give_up):
             from deployments.registration import register
             from flows.runs import run_ids
 
             names = register(run_ids(settings), limit)
             with _nothing_left_running(unless=last_words):
-                _announce(console, settings, door, login, names)
+                _announce(console, settings, exposure, login, names)
                 return _work(console)
     except KeyboardInterrupt:
         if last_words:
@@ -74,14 +74,14 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
         return 1 if last_words else 0
 
 
-def _announce(console: Console, settings: Settings, door: Door, login: Login, names: list[str]) -> None:
+def _announce(console: Console, settings: Settings, exposure: Exposure, login: Login, names: list[str]) -> None:
     """Print where everything is, and the login of the page."""
-    console.print(f"Prefect UI   {door.origins[0]}", highlight=False)
+    console.print(f"Prefect UI   {exposure.origins[0]}", highlight=False)
     console.print(f"auth string  {login.describe()}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"deployments  {', '.join(names)}", highlight=False)
     console.print(f"runs         {settings.store_url}", highlight=False)
     console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
-    shown = urlsplit(door.origins[0])
+    shown = urlsplit(exposure.origins[0])
     if shown.scheme == "http" and not is_loopback(shown.hostname or ""):
         console.print("the auth string crosses the network readable: put a proxy with TLS before it")
     console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")

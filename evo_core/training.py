@@ -19,9 +19,9 @@ from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import BlobRef, Failure, FailureDetail, FailureReason, Member, Offspring, Training, Update
-from evo_core.records.failures import TOLD, MemberFailure
+from evo_core.records.failures import REPORTED_ELSEWHERE, MemberFailure
 from evo_core.seeding import Purpose, environment_seeds, stream
-from evo_core.spaces.observations import Layout, Tensors
+from evo_core.spaces.observations import ObservationLayout, Tensors
 from evo_core.spaces.spaces import Spaces
 
 PROBES = 64
@@ -41,7 +41,7 @@ def inherit(
     if parent is None:
         algorithm = config.algorithm
         statistics = initial_statistics(
-            Layout(spaces.observation),
+            ObservationLayout(spaces.observation),
             observations=algorithm.normalize_observations,
             returns=algorithm.normalize_returns,
         )
@@ -75,7 +75,7 @@ def train(
             agent = Agent(state, spaces, device)
             _train(agent, config, offspring, updates, on_update)
         except MemberFailure as failure:
-            log.warning("%s failed: %s", offspring.uid, failure, extra=TOLD)
+            log.warning("%s failed: %s", offspring.uid, failure, extra=REPORTED_ELSEWHERE)
             on_failure(failure.describe())
             return None, Training(
                 uid=offspring.uid,
@@ -107,14 +107,14 @@ def evaluate_member(
             agent = Agent(from_bytes(blob, spaces), spaces, device)
             result = evaluate(agent, config, evaluation_seeds(config, offspring.generation))
         except MemberFailure as failure:
-            log.warning("%s failed in evaluation: %s", offspring.uid, failure, extra=TOLD)
+            log.warning("%s failed in evaluation: %s", offspring.uid, failure, extra=REPORTED_ELSEWHERE)
             on_failure(failure.describe(trained=training.steps))
             record = Failure(reason=failure.reason, step=training.steps + failure.step)
             return Member(offspring=offspring, training=training, failure=record)
     return Member(offspring=offspring, training=training, evaluation=result)
 
 
-def lost_member(offspring: Offspring, training: Training | None, reason: FailureReason) -> Member:
+def record_lost_member(offspring: Offspring, training: Training | None, reason: FailureReason) -> Member:
     """Record a member whose every attempt was lost, in evaluation if it was trained."""
     failure = Failure(reason=reason, step=training.steps if training else 0)
     untrained = Training(uid=offspring.uid, steps=0, failure=failure)
@@ -123,7 +123,9 @@ def lost_member(offspring: Offspring, training: Training | None, reason: Failure
 
 def probe_observations(spaces: Spaces, rng: np.random.Generator) -> Tensors:
     """Draw PROBES random observations."""
-    return {name: torch.from_numpy(rows) for name, rows in Layout(spaces.observation).draw(PROBES, rng).items()}
+    return {
+        name: torch.from_numpy(rows) for name, rows in ObservationLayout(spaces.observation).draw(PROBES, rng).items()
+    }
 
 
 def _train(

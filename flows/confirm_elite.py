@@ -7,22 +7,22 @@ from evo_core.evaluation.confirmation import chunk_count, confirmation
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
 from flows.observers.numerics_check import compare_numerics
 from flows.observers.observer import observer
-from flows.observers.warning_relay import hear_warnings
+from flows.observers.warning_relay import subscribe_to_warnings
 from flows.runs import begun_ref
-from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_failures import fail_with_sentence
 from tasks.member_tasks import confirm_chunk
 from tasks.views.phrases import describe_detail
 
 
 @flow(name="evolve-confirmation", flow_run_name="confirm {elite.uid}", persist_result=False)
-@fails_plainly
+@fail_with_sentence
 def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
     """Play an elite on fresh seeds and store the score; a stored score is taken as it is."""
     ref = begun_ref(run_id)
     store = ref.open()
     record = store.confirmation(elite.generation)
     if record is None:
-        hear_warnings(ref)
+        subscribe_to_warnings(ref)
         chunks = [confirm_chunk.submit(ref, elite, chunk) for chunk in range(chunk_count(ref.config))]
         detail: FailureDetail | None = None
         try:

@@ -15,27 +15,27 @@ from flows.confirm_elite import confirm_elite
 from flows.engine.runner import open_engine
 from flows.generation import evolve_generation, tidy
 from flows.observers.milestones import RunLog
-from flows.observers.numerics_check import begin_comparing
+from flows.observers.numerics_check import start_numerics_check
 from flows.observers.observer import also_watched_by
 from flows.observers.progress import Progress
 from flows.outcome import RunSummary, summarize
 from flows.prefect_server.api import configured_api
-from flows.prefect_server.outages import survives_outages
+from flows.prefect_server.outages import retry_outages
 from flows.prefect_server.stored_results import no_stored_results
 from flows.prefect_server.worker_settings import kept_settings
 from flows.runs import begin_run, derived_run_id
 from flows.settings import Settings
 from flows.views.run_page import RunPage
 from flows.views.sync import Views
-from tasks.generation_tasks import found_population, record_view
-from tasks.logs.run_failures import fails_plainly
-from tasks.runs.presence import at_work
+from tasks.generation_tasks import create_first_population, record_view
+from tasks.logs.run_failures import fail_with_sentence
+from tasks.runs.presence import hold_run
 from tasks.runs.run_store import RunStore
 from tasks.worker.worker_process import own_event_loop
 
 
 @flow(name="evolve", flow_run_name="{config.run_name}", persist_result=False)
-@fails_plainly
+@fail_with_sentence
 def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """Evolve a population until the target is confirmed or the budget is spent.
 
@@ -58,7 +58,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         for notice in notices(config, environment):
             watcher.warned(notice)
         generation, confirmation = (
-            survives_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
+            retry_outages(step.with_options(task_runner=runner)) for step in (evolve_generation, confirm_elite)
         )
 
         @cache
@@ -68,8 +68,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
                 raise RuntimeError(f"expected the confirmation of {elite.uid}, got that of {record.uid}")
             return record
 
-        head = store.head() or found_population(run, environment.spaces)
-        begin_comparing(run, settings)
+        head = store.head() or create_first_population(run, environment.spaces)
+        start_numerics_check(run, settings)
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         tidy(run, None)
@@ -88,7 +88,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 @contextmanager
 def working_on(store: RunStore) -> Iterator[None]:
     """Hold a run while the body works on it: its place in the store, its lock, its settings; and store no results."""
-    with store.in_place(), at_work(store), kept_settings(), no_stored_results():
+    with store.in_place(), hold_run(store), kept_settings(), no_stored_results():
         yield
 
 

@@ -11,16 +11,16 @@ from prefect.futures import PrefectFuture, as_completed
 
 from evo_core.evolution.population import GenerationFailed, require_survivors
 from evo_core.records.chain import Generation, Offspring
-from evo_core.training import lost_member
-from flows.engine.runner import hear_endings
+from evo_core.training import record_lost_member
+from flows.engine.runner import subscribe_to_worker_exits
 from flows.observers.numerics_check import compare_numerics
 from flows.observers.observer import observer
-from flows.observers.warning_relay import hear_warnings
+from flows.observers.warning_relay import subscribe_to_warnings
 from flows.runs import begun_ref
 from flows.settings import Settings
 from flows.worker_topics import subscribe
 from tasks.generation_tasks import release_checkpoints, select_and_mutate
-from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_failures import fail_with_sentence
 from tasks.member_tasks import Evaluated, evaluate_member, progress_topic, train_member
 from tasks.runs import layout
 from tasks.runs.failed_members import put_failed_attempt
@@ -32,7 +32,7 @@ Population = tuple[Offspring, ...]
 
 
 @flow(name="evolve-generation", flow_run_name="generation {generation}", persist_result=False)
-@fails_plainly
+@fail_with_sentence
 def evolve_generation(run_id: str, generation: int) -> Generation:
     """Run a generation and create its COMMIT; members that are already stored are not run again."""
     ref = begun_ref(run_id)
@@ -71,24 +71,24 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
 
     Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
     """
-    reasons, watcher = hear_endings(ref), observer()
+    reasons, watcher = subscribe_to_worker_exits(ref), observer()
 
     def progressed(said: dict[str, Any]) -> None:
         if said["session"] == ref.session:  # a run of this id in another store may share the scheduler
             watcher.progressed(said["uid"], said["steps"])
 
     subscribe(progress_topic(ref.run_id), progressed)
-    hear_warnings(ref)
+    subscribe_to_warnings(ref)
     results = _attempt(ref, population)
     for offspring in population:
-        # whose worker died although it broke no limit may be a victim of a neighbour: alone, it can only blame itself
+        # whose worker died although it broke no limit may be a victim of a neighbor: alone, it can only blame itself
         if offspring.uid not in results and offspring.uid not in reasons:
             results |= _attempt(ref, (offspring,))
     store = ref.open()
     for offspring in population:
         if offspring.uid not in results:
             trained = store.training(offspring.generation, offspring.index)
-            lost = lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
+            lost = record_lost_member(offspring, trained, reasons.get(offspring.uid, "lost"))
             results[offspring.uid] = Evaluated(lost)
             observer().evaluated(lost)
     ordered = [results[offspring.uid] for offspring in population]

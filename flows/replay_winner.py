@@ -9,13 +9,13 @@ from evo_core.evolution.schedule_replay import replay_seeds
 from evo_core.records.chain import Replay, ReplayKind
 from flows.observers.observer import observer
 from flows.runs import open_ref
-from tasks.logs.run_failures import fails_plainly
+from tasks.logs.run_failures import fail_with_sentence
 from tasks.replay_tasks import replay_member
 from tasks.store import PATIENCE_S
 
 
 @flow(name="evolve-replay", flow_run_name="replay {uid} {kind}", persist_result=False)
-@fails_plainly
+@fail_with_sentence
 def replay_winner(run_id: str, uid: str, kind: ReplayKind, count: int) -> Sequence[Replay]:
     """Replay a member on `count` seeds; those that are stored are taken as they are."""
     ref = open_ref(run_id, PATIENCE_S)

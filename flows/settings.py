@@ -18,7 +18,7 @@ from distributed.system import MEMORY_LIMIT
 from pydantic import ByteSize, ValidationInfo, field_validator
 
 from evo_core.config.bounds import MOST_WORKERS
-from evo_core.envs.making import search_in
+from evo_core.envs.making import append_module_path
 from flows.bad_input import BadInput as BadInput
 from flows.bad_input import Failed as Failed
 from flows.bad_input import require_certificates
@@ -123,7 +123,7 @@ class Settings(OperationalSettings):
 
     def model_post_init(self, context: object) -> None:
         """Add the directories of allowed packages to this process's search path."""
-        search_in(self.env_directories)
+        append_module_path(self.env_directories)
 
     @property
     def store_url(self) -> str:

@@ -16,8 +16,8 @@ from tasks.store import MissingError
 from tasks.views.view import View
 
 
-@task(name="found population", cache_policy=NO_CACHE, persist_result=False)
-def found_population(run: RunRef, spaces: Spaces) -> Generation:
+@task(name="create population", cache_policy=NO_CACHE, persist_result=False)
+def create_first_population(run: RunRef, spaces: Spaces) -> Generation:
     """Draw the founders and write COMMIT 0."""
     commit = create_population(run.config, spaces.observation)
     run.open().put_commit(commit)

@@ -17,9 +17,9 @@ from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member as evaluate_offspring
 from evo_core.training import train
 from tasks.logs.redaction import concealed_detail
-from tasks.logs.run_failures import fails_plainly
-from tasks.logs.run_log import tell
-from tasks.member_warnings import heard
+from tasks.logs.run_failures import fail_with_sentence
+from tasks.logs.run_log import log_to_run
+from tasks.member_warnings import forward_member_warnings
 from tasks.runs import layout
 from tasks.runs.failed_members import details
 from tasks.runs.recomputation import Recomputer
@@ -82,7 +82,7 @@ class Played:
 
 
 @member_task(name="train", task_run_name="train g{offspring.generation}/m{offspring.index}")
-@fails_plainly
+@fail_with_sentence
 def train_member(run: RunRef, offspring: Offspring) -> Trained:
     """Train an offspring and store its checkpoint and record; adopt both if they exist.
 
@@ -91,11 +91,11 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     store, address = run.open(), (offspring.generation, offspring.index)
     done = store.training(*address)
     if done is not None and not (done.blob and store.missing_blobs([done.blob])):
-        tell(ADOPTED)
+        log_to_run(ADOPTED)
         return Trained(done, numerics=store.numerics_of(layout.training(*address), Training))
-    store.require_in_place(seen_lately=True)  # avoid hours of work for a store that is gone
+    store.require_in_place(allow_cached=True)  # avoid hours of work for a store that is gone
     start, created, said = datetime.now(UTC), False, list[FailureDetail]()
-    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
+    with watched(run.limits, run.session, offspring.uid), forward_member_warnings(run, offspring.uid):
         spaces = run.environment().spaces
         parent = _weights(run, store, spaces, offspring.parent, offspring.parent_blob)
         device, progress = run.resolve_device(), _progress(run, offspring)
@@ -106,24 +106,24 @@ def train_member(run: RunRef, offspring: Offspring) -> Trained:
     timing = _until_now(start)
     if record.failure is None:  # else the core has logged why
         store.put_training(*address, record)
-        recent.just_trained(run.session, offspring.uid)
-        tell(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
+        recent.mark_trained(run.session, offspring.uid)
+        log_to_run(f"{describe_training(record, offspring.genome)}; {_effort(timing)}")
     return Trained(record, timing, not created, store.numerics, _detail(said))
 
 
 @member_task(name="evaluate", task_run_name="evaluate g{offspring.generation}/m{offspring.index}")
-@fails_plainly
+@fail_with_sentence
 def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Evaluated:
     """Evaluate a trained offspring and store the whole member, unless it failed; adopt it if it exists."""
     store, address = run.open(), (offspring.generation, offspring.index)
     training = trained.record
-    done = store.member(*address) if recent.must_ask_for(run.session, offspring.uid) else None
+    done = store.member(*address) if recent.needs_lookup(run.session, offspring.uid) else None
     if done is not None:
-        tell(ADOPTED)
+        log_to_run(ADOPTED)
         found, detail = store.numerics_of(layout.member(*address), Member), details(store, [done]).get(done.uid)
         return Evaluated(done, trained.timing, None, trained.adopted, found, detail)
     start, said = datetime.now(UTC), list[FailureDetail]()
-    with watched(run.limits, run.session, offspring.uid), heard(run, offspring.uid):
+    with watched(run.limits, run.session, offspring.uid), forward_member_warnings(run, offspring.uid):
         blob = _checkpoint(store, training.blob) if training.blob else None
         spaces = run.environment().spaces
         device = run.resolve_device()
@@ -131,24 +131,24 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
     timing = _until_now(start)
     if member.evaluation is not None:
         store.put_member(*address, member)
-        tell(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
+        log_to_run(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
     detail = trained.detail or _detail(said)
     return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics, detail)
 
 
 @member_task(name="confirm", task_run_name="confirm {elite.uid} {chunk}")
-@fails_plainly
+@fail_with_sentence
 def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
     """Play one chunk of an elite's confirmation on fresh seeds."""
     start, store, said = datetime.now(UTC), run.open(), list[FailureDetail]()
-    with watched(run.limits, run.session, elite.uid), heard(run, elite.uid):
+    with watched(run.limits, run.session, elite.uid), forward_member_warnings(run, elite.uid):
         spaces = run.environment().spaces
         blob = _weights(run, store, spaces, elite.uid, elite.blob)
         assert blob is not None
         played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device(), said.append)
     timing = _until_now(start)
     if played is not None:
-        tell(f"{describe_returns(played[0])}; {_effort(timing)}")
+        log_to_run(f"{describe_returns(played[0])}; {_effort(timing)}")
     return Played(played, timing, store.numerics, _detail(said))
 
 

@@ -11,7 +11,7 @@ from distributed import get_worker
 
 from evo_core.config.run_config import RunConfig
 from tasks.logs.redaction import concealed
-from tasks.logs.run_log import ROOMS, tell
+from tasks.logs.run_log import PACKAGES, log_to_run
 from tasks.runs.ref import RunRef
 
 LENGTH = 500
@@ -29,13 +29,13 @@ def warnings_topic(run_id: str) -> str:
     return f"evolve-warnings-{run_id}"
 
 
-def essence(text: str) -> str:
+def without_numbers(text: str) -> str:
     """Replace numbers and memory addresses in a warning, so that repetitions from other members compare equal."""
     return re.sub(r"0x[0-9a-f]+|\d+", "#", text)
 
 
 @contextmanager
-def heard(run: RunRef, uid: str) -> Iterator[None]:
+def forward_member_warnings(run: RunRef, uid: str) -> Iterator[None]:
     """Forward warnings of the body with the member's uid; outside a Dask worker they are handled as usual."""
     try:
         worker = get_worker()
@@ -45,19 +45,19 @@ def heard(run: RunRef, uid: str) -> Iterator[None]:
 
     def send(text: str) -> None:
         said = concealed(text)[:LENGTH]
-        if (run.run_id, essence(said)) not in _SENT:
-            _SENT.add((run.run_id, essence(said)))
+        if (run.run_id, without_numbers(said)) not in _SENT:
+            _SENT.add((run.run_id, without_numbers(said)))
             worker.log_event(warnings_topic(run.run_id), {"session": run.session, "uid": uid, "text": said})
 
     handler = _Records(send)
     logging.getLogger().addHandler(handler)
-    for room in ROOMS:  # Prefect's logging configuration may not propagate these to the root
-        logging.getLogger(room).addHandler(handler)
+    for package in PACKAGES:  # Prefect's logging configuration may not propagate these to the root
+        logging.getLogger(package).addHandler(handler)
     try:
         with _shown(send, run.config):
             yield
     finally:
-        for name in (None, *ROOMS):
+        for name in (None, *PACKAGES):
             logging.getLogger(name).removeHandler(handler)
 
 
@@ -69,11 +69,11 @@ class _Records(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "told", False) or record.name.partition(".")[0] in _INFRASTRUCTURE:
+        if getattr(record, "reported_elsewhere", False) or record.name.partition(".")[0] in _INFRASTRUCTURE:
             return
         text = record.getMessage()
-        if record.name.partition(".")[0] not in ROOMS:  # these are in the task's log already
-            tell(f"{record.name}: {text}", record.levelno)
+        if record.name.partition(".")[0] not in PACKAGES:  # these are in the task's log already
+            log_to_run(f"{record.name}: {text}", record.levelno)
             text = f"{record.name}: {text}"
         self._send(text)
 
@@ -88,7 +88,7 @@ def _shown(send: Callable[[str], None], config: RunConfig) -> Iterator[None]:
     ) -> None:  # fmt: skip
         text = re.sub(r"\x1b\[[\d;]*m", "", str(message)).strip()
         said = f"{category.__name__}: {text} ({filename}:{lineno})"
-        tell(said, logging.WARNING)
+        log_to_run(said, logging.WARNING)
         send(said)
 
     with warnings.catch_warnings():

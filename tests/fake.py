@@ -18,7 +18,7 @@ from evo_core.evaluation.run_end import find_ending
 from evo_core.records.canonical import canonical_json, sha256
 from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
 from evo_core.spaces.spaces import Spaces
-from tasks.generation_tasks import found_population, release_checkpoints, select_and_mutate
+from tasks.generation_tasks import create_first_population, release_checkpoints, select_and_mutate
 from tasks.member_tasks import Evaluated, confirm_chunk, evaluate_member, train_member
 from tasks.runs import layout
 from tasks.runs.ref import RunRef
@@ -116,7 +116,7 @@ def evolve(
     if begins:
         store.create_run(run.config)
     confirm = partial(confirm_elite, run)
-    head = store.head() or found_population.fn(run, spaces)
+    head = store.head() or create_first_population.fn(run, spaces)
     while find_ending(run.config, head, confirm) is None:
         head = run_generation(run, head, order)
         if keep_generations:

@@ -47,7 +47,7 @@ class S3Server:
 
 
 def free_port() -> int:
-    """A port whose +10000 neighbour is free too: SeaweedFS uses both."""
+    """A port whose +10000 neighbor is free too: SeaweedFS uses both."""
     while True:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def _ports(count: int) -> list[int]:
-    """Free ports of which none is the +10000 neighbour of another."""
+    """Free ports of which none is the +10000 neighbor of another."""
     while True:
         ports = [free_port() for _ in range(count)]
         if len({port % 10000 for port in ports}) == count:

@@ -16,24 +16,24 @@ FILES = [
     for path in (*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md"), *ROOT.glob("benchmarks/*.md"))
     if path.name != "CHANGELOG.md"  # which names what was
 ]
-ROOMS = ("evo_core", "tasks", "flows", "deployments", "tests", "docs", "benchmarks")
+PACKAGES = ("evo_core", "tasks", "flows", "deployments", "tests", "docs", "benchmarks")
 PLACEHOLDERS = ("NAME", "RUN", "FILE", "…", "*")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def paths(text):
     """Return the paths of this repository that are set as code."""
-    named = re.findall(rf"`((?:{'|'.join(ROOMS)})/[^\s`]*)`", text)
+    named = re.findall(rf"`((?:{'|'.join(PACKAGES)})/[^\s`]*)`", text)
     return [name for name in named if not any(part in name for part in PLACEHOLDERS)]
 
 
 def drawn(tree):
     """Return the paths of a tree drawn as text."""
-    room = ""
+    package = ""
     for line in tree.splitlines():
         name = re.match(r"[├└─ ]*(\S+)", line)[1]
-        room = name if line[0] not in "├└" else room
-        yield name if name == room else f"{room}{name}"
+        package = name if line[0] not in "├└" else package
+        yield name if name == package else f"{package}{name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -49,7 +49,9 @@ def test_the_map_shows_every_folder():
     shown = list(drawn(re.search(r"```text\n(.*?)\n```", CONTRIBUTING, re.DOTALL)[1]))
     assert [name for name in shown if not (ROOT / name).exists()] == []
     packages = {
-        f"{path.parent.relative_to(ROOT)}/" for room in ROOMS[:4] for path in (ROOT / room).glob("*/__init__.py")
+        f"{path.parent.relative_to(ROOT)}/"
+        for package in PACKAGES[:4]
+        for path in (ROOT / package).glob("*/__init__.py")
     }
     assert {name for name in packages if not any(other.startswith(name) for other in shown)} == set()
 
@@ -71,7 +73,7 @@ def test_pre_commit_runs_what_make_lint_runs():
 
 def test_the_wheel_says_that_the_packages_are_typed():
     included = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert {f"{room}/py.typed" for room in ROOMS[:4]} <= included
+    assert {f"{package}/py.typed" for package in PACKAGES[:4]} <= included
 
 
 def test_the_citation_names_the_project():

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from evo_core.agent.devices import draws_there, to_device, torch_generator
+from evo_core.agent.devices import draws_on_device, to_device, torch_generator
 from evo_core.agent.normalization import Normalizer
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
-from evo_core.networks.stack import initialise
+from evo_core.networks.stack import initialize
 from evo_core.spaces.observations import Arrays, Tensors
 from evo_core.spaces.spaces import Spaces
 
@@ -29,7 +29,7 @@ ADAM_EPSILON = 1e-5
 class AgentState:
     """Everything that an agent is, as named tensors on the CPU: weights, Adam's moments and its step count.
 
-    `statistics` are those of its normalisation, if it has any.
+    `statistics` are those of its normalization, if it has any.
     """
 
     genome: Genome
@@ -53,7 +53,7 @@ class Agent:
         self.exp_avg, self.exp_avg_sq = self._gather(state.exp_avg), self._gather(state.exp_avg_sq)
         self.optimizer_steps = torch.tensor(float(state.optimizer_steps), device=self.device)
         self.normalizer = Normalizer(state.statistics)
-        self.draws_there = draws_there(self.device)
+        self.draws_on_device = draws_on_device(self.device)
 
     def descend(self, lr: float, max_grad_norm: float) -> Tensor:
         """Clip the gradients to a norm and take one step of Adam; return the norm before clipping, a scalar."""
@@ -110,7 +110,7 @@ class Agent:
         )
 
     def observe(self, observations: Arrays) -> Tensors:
-        """Normalise rows of observations, if the agent does, and move them to the device."""
+        """Normalize rows of observations, if the agent does, and move them to the device."""
         return {name: self.move(rows) for name, rows in self.normalizer.observe(observations).items()}
 
     def move(self, rows: np.ndarray) -> Tensor:
@@ -120,13 +120,13 @@ class Agent:
     def noise(self, rng: np.random.Generator, length: int, envs: int) -> Tensor:
         """Draw the noise of a rollout's actions, [length, envs, outputs], on the device if that draws itself."""
         distribution = self.network.distribution
-        if self.draws_there:
+        if self.draws_on_device:
             return distribution.noise_from(torch_generator(rng, self.device), length, envs)
         return self.move(distribution.noise(rng, length, envs))
 
     def shuffler(self, rng: np.random.Generator) -> np.random.Generator | torch.Generator:
         """Return the generator that shuffles the minibatches of one update: this one, or one on the device."""
-        return torch_generator(rng, self.device) if self.draws_there else rng
+        return torch_generator(rng, self.device) if self.draws_on_device else rng
 
     def _gather(self, named: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([named[name].reshape(-1) for name, _ in self.network.named_parameters()]).to(self.device)
@@ -144,10 +144,10 @@ def initial_state(
     rng: np.random.Generator,
     statistics: Mapping[str, Tensor] | None = None,
 ) -> AgentState:
-    """Draw the weights of a founder; its optimizer starts from zero, its normalisation (if any) from `statistics`."""
+    """Draw the weights of a founder; its optimizer starts from zero, its normalization (if any) from `statistics`."""
     network = ActorCritic(genome, spaces, action_std_init)
     with torch.no_grad():
-        initialise(network, torch_generator(rng))
+        initialize(network, torch_generator(rng))
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     first, second = ({name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2))
     return AgentState(genome, weights, first, second, optimizer_steps=0, statistics=statistics or {})

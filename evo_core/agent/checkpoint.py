@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from evo_core.agent.agent import Agent, AgentState
-from evo_core.agent.normalization import sound_statistics
+from evo_core.agent.normalization import are_statistics_complete
 from evo_core.config.bounds import SAFE_INTEGER
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
@@ -48,7 +48,7 @@ class CheckpointError(ValueError):
 
 
 def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyType({})) -> bytes:
-    """Serialise an agent, with whatever the header is to say `beside`; the same gives the same bytes everywhere."""
+    """Serialize an agent, with whatever the header is to say `beside`; the same gives the same bytes everywhere."""
     tensors = {
         f"{part}/{name}": tensor.contiguous()
         for part in (*_PARTS, _STATISTICS)
@@ -90,7 +90,7 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     for part, named in parts.items():
         if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != expected:
             raise CheckpointError(f"expected {part} with names, shapes and types of the genome's network, got others")
-    if not sound_statistics(statistics, network.layout):
+    if not are_statistics_complete(statistics, network.layout):
         raise CheckpointError(f"expected statistics of this environment's observations, got {sorted(statistics)}")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
@@ -98,7 +98,7 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
 
 
 def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:
-    """Serialise an agent with the spaces of its environment and a description, so that it can be loaded alone."""
+    """Serialize an agent with the spaces of its environment and a description, so that it can be loaded alone."""
     spaces = {"observation": agent.spaces.observation, "action": agent.spaces.action}
     described: dict[str, JsonValue] = {name: describe_space(space) for name, space in spaces.items()}
     return to_bytes(agent.state(), {"spaces": described, "card": dict(card)})

@@ -8,7 +8,7 @@ PINNED_FROM = 2**16
 """Bytes from which rows go through page-locked memory. Smaller copies return at once anyway: CUDA stages them."""
 
 
-def pins(device: torch.device, size: int) -> bool:
+def uses_pinned_memory(device: torch.device, size: int) -> bool:
     """Return True if `size` bytes are copied to the device asynchronously, from page-locked memory."""
     return device.type == "cuda" and size >= PINNED_FROM
 
@@ -20,12 +20,12 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
     until the device has read it.
     """
     tensor = torch.from_numpy(rows)
-    if pins(device, tensor.nbytes):
+    if uses_pinned_memory(device, tensor.nbytes):
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
-def draws_there(device: torch.device) -> bool:
+def draws_on_device(device: torch.device) -> bool:
     """Return True if action noise and minibatch order are drawn on the device.
 
     It does on CUDA, which saves a copy per rollout and one per epoch. On the CPU NumPy draws: its streams are part

@@ -11,10 +11,10 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from evo_core.spaces.observations import Arrays, Layout, Leaf
+from evo_core.spaces.observations import Arrays, Leaf, ObservationLayout
 
 LIMIT = 10.0
-"""Normalised observations and rewards are clipped to ± this, as everywhere in the field."""
+"""Normalized observations and rewards are clipped to ± this, as everywhere in the field."""
 EPSILON = 1e-8
 RETURNS = "returns"
 
@@ -58,7 +58,7 @@ class Transitions(Protocol):
 
 
 class Normalizer:
-    """Normalises what is switched on, and passes all else through."""
+    """Normalizes what is switched on, and passes all else through."""
 
     def __init__(self, statistics: Statistics) -> None:
         names = {name.rsplit(".", 1)[0] for name in statistics}
@@ -70,7 +70,7 @@ class Normalizer:
         self._returns, self._first = np.zeros(()), False
 
     def observe(self, rows: Arrays) -> Arrays:
-        """Normalise rows of observations."""
+        """Normalize rows of observations."""
         if not self.leaves:
             return rows
         normal = dict(rows)
@@ -125,9 +125,9 @@ class Normalizer:
         return seen
 
 
-def initial_statistics(layout: Layout, *, observations: bool, returns: bool) -> dict[str, Tensor]:
+def initial_statistics(layout: ObservationLayout, *, observations: bool, returns: bool) -> dict[str, Tensor]:
     """Return the initial statistics of a member."""
-    shapes = {f"leaf {leaf.name}": leaf.shape for leaf in layout.leaves if observations and _normalised(leaf)}
+    shapes = {f"leaf {leaf.name}": leaf.shape for leaf in layout.leaves if observations and _is_normalized(leaf)}
     if returns:
         shapes[RETURNS] = ()
     return {
@@ -137,7 +137,7 @@ def initial_statistics(layout: Layout, *, observations: bool, returns: bool) -> 
     }
 
 
-def sound_statistics(statistics: Statistics, layout: Layout) -> bool:
+def are_statistics_complete(statistics: Statistics, layout: ObservationLayout) -> bool:
     """Return True if the statistics are complete: of all observations, of returns, of both or of neither."""
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in statistics.items()}
     return any(
@@ -150,8 +150,8 @@ def sound_statistics(statistics: Statistics, layout: Layout) -> bool:
     )
 
 
-def _normalised(leaf: Leaf) -> bool:
-    """Vectors of floats are normalised; images, bytes and indices have a scale of their own."""
+def _is_normalized(leaf: Leaf) -> bool:
+    """Vectors of floats are normalized; images, bytes and indices have a scale of their own."""
     return isinstance(leaf.space, Box) and leaf.dtype == np.float32 and leaf.image is None
 
 

@@ -69,9 +69,9 @@ class Gene(BaseModel):
         whole = self._whole(moved)
         if whole != value:
             return whole
-        neighbour = int(value) + (1 if step > 0 else -1)
-        inside = math.ceil(self.min) <= neighbour <= math.floor(self.max)
-        return neighbour if inside else 2 * int(value) - neighbour
+        neighbor = int(value) + (1 if step > 0 else -1)
+        inside = math.ceil(self.min) <= neighbor <= math.floor(self.max)
+        return neighbor if inside else 2 * int(value) - neighbor
 
     def _whole(self, value: float) -> int:
         return min(max(round(value), math.ceil(self.min)), math.floor(self.max))

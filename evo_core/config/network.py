@@ -10,7 +10,7 @@ from evo_core.config.sections import Section
 
 def _odd(side: int) -> int:
     if side % 2 == 0:
-        raise ValueError(f"expected an odd number, so that a kernel has a centre to grow around, got {side}")
+        raise ValueError(f"expected an odd number, so that a kernel has a center to grow around, got {side}")
     return side
 
 

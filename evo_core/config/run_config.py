@@ -35,7 +35,7 @@ class RunConfig(Section):
     search: SearchSpace = Field(
         default_factory=dict, description="Hyperparameters that evolve: name → {min, max, scale}."
     )
-    population: PopulationConfig = Field(default_factory=PopulationConfig, description="Size and initialisation.")
+    population: PopulationConfig = Field(default_factory=PopulationConfig, description="Size and initialization.")
     training: TrainingConfig = Field(description="Budget, steps per generation and target.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
     selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")

@@ -86,9 +86,9 @@ class EnvConfig(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_limit(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_no_limit(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write the limit only where there is one: records of runs that have none stay byte for byte what they were."""
-        plain: dict[str, Any] = serialise(self)
+        plain: dict[str, Any] = serialize(self)
         if self.max_instances is None:
             plain.pop("max_instances", None)
         return plain

@@ -22,14 +22,14 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import close_env, make_env
-from evo_core.envs.process_errors import RaisedElsewhere, last_words, raised_elsewhere, saying_farewell
-from evo_core.envs.process_vector import FAREWELL_S, Processes
+from evo_core.envs.process_errors import TransportedError, exit_with_fault_file, read_fault_file, transport_exceptions
+from evo_core.envs.process_vector import EXIT_TIMEOUT_S, Processes
 from evo_core.envs.process_warnings import collect_remarks, repeat_remarks, take_remarks
 from evo_core.envs.step_values import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.envs.vector_env import MASK, Transition, VectorEnvs
 from evo_core.networks.distributions import make_distribution
-from evo_core.records.failures import MemberFailure, unmade
-from evo_core.spaces.observations import Arrays, Layout
+from evo_core.records.failures import MemberFailure, creation_failure
+from evo_core.spaces.observations import Arrays, ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
 START_METHOD = "spawn"
@@ -55,7 +55,7 @@ class GymVectorEnvs(VectorEnvs):
             observations, info = self._reset(seed)
             require_info("reset", info)
             self._show(observations, info)
-            self.require_sound()
+            self.require_valid()
         except (Exception, SystemExit) as error:
             failure = self.failure(error)
             self.close()
@@ -111,9 +111,9 @@ class AsyncEnvs(GymVectorEnvs):
             try:
                 vector = _spawned(env, len(seeds), Path(farewells))
             except (EOFError, ConnectionError) as error:
-                raise last_words(env.id, Path(farewells)) from error
+                raise read_fault_file(env.id, Path(farewells)) from error
             except (Exception, SystemExit) as error:
-                raise unmade(env.id, error) from error
+                raise creation_failure(env.id, error) from error
         spaces = Spaces(vector.single_observation_space, vector.single_action_space)
         self._processes = vector
         super().__init__(env, spaces, vector, list(seeds))
@@ -135,7 +135,7 @@ class AsyncEnvs(GymVectorEnvs):
     def failure(self, error: BaseException) -> MemberFailure:
         """Return the failure with environment, step and error, also for a process that hangs or has died."""
         self._broken = True
-        if isinstance(error, RaisedElsewhere):
+        if isinstance(error, TransportedError):
             return error.failure(self)
         if isinstance(error, multiprocessing.TimeoutError):
             silent = f"no answer within env.step_timeout, {self._timeout:g} s; raise it if steps may take so long"
@@ -143,7 +143,7 @@ class AsyncEnvs(GymVectorEnvs):
         if isinstance(error, EOFError | ConnectionError):
             processes = self._processes.processes
             for process in processes:
-                process.join(FAREWELL_S / len(processes))
+                process.join(EXIT_TIMEOUT_S / len(processes))
             gone = {i: p.exitcode for i, p in enumerate(processes) if not p.is_alive()}
             codes = ", ".join(f"{index} (exit code {code})" for index, code in gone.items())
             said = f"{self.name}: its process ended: environment {codes}"
@@ -161,7 +161,7 @@ class AsyncEnvs(GymVectorEnvs):
         self._vector.closed = True
         for process in self._processes.processes:
             process.kill()
-            process.join(FAREWELL_S)
+            process.join(EXIT_TIMEOUT_S)
         for pipe in self._processes.parent_pipes:
             if pipe is not None:
                 pipe.close()
@@ -176,7 +176,7 @@ class NativeEnvs(GymVectorEnvs):
         try:
             vector = gym.make_vec(env.id, num_envs=len(seeds), vectorization_mode=entry, **kwargs)
         except (Exception, SystemExit) as error:
-            raise unmade(env.id, error) from error
+            raise creation_failure(env.id, error) from error
         super().__init__(env, Spaces(vector.single_observation_space, vector.single_action_space), vector, seeds[0])
 
 
@@ -198,7 +198,7 @@ class EnvpoolEnvs(GymVectorEnvs):
                 env.id, env_type="gymnasium", num_envs=len(seeds), seed=list(seeds), num_threads=1, **kwargs
             )
         except (Exception, SystemExit) as error:
-            raise unmade(env.id, error) from error
+            raise creation_failure(env.id, error) from error
         super().__init__(env, spaces, vector, None)
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
@@ -220,7 +220,7 @@ def _said_once() -> Iterator[None]:
 
 
 class _Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Reads what the environment returns where it is made, so that what is wrong is named; see RaisedElsewhere.
+    """Reads what the environment returns where it is made, so that what is wrong is named; see TransportedError.
 
     Of infos only action masks are sent on: Gymnasium would merge all of them, and fails where arrays change shape.
     """
@@ -228,18 +228,18 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], index: int) -> None:
         super().__init__(env)
         self._index = index
-        self._layout = Layout(env.observation_space)
+        self._layout = ObservationLayout(env.observation_space)
         self._row = self._layout.empty(1)
         self._distribution = make_distribution(env.action_space, squash=False)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        with raised_elsewhere(self._index):
+        with transport_exceptions(self._index):
             observation, info = read_reset(self.env.reset(seed=seed, options=options))
             self._layout.put(self._row, 0, observation)
             return observation, self._mask(info) | take_remarks()
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        with raised_elsewhere(self._index):
+        with transport_exceptions(self._index):
             observation, reward, terminated, truncated, info = read_step(self.env.step(action))
             self._layout.put(self._row, 0, observation)
             # at the end nothing need be allowed any more, and the reset that follows says the rest
@@ -263,7 +263,7 @@ def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any
     # a daemon for the vector, which ends it; it may have children of its own all the same
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     collect_remarks()
-    with saying_farewell(index, farewells):
+    with exit_with_fault_file(index, farewells):
         return _Checked(make_env(env), index)
 
 

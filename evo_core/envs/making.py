@@ -88,7 +88,7 @@ def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None
     )
 
 
-def search_in(directories: Iterable[str]) -> None:
+def append_module_path(directories: Iterable[str]) -> None:
     """Append directories to this process's module search path, so that they shadow nothing."""
     sys.path += [directory for directory in directories if directory not in sys.path]
 

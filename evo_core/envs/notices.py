@@ -10,7 +10,7 @@ from evo_core.agent.agent import Agent, initial_state
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.determinism import RandomActions
 from evo_core.envs.inspection import EnvSpec
-from evo_core.envs.patience import within
+from evo_core.envs.patience import run_with_timeout
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.envs.vector_env import quietly
 from evo_core.genome.genome import initial_genome
@@ -83,7 +83,7 @@ def _short_generations(config: RunConfig, spec: EnvSpec) -> Iterator[str]:
 def _random_observations(config: RunConfig) -> list[Arrays]:
     """Collect the observations of random actions, STEPS + 1 times those of all environments."""
     with quietly():
-        return within(PATIENCE_S, lambda: list(_play_at_random(config)))
+        return run_with_timeout(PATIENCE_S, lambda: list(_play_at_random(config)))
 
 
 def _play_at_random(config: RunConfig) -> Iterator[Arrays]:

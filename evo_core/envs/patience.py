@@ -8,7 +8,7 @@ from typing import TypeVar
 ResultT = TypeVar("ResultT")
 
 
-def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
+def run_with_timeout(seconds: float, call: Callable[[], ResultT]) -> ResultT:
     """Return what a call returns or raise what it raises; TimeoutError when it takes longer than `seconds`.
 
     It runs in a thread of its own, which is left behind when it hangs and ends with the process. A call that fails

@@ -10,8 +10,8 @@ from evo_core.envs.process_warnings import write_remarks
 from evo_core.envs.step_values import ReturnedError
 from evo_core.genome.architecture import Record
 from evo_core.records.chain import FailureDetail
-from evo_core.records.failures import MemberFailure, Place, raised_by, text_of
-from evo_core.spaces.observations import UnsoundError
+from evo_core.records.failures import MemberFailure, Place, describe_exception, text_of
+from evo_core.spaces.observations import InvalidObservation
 
 if TYPE_CHECKING:
     from evo_core.envs.vector_env import VectorEnvs
@@ -25,7 +25,7 @@ class _Fault(Record):
     raised: FailureDetail | None
 
 
-class RaisedElsewhere(Exception):
+class TransportedError(Exception):
     """Carries a fault out of a process as text.
 
     Gymnasium sends type and value of an exception, and raises another one of that type: one that cannot be pickled ends
@@ -40,17 +40,17 @@ class RaisedElsewhere(Exception):
 
 
 @contextmanager
-def raised_elsewhere(index: int) -> Iterator[None]:
-    """Turn whatever the body raises, in the process of an environment, into a RaisedElsewhere."""
+def transport_exceptions(index: int) -> Iterator[None]:
+    """Turn whatever the body raises, in the process of an environment, into a TransportedError."""
     try:
         yield
     except (Exception, SystemExit) as error:
         write_remarks()
-        raise RaisedElsewhere(_fault(index, error).model_dump_json()) from None
+        raise TransportedError(_fault(index, error).model_dump_json()) from None
 
 
 @contextmanager
-def saying_farewell(index: int, directory: Path) -> Iterator[None]:
+def exit_with_fault_file(index: int, directory: Path) -> Iterator[None]:
     """Leave what the body raises in a file, and end this process: its environment could not be made."""
     try:
         yield
@@ -60,7 +60,7 @@ def saying_farewell(index: int, directory: Path) -> Iterator[None]:
         os._exit(1)
 
 
-def last_words(name: str, directory: Path) -> MemberFailure:
+def read_fault_file(name: str, directory: Path) -> MemberFailure:
     """Read why the process of an environment ended before there was an environment."""
     for path in sorted(directory.glob("*.json")):
         fault = _Fault.model_validate_json(path.read_text())
@@ -70,8 +70,8 @@ def last_words(name: str, directory: Path) -> MemberFailure:
 
 
 def _fault(index: int, error: BaseException) -> _Fault:
-    if isinstance(error, UnsoundError):
+    if isinstance(error, InvalidObservation):
         return _Fault(environment=index, text=f"observation, {error}", raised=None)
     if isinstance(error, ReturnedError):
         return _Fault(environment=index, text=str(error), raised=None)
-    return _Fault(environment=index, text=f"{type(error).__name__}: {text_of(error)}", raised=raised_by(error))
+    return _Fault(environment=index, text=f"{type(error).__name__}: {text_of(error)}", raised=describe_exception(error))

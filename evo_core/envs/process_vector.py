@@ -5,7 +5,7 @@ from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv
 
-FAREWELL_S = 5.0
+EXIT_TIMEOUT_S = 5.0
 """How long processes may take to end in an orderly way before they are killed."""
 
 
@@ -22,9 +22,9 @@ class Processes(AsyncVectorEnv[Any, Any]):
                 with suppress(OSError):  # its process has ended
                     pipe.send(("close", None))
             for process in getattr(self, "processes", ()):
-                process.join(FAREWELL_S)
+                process.join(EXIT_TIMEOUT_S)
                 process.kill()
-                process.join(FAREWELL_S)
+                process.join(EXIT_TIMEOUT_S)
             for pipe in pipes:
                 pipe.close()
             raise

@@ -14,7 +14,7 @@ from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.step_values import read_reset, read_step
 from evo_core.envs.vector_env import Transition, VectorEnvs
-from evo_core.records.failures import MemberFailure, unmade
+from evo_core.records.failures import MemberFailure, creation_failure
 from evo_core.spaces.spaces import Spaces
 
 
@@ -34,7 +34,7 @@ class SyncEnvs(VectorEnvs):
             raise
         except (Exception, SystemExit) as error:
             self.close()
-            raise unmade(env.id, error) from error
+            raise creation_failure(env.id, error) from error
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Reset every environment to the beginning of the episode that its seed draws."""
@@ -46,7 +46,7 @@ class SyncEnvs(VectorEnvs):
             raise self.failure(error) from error
         self.at = None
         self.lengths[:] = 0
-        self.require_sound()
+        self.require_valid()
 
     def _advance(self, actions: Iterable[Any]) -> Transition:
         count = self.count
@@ -81,7 +81,7 @@ class SyncEnvs(VectorEnvs):
         self.steps += len(rewards)
         self.own_steps[stepped] += 1
         self.lengths[stepped] += 1
-        self.require_sound()
+        self.require_valid()
         found = np.array(rewards, np.float64)
         self.require_finite(found, stepped)
         return found, np.array(ended, np.bool_)

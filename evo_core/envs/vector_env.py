@@ -14,7 +14,7 @@ from evo_core.envs.step_values import ReturnedError
 from evo_core.networks.distributions import make_distribution
 from evo_core.records.chain import FailureReason
 from evo_core.records.failures import MemberFailure, Place, text_of
-from evo_core.spaces.observations import Arrays, Layout, UnsoundError
+from evo_core.spaces.observations import Arrays, InvalidObservation, ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
 MASK = "action_mask"
@@ -70,7 +70,7 @@ class VectorEnvs(ABC):
 
     def __init__(self, name: str, spaces: Spaces, count: int) -> None:
         self.name, self.spaces, self.count = name, spaces, count
-        self.layout = Layout(spaces.observation)
+        self.layout = ObservationLayout(spaces.observation)
         self.observations = self.layout.empty(count)
         self.masks: np.ndarray | None = None
         self.memory: Tensor | None = None
@@ -115,7 +115,7 @@ class VectorEnvs(ABC):
         if isinstance(error, MemberFailure):
             return error
         place = self.place(self.at)
-        if isinstance(error, UnsoundError):
+        if isinstance(error, InvalidObservation):
             reason: FailureReason = "environment_error" if error.finite else "nan_observation"
             return MemberFailure(reason, self.steps, f"{self.name}: observation, {error}", place)
         if isinstance(error, ReturnedError):
@@ -127,12 +127,12 @@ class VectorEnvs(ABC):
         """Describe the progress of an environment; None if it is unknown which one."""
         return None if index is None else Place(index, int(self.own_steps[index]), int(self.lengths[index]))
 
-    def require_sound(self) -> None:
+    def require_valid(self) -> None:
         """Raise MemberFailure unless all observations are; warn once when they leave their stated bounds."""
         try:
             self.layout.check(self.observations)
-        except UnsoundError as error:
-            self.at = self._first_unsound()
+        except InvalidObservation as error:
+            self.at = self._first_invalid()
             raise self.failure(error) from None
         for leaf in self._inside_so_far:
             if leaf.outside(self.observations[leaf.name]):
@@ -157,13 +157,13 @@ class VectorEnvs(ABC):
             self.masks[index] = True
 
     def _check(self, made: Transition) -> None:
-        self.require_sound()
+        self.require_valid()
         try:
             for index, observation in made.final_observations.items():
                 self.at = index
                 self.layout.check(observation)
             self.at = None
-        except UnsoundError as error:
+        except InvalidObservation as error:
             raise self.failure(error) from None
         self.require_finite(made.rewards)
 
@@ -174,11 +174,11 @@ class VectorEnvs(ABC):
             place = self.place(wrong if indices is None else indices[wrong])
             raise MemberFailure("nan_reward", self.steps, f"{self.name}: rewards {rewards.tolist()}", place)
 
-    def _first_unsound(self) -> int | None:
+    def _first_invalid(self) -> int | None:
         """Return the environment whose observation is invalid."""
         for index in range(self.count):
             try:
                 self.layout.check({name: rows[index : index + 1] for name, rows in self.observations.items()})
-            except UnsoundError:
+            except InvalidObservation:
                 return index
         return None

@@ -12,7 +12,7 @@ import numpy as np
 from evo_core.config.parsing import ConfigError
 from evo_core.config.sections import EnvConfig
 from evo_core.envs.determinism import RandomActions
-from evo_core.envs.patience import within
+from evo_core.envs.patience import run_with_timeout
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.records.failures import MemberFailure
 from evo_core.spaces.observations import take
@@ -40,7 +40,7 @@ def require_stateless(env: EnvConfig) -> None:
     if env.vectorization in ("native", "envpool"):  # have no wrappers
         return
     try:
-        problem = within(PATIENCE_S, lambda: _find_problem(env))
+        problem = run_with_timeout(PATIENCE_S, lambda: _find_problem(env))
     except (MemberFailure, TimeoutError):  # what breaks or hangs is named where members or `evolve doctor` run it
         return
     if problem is not None:

@@ -14,7 +14,7 @@ from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episode
 from evo_core.evaluation.intervals import student_interval
 from evo_core.numerics.provenance import one_thread
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
-from evo_core.records.failures import TOLD, MemberFailure
+from evo_core.records.failures import REPORTED_ELSEWHERE, MemberFailure
 from evo_core.spaces.spaces import Spaces
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def play_chunk(
         with one_thread():
             played = play_episodes(Agent(from_bytes(blob, spaces), spaces, device), config, seeds)
     except MemberFailure as failure:
-        log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=TOLD)
+        log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=REPORTED_ELSEWHERE)
         on_failure(failure.describe())
         return None
     return played.returns.tolist(), played.steps

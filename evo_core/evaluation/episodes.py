@@ -69,7 +69,7 @@ def play_episodes(
     return Episodes(*(np.concatenate(parts) for parts in zip(*played, strict=True)))
 
 
-def summarise(returns: np.ndarray, steps: int) -> Evaluation:
+def summarize(returns: np.ndarray, steps: int) -> Evaluation:
     """Reduce returns to their mean, its standard error and the counts."""
     count = len(returns)
     sem = float(returns.std(ddof=1) / np.sqrt(count)) if count > 1 else None
@@ -77,9 +77,9 @@ def summarise(returns: np.ndarray, steps: int) -> Evaluation:
 
 
 def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:
-    """Play one episode per seed and summarise."""
+    """Play one episode per seed and summarize."""
     played = play_episodes(agent, config, seeds)
-    return summarise(played.returns, played.steps)
+    return summarize(played.returns, played.steps)
 
 
 def _play_chunk(

@@ -36,7 +36,7 @@ class Score(Record):
 
 
 def score(returns: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Score:
-    """Summarise returns and lengths, both [episodes]; `rng` resamples."""
+    """Summarize returns and lengths, both [episodes]; `rng` resamples."""
     count = len(returns)
     return Score(
         episodes=count,

@@ -1,6 +1,6 @@
 """The deterministic policy of an agent as one module of plain tensors, for export.
 
-What an environment gives goes in as it is, and what its step takes comes out: casts, normalisation, one-hot indices,
+What an environment gives goes in as it is, and what its step takes comes out: casts, normalization, one-hot indices,
 the order of an image's axes, masks, clipping and squashing are all inside.
 """
 
@@ -130,20 +130,20 @@ class Policy(nn.Module):
 
 
 class _Input(nn.Module):
-    """One leaf as the environment gives it, cast and normalised as networks read it."""
+    """One leaf as the environment gives it, cast and normalized as networks read it."""
 
     def __init__(self, leaf: Leaf, moments: Moments | None) -> None:
         super().__init__()
         self.dtype = torch.from_numpy(np.empty(0, leaf.dtype)).dtype
-        self.normalised = moments is not None and bool(moments.count)
-        if moments is not None and self.normalised:
+        self.normalized = moments is not None and bool(moments.count)
+        if moments is not None and self.normalized:
             self.register_buffer("mean", torch.as_tensor(moments.mean))
             self.register_buffer("deviation", torch.as_tensor(moments.deviation))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Cast and normalise a batch."""
+        """Cast and normalize a batch."""
         stored = values.to(self.dtype)
-        if not self.normalised:
+        if not self.normalized:
             return stored
         scaled = (stored.to(torch.float64) - self.get_buffer("mean")) / self.get_buffer("deviation")
         return scaled.clamp(-LIMIT, LIMIT).to(self.dtype)

@@ -22,7 +22,7 @@ from evo_core.genome.architecture import (
     layer_sizes,
     sizes_within,
 )
-from evo_core.spaces.observations import Layout, Leaf
+from evo_core.spaces.observations import Leaf, ObservationLayout
 
 CellKind = Literal["lstm", "gru"]
 
@@ -65,7 +65,7 @@ class MlpArchitecture(EncoderArchitecture):
 
 
 class SimbaArchitecture(EncoderArchitecture):
-    """The stream's width, which never changes because normalisation stands on it, and the inner sizes of its blocks."""
+    """The stream's width, which never changes because normalization stands on it, and the inner sizes of its blocks."""
 
     kind: Literal["simba"] = "simba"
     width: int
@@ -207,7 +207,7 @@ ARCHITECTURES: dict[str, type[EncoderArchitecture]] = {
 }
 
 
-def initial_encoder(network: NetworkConfig, layout: Layout, *, recurrent: bool) -> EncoderArchitecture:
+def initial_encoder(network: NetworkConfig, layout: ObservationLayout, *, recurrent: bool) -> EncoderArchitecture:
     """Choose the encoder of an observation space; ValueError when what is configured does not fit it."""
     if network.encoder.kind == "cnn" and not any(leaf.image for leaf in layout.leaves):
         raise ValueError(

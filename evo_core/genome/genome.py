@@ -11,7 +11,7 @@ from evo_core.config.run_config import RunConfig
 from evo_core.config.sections import AlgorithmConfig
 from evo_core.genome.architecture import Layers, Record, dense_layers, layer_sizes
 from evo_core.genome.encoders import EncoderArchitecture, architecture_by_kind, initial_encoder
-from evo_core.spaces.observations import Layout
+from evo_core.spaces.observations import ObservationLayout
 
 
 class Architecture(Record):
@@ -40,7 +40,9 @@ def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
     return Genome(
         hyperparameters={name: getattr(config.algorithm, name) for name in sorted(config.search)},
         architecture=Architecture(
-            encoder=initial_encoder(network, Layout(observation_space), recurrent=config.algorithm.recurrent),
+            encoder=initial_encoder(
+                network, ObservationLayout(observation_space), recurrent=config.algorithm.recurrent
+            ),
             latent_dim=network.latent_dim,
             actor_head=head,
             critic_head=head,

@@ -44,11 +44,11 @@ def hyperparameter_importance(lineage: Lineage, config: RunConfig, rng: np.rando
         return []
     family = np.repeat(np.arange(len(families)), [len(f) if len(f) > 1 else 0 for f in families])
     _, family = np.unique(family, return_inverse=True)
-    fitness = _centred(np.array([[m.fitness] for m in members], np.float64), family)[:, 0]
+    fitness = _centered(np.array([[m.fitness] for m in members], np.float64), family)[:, 0]
     shuffled = np.stack([fitness[_within(family, rng)] for _ in range(PERMUTATIONS)])
     found = []
     for name, basis in _bases(config).items():
-        columns = _centred(np.array([basis(member) for member in members], np.float64), family)
+        columns = _centered(np.array([basis(member) for member in members], np.float64), family)
         values = {_value(member, name) for member in lineage.members.values()}
         compared = int((np.abs(columns).max(axis=1) > 1e-12).sum())
         share, *by_chance = _shares(columns, np.vstack([fitness, shuffled]))
@@ -77,7 +77,7 @@ def _value(member: Member, name: str) -> float | str:
     return genome.activation if name == "activation" else genome.hyperparameters[name]
 
 
-def _centred(columns: np.ndarray, family: np.ndarray) -> np.ndarray:
+def _centered(columns: np.ndarray, family: np.ndarray) -> np.ndarray:
     """Subtract each family's mean; [N, K]."""
     counts = np.bincount(family)
     means = np.stack([np.bincount(family, weights=column) / counts for column in columns.T], axis=1)

@@ -9,7 +9,7 @@ from evo_core.networks.encoders import build_encoder
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis, Stack
-from evo_core.spaces.observations import Layout, Tensors
+from evo_core.spaces.observations import ObservationLayout, Tensors
 from evo_core.spaces.spaces import Spaces
 
 
@@ -23,7 +23,7 @@ class ActorCritic(nn.Module):
     def __init__(self, genome: Genome, spaces: Spaces, action_std_init: float = 1.0) -> None:
         super().__init__()
         architecture, activation = genome.architecture, genome.activation
-        self.layout = Layout(spaces.observation)
+        self.layout = ObservationLayout(spaces.observation)
 
         def build(name: str) -> tuple[Encoder, Axis]:
             latent = Axis(f"{name}.latent", architecture.latent_dim)

@@ -1,4 +1,4 @@
-"""Convolutions with labelled axes, and the map from their channels to a vector."""
+"""Convolutions with labeled axes, and the map from their channels to a vector."""
 
 import math
 from typing import Any
@@ -20,14 +20,14 @@ class Conv(nn.Conv2d):
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:
-        """Leave the weights alone: torch's own initialisation would draw from the global generator."""
+        """Leave the weights alone: torch's own initialization would draw from the global generator."""
 
     def axes(self) -> AxisTable:
         """Return the axis label of each dimension of each parameter."""
         side = Axis("kernel", self.kernel_size[0], "kernel")
         return {"weight": (self.outputs, self.inputs, side, side), "bias": (self.outputs,)}
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw orthogonal weights scaled by the gain (zeros for gain 0); biases are zero."""
         if self.gain:
             nn.init.orthogonal_(self.weight, self.gain, generator=generator)
@@ -68,7 +68,7 @@ class FromChannels(nn.Module):
         """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.outputs, self.channels, self.places), "bias": (self.outputs,)}
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw orthogonal weights scaled by the gain; biases are zero."""
         nn.init.orthogonal_(self.weight, self.gain, generator=generator)
         nn.init.zeros_(self.bias)

@@ -1,4 +1,4 @@
-"""Recurrent layers over sequences of unequal length, with labelled axes gate by gate."""
+"""Recurrent layers over sequences of unequal length, with labeled axes gate by gate."""
 
 from dataclasses import dataclass, replace
 
@@ -75,7 +75,7 @@ class Cell(nn.Module):
             "bias_hh": (gates, self.units),
         }
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw orthogonal weights per gate; biases are zero, but for an LSTM's forget gate."""
         for weight in (self.weight_ih, self.weight_hh):
             for gate in weight:

@@ -1,4 +1,4 @@
-"""Stacks of fully connected layers with labelled axes, so that evolution matches parent and child unit by unit."""
+"""Stacks of fully connected layers with labeled axes, so that evolution matches parent and child unit by unit."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -18,13 +18,13 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 HIDDEN_GAIN = 2**0.5
-"""Gain of the orthogonal initialisation of hidden layers (Saxe et al. 2014; Andrychowicz et al. 2021)."""
+"""Gain of the orthogonal initialization of hidden layers (Saxe et al. 2014; Andrychowicz et al. 2021)."""
 
 
 class Axis(NamedTuple):
     """A named row of units. Axes with the same label in parent and child hold the same units.
 
-    `kernel` axes are places around a centre, and grow and shrink at both ends; `gates` are never more or fewer.
+    `kernel` axes are places around a center, and grow and shrink at both ends; `gates` are never more or fewer.
     """
 
     label: str
@@ -42,20 +42,20 @@ def output_dimension(axes: tuple[Axis, ...]) -> int:
 
 
 @runtime_checkable
-class Labelled(Protocol):
-    """A part of a network that can be initialised and whose parameters' axes have labels."""
+class Labeled(Protocol):
+    """A part of a network that can be initialized and whose parameters' axes have labels."""
 
     def axes(self) -> AxisTable:
         """Return the axis label of each dimension of each parameter."""
         ...
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw initial weights."""
         ...
 
 
 class Linear(nn.Linear):
-    """An affine map from one labelled axis to another, uninitialised until `initialise`."""
+    """An affine map from one labeled axis to another, uninitialized until `initialize`."""
 
     def __init__(self, inputs: Axis, outputs: Axis, gain: float) -> None:
         super().__init__(inputs.size, outputs.size, device="meta")
@@ -63,13 +63,13 @@ class Linear(nn.Linear):
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:
-        """Leave the weights alone: torch's own initialisation would draw from the global generator."""
+        """Leave the weights alone: torch's own initialization would draw from the global generator."""
 
     def axes(self) -> AxisTable:
         """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw orthogonal weights scaled by the gain (zeros for gain 0); biases are zero."""
         if self.gain:
             nn.init.orthogonal_(self.weight, self.gain, generator=generator)
@@ -135,16 +135,16 @@ def axis_table(module: nn.Module) -> AxisTable:
     return {
         f"{prefix}.{name}" if prefix else name: axes
         for prefix, part in module.named_modules()
-        if isinstance(part, Labelled)
+        if isinstance(part, Labeled)
         for name, axes in part.axes().items()
     }
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw initial weights of every labelled part below a module, in order."""
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw initial weights of every labeled part below a module, in order."""
     for part in module.modules():
-        if isinstance(part, Labelled):
-            part.initialise(generator)
+        if isinstance(part, Labeled):
+            part.initialize(generator)
 
 
 def _block(layer: Layer, inputs: Axis, label: str, activation: Activation) -> Dense | Residual:

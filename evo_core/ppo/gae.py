@@ -34,5 +34,5 @@ def generalized_advantages(
 
 def normalize(advantages: Tensor) -> Tensor:
     """Shift and scale to mean 0 and standard deviation 1; a single or constant value becomes 0, never NaN."""
-    centred = advantages - advantages.mean()
-    return centred / (sqrt(centred.square().mean()) + 1e-8)
+    centered = advantages - advantages.mean()
+    return centered / (sqrt(centered.square().mean()) + 1e-8)

@@ -16,9 +16,9 @@ from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import Rollout
 from evo_core.ppo.sequences import Minibatch, Pieces, cut, minibatches
 from evo_core.records.failures import MemberFailure
-from evo_core.spaces.observations import Tensors, concatenate, flatten_time, select
+from evo_core.spaces.observations import Tensors, concatenate, flatten_time, select_rows
 
-JUDGED_AT_ONCE = 4096
+STEPS_PER_BATCH = 4096
 """Steps whose old values are computed in one batch."""
 
 
@@ -42,7 +42,7 @@ def learn(
     """Improve the agent in place by PPO on one rollout.
 
     Every valid step of the rollout is trained on exactly once per epoch, in minibatches of equal size (to within one
-    step, or one piece of an episode for a recurrent agent) and at most `batch_size`. Advantages are normalised over
+    step, or one piece of an episode for a recurrent agent) and at most `batch_size`. Advantages are normalized over
     the rollout. Raises MemberFailure, with `step` as its step, when a loss or a gradient stops being finite.
     """
     rewards = agent.normalizer.before_learning(rollout, algorithm.gamma)
@@ -78,10 +78,10 @@ def prepare(
     pieces = cut(rollout.terminated, rollout.truncated, rollout.valid, network.max_seq_len)
     rows = agent.move(pieces.rows)
     memories = rollout.memories.flatten(0, 1).index_select(0, rows[agent.move(pieces.starts)])
-    observations = select(agent.observe(flatten_time(rollout.observations)), rows)
+    observations = select_rows(agent.observe(flatten_time(rollout.observations)), rows)
     actions = agent.move(rollout.actions).flatten(0, 1).index_select(0, rows)
     masks = None if rollout.masks is None else agent.move(rollout.masks).flatten(0, 1).index_select(0, rows)
-    log_probs, values = _judge(agent, observations, actions, masks, pieces, memories)
+    log_probs, values = _old_log_probs_and_values(agent, observations, actions, masks, pieces, memories)
     by_time = torch.zeros(rollout.steps, device=agent.device).index_copy(0, rows, values).view(shape)
     advantages = generalized_advantages(
         agent.move(rollout.rewards if rewards is None else rewards),
@@ -97,12 +97,12 @@ def prepare(
     return data, pieces, memories
 
 
-def _judge(
+def _old_log_probs_and_values(
     agent: Agent, observations: Tensors, actions: Tensor, masks: Tensor | None, pieces: Pieces, memories: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute log-probabilities and values, both [N], some thousand steps at a time so that images fit into memory."""
     network, found = agent.network, []
-    per_part = max(1, JUDGED_AT_ONCE // int(pieces.lengths.max()))
+    per_part = max(1, STEPS_PER_BATCH // int(pieces.lengths.max()))
     ends = np.cumsum(pieces.lengths)
     for first in range(0, len(ends), per_part):
         last = min(first + per_part, len(ends))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue
 
 
 def canonical_json(value: BaseModel | JsonValue) -> bytes:
-    """Serialise with sorted keys, no spaces and shortest floats; NaN and infinities become null."""
+    """Serialize with sorted keys, no spaces and shortest floats; NaN and infinities become null."""
     if isinstance(value, BaseModel):
         plain = value.model_dump(mode="json")
         with suppress(ValueError):  # nearly all are finite, and looking at each takes longer than all the rest

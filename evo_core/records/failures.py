@@ -10,7 +10,7 @@ from evo_core.records.chain import Failure, FailureDetail, FailureReason
 MESSAGE_LENGTH, FRAME_LENGTH, FRAMES = 500, 200, 5
 """How much of a failure is kept: characters of its message and of each frame, and the number of frames."""
 
-TOLD = {"told": True}
+REPORTED_ELSEWHERE = {"reported_elsewhere": True}
 """Marks log records whose content reaches the user in another way too."""
 
 _OURS = str(Path(__file__).parents[1])
@@ -60,16 +60,16 @@ class MemberFailure(Exception):
         if self.place is not None:
             environment, steps, episode = self.place
             where += [f"environment {environment}", f"its step {steps}", f"{episode} steps into its episode"]
-        raised = self.raised or raised_by(self.__cause__) or FailureDetail(message=self.detail)
+        raised = self.raised or describe_exception(self.__cause__) or FailureDetail(message=self.detail)
         return raised.model_copy(update={"where": ", ".join(where)})
 
 
-def unmade(name: str, error: BaseException) -> MemberFailure:
+def creation_failure(name: str, error: BaseException) -> MemberFailure:
     """Return the failure of a member whose environments could not be created."""
     return MemberFailure("environment_error", 0, f"{name}: {type(error).__name__}: {text_of(error)}")
 
 
-def raised_by(error: BaseException | None) -> FailureDetail | None:
+def describe_exception(error: BaseException | None) -> FailureDetail | None:
     """Describe what an environment raised; None for what it returned, and for nothing."""
     if error is None or type(error).__module__.partition(".")[0] == "evo_core":
         return None

@@ -25,7 +25,7 @@ ROOT = "observation"
 SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 
 
-class UnsoundError(ValueError):
+class InvalidObservation(ValueError):
     """An observation that is not what its space promises; `finite` tells whether only its values are at fault."""
 
     def __init__(self, message: str, *, finite: bool = True) -> None:
@@ -101,37 +101,37 @@ class Leaf:
         return observation
 
     def put(self, target: np.ndarray, index: int, value: Any) -> None:
-        """Copy one observation of this leaf into a row; UnsoundError when shape or type are not the space's."""
+        """Copy one observation of this leaf into a row; InvalidObservation when shape or type are not the space's."""
         item = value if isinstance(value, np.ndarray) else np.asarray(value)
         if item.shape != self.shape:
-            raise UnsoundError(f"leaf {self.name!r}: expected shape {self.shape}, got {item.shape}")
+            raise InvalidObservation(f"leaf {self.name!r}: expected shape {self.shape}, got {item.shape}")
         if item.dtype != self.dtype:
             self.require_fit(item)
         target[index] = item
 
     def require_fit(self, values: np.ndarray) -> None:
-        """Raise UnsoundError unless values of another type keep their value when they are stored."""
+        """Raise InvalidObservation unless values of another type keep their value when they are stored."""
         expected = np.dtype(self.space.dtype)
         if values.dtype.kind not in {"f": "fiub", "u": "uib", "i": "iub", "b": "b"}[expected.kind]:
-            raise UnsoundError(f"leaf {self.name!r}: expected {expected}, got {values.dtype}")
+            raise InvalidObservation(f"leaf {self.name!r}: expected {expected}, got {values.dtype}")
         if self.dtype.kind in "ui":
             limits = np.iinfo(self.dtype)
             if values.min() < limits.min or values.max() > limits.max:
-                raise UnsoundError(f"leaf {self.name!r}: expected {expected}, got {_shown(values)}")
+                raise InvalidObservation(f"leaf {self.name!r}: expected {expected}, got {_shown(values)}")
 
     def check(self, values: np.ndarray) -> None:
-        """Raise UnsoundError unless rows of this leaf are finite and, where they are indices, in their space."""
+        """Raise InvalidObservation unless rows of this leaf are finite and, where they are indices, in their space."""
         space = self.space
         if self.dtype.kind == "f":
             if not np.isfinite(values).all():
-                raise UnsoundError(f"leaf {self.name!r}: not finite: {_shown(values)}", finite=False)
+                raise InvalidObservation(f"leaf {self.name!r}: not finite: {_shown(values)}", finite=False)
         elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
             low = space.start
             high = low + (space.n if isinstance(space, spaces.Discrete) else space.nvec)
             if not ((values >= low) & (values < high)).all():
-                raise UnsoundError(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
+                raise InvalidObservation(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
         elif isinstance(space, spaces.MultiBinary) and not ((values == 0) | (values == 1)).all():
-            raise UnsoundError(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
+            raise InvalidObservation(f"leaf {self.name!r}: outside {space}: {_shown(values)}")
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw random rows: standard normal floats, uniform bytes and indices; [count, *shape]."""
@@ -179,7 +179,7 @@ class Leaf:
         return (floats - low) / (high - low)
 
 
-class Layout:
+class ObservationLayout:
     """The leaves of an observation space, in a fixed order; ValueError when the space is not supported."""
 
     def __init__(self, space: Space[Any]) -> None:
@@ -195,7 +195,7 @@ class Layout:
         return {leaf.name: np.zeros((*shape, *leaf.shape), leaf.dtype) for leaf in self.leaves}
 
     def put(self, target: Arrays, index: int, observation: Any) -> None:
-        """Copy one observation into a row of every leaf; UnsoundError names the leaf that does not fit."""
+        """Copy one observation into a row of every leaf; InvalidObservation names the leaf that does not fit."""
         if self._root is not None:  # the hot path of plain spaces
             self._root.put(target[ROOT], index, observation)
             return
@@ -203,7 +203,7 @@ class Layout:
             try:
                 value = leaf.find(observation)
             except (KeyError, IndexError, TypeError):
-                raise UnsoundError(f"leaf {leaf.name!r}: missing in {type(observation).__name__}") from None
+                raise InvalidObservation(f"leaf {leaf.name!r}: missing in {type(observation).__name__}") from None
             leaf.put(target[leaf.name], index, value)
 
     def stack(self, observations: Sequence[Any]) -> Arrays:
@@ -219,7 +219,7 @@ class Layout:
         for leaf in self.leaves:
             values = np.asarray(leaf.find(batch))
             if values.shape != rows[leaf.name].shape:
-                raise UnsoundError(f"leaf {leaf.name!r}: expected {rows[leaf.name].shape}, got {values.shape}")
+                raise InvalidObservation(f"leaf {leaf.name!r}: expected {rows[leaf.name].shape}, got {values.shape}")
             if values.dtype != leaf.dtype:
                 leaf.require_fit(values)
             rows[leaf.name][:] = values
@@ -230,7 +230,7 @@ class Layout:
         return {leaf.name: leaf.draw(count, rng) for leaf in self.leaves}
 
     def check(self, rows: Arrays) -> None:
-        """Raise UnsoundError unless every leaf's rows are sound."""
+        """Raise InvalidObservation unless every leaf's rows are sound."""
         for leaf in self.leaves:
             leaf.check(rows[leaf.name])
 
@@ -250,7 +250,7 @@ def flatten_time(rows: Arrays) -> Arrays:
     return {name: values.reshape(-1, *values.shape[2:]) for name, values in rows.items()}
 
 
-def select(batch: Mapping[str, Tensor], index: Tensor) -> Tensors:
+def select_rows(batch: Mapping[str, Tensor], index: Tensor) -> Tensors:
     """Select rows of every leaf."""
     return {name: values.index_select(0, index) for name, values in batch.items()}
 

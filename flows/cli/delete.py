@@ -13,7 +13,7 @@ from flows.views.database_faults import tolerated
 from tasks.logs.redaction import without_password
 from tasks.runs import layout
 from tasks.runs.deletion import begin_deletion, delete_run, is_half_deleted
-from tasks.runs.presence import is_at_work
+from tasks.runs.presence import is_being_worked_on
 from tasks.runs.run_store import RunStore
 from tasks.store import CorruptError
 from tasks.views.study import delete_study
@@ -57,7 +57,7 @@ def _require_idle(run: RunStore, settings: Settings) -> None:
         raise unknown_run(settings, run.run_id)
     working = False
     try:
-        working = is_at_work(run) and not _at_rest(run, settings)
+        working = is_being_worked_on(run) and not _at_rest(run, settings)
     except CorruptError as error:  # damaged: nothing can go on with it
         print(f"warning: {error}", file=sys.stderr)
     if working:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from evo_core.envs.inspection import EnvSpec
     from flows.settings import Settings
 
-ROOMS = ("evo_core", "tasks", "flows", "deployments")
+PACKAGES = ("evo_core", "tasks", "flows", "deployments")
 LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
 MEASURED_S = 1.0
-_COLOURS = re.compile(r"\x1b\[\d+m|WARN: ")
+_COLORS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
 class Check(NamedTuple):
@@ -84,7 +84,7 @@ def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
     for notice in notices(config, spec):
         yield Check("notice", notice)
     try:
-        yield from _behaviour(config)
+        yield from _environment_behavior(config)
     except MemberFailure as failure:
         yield Check("1,000 random steps", str(failure), "mend the environment: its members would fail")
 
@@ -93,12 +93,12 @@ def _networks(config: "RunConfig", spec: "EnvSpec") -> Iterator[Check]:
     """Return the encoder of every leaf, and the parameter counts of the networks that would be built."""
     from evo_core.genome.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
-    from evo_core.spaces.observations import Layout
+    from evo_core.spaces.observations import ObservationLayout
 
     genome = initial_genome(config, spec.spaces.observation)
     encoder = genome.architecture.encoder
     parts = getattr(encoder, "parts", None) or dict.fromkeys(
-        (leaf.name for leaf in Layout(spec.spaces.observation).leaves), encoder
+        (leaf.name for leaf in ObservationLayout(spec.spaces.observation).leaves), encoder
     )
     yield Check("encoder", ", ".join(f"{leaf}: {part.kind}" for leaf, part in parts.items()))
     network = ActorCritic(genome, spec.spaces)
@@ -122,7 +122,7 @@ def _gymnasium(config: "RunConfig") -> Check:
             return Check("Gymnasium's checker", finding, "mend the environment: it breaks Gymnasium's interface")
         finally:
             env.close()
-    remarks = [_COLOURS.sub("", str(warning.message)) for warning in said]
+    remarks = [_COLORS.sub("", str(warning.message)) for warning in said]
     return Check("Gymnasium's checker", "; ".join(["passed", *dict.fromkeys(remarks)]))
 
 
@@ -151,7 +151,7 @@ def _worker(config: "RunConfig", settings: "Settings") -> Check:
     return Check("in a worker", f"in {where}: {problem}", advice)
 
 
-def _behaviour(config: "RunConfig") -> Iterator[Check]:
+def _environment_behavior(config: "RunConfig") -> Iterator[Check]:
     """Play random actions: twice the same, then against the clock. Raises MemberFailure when the environment breaks."""
     from evo_core.envs.determinism import RandomActions, first_difference
     from evo_core.envs.sync_vector import SyncEnvs
@@ -184,7 +184,7 @@ def _versions() -> Iterator[Check]:
 def _shadows() -> Iterator[Check]:
     """A directory of the user's with the name of one of our packages hides it from Prefect's workers."""
     home = Path(__file__).resolve().parents[2]
-    for name in ROOMS:
+    for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
         if found != home / name:

@@ -146,7 +146,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
 
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
-    """Summarise a run that has nothing left to do without starting anything, its views brought up to date."""
+    """Summarize a run that has nothing left to do without starting anything, its views brought up to date."""
     from flows.outcome import stored_ending, summarize
     from flows.runs import open_run
     from flows.views.sync import Views, catch_up

@@ -11,7 +11,7 @@ from flows.outcome import describe_status, stored_ending
 from flows.runs import open_run, open_run_store, run_ids
 from flows.settings import Settings
 from tasks.runs import layout
-from tasks.runs.presence import is_at_work
+from tasks.runs.presence import is_being_worked_on
 from tasks.runs.record_store import CONNECTIONS
 from tasks.store import CorruptError, MissingError, StoreError
 from tasks.views.phrases import describe_number
@@ -91,7 +91,7 @@ def _line(settings: Settings, run_id: str) -> Line:
         ref = open_run(settings, config, run_id)
         head = run.head()
         ending = stored_ending(ref, head)
-        state = "running" if ending is None and is_at_work(run) else describe_status(ending)
+        state = "running" if ending is None and is_being_worked_on(run) else describe_status(ending)
     except MissingError:
         return Line(run_id, "half deleted", age_s=age_s)
     except CorruptError:

@@ -16,7 +16,7 @@ from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, mend_all
+from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_store import RunStore
 from tasks.runs.verification import verify
 from tasks.store import CorruptError, open_store
@@ -43,7 +43,7 @@ def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
             why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
             raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
         for _ in range(REPAIR_ROUNDS):  # some repairs need others first
-            outcomes = mend_all(Repair(run, result, _recomputer(ref, run, spaces)))
+            outcomes = repair_all(Repair(run, result, _recomputer(ref, run, spaces)))
             result = verify(run, spaces)
             if not result.findings or not any(whole for _, _, whole in outcomes):
                 break

@@ -51,7 +51,7 @@ class SlotCluster(LocalCluster):
 def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
     """Open the cluster of a run and say what workers it should have; it closes with the body.
 
-    Its keeper (flows/engine/worker_monitor.py) starts them, so that one that fails to start is seen there.
+    Its monitor (flows/engine/worker_monitor.py) starts them, so that one that fails to start is seen there.
     """
     with dask.config.set(CONFIG):
         local = settings.engine == "local"

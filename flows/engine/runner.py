@@ -12,7 +12,7 @@ from prefect_dask.task_runners import PrefectDaskFuture
 
 from evo_core.records.chain import FailureReason
 from flows.engine.clusters import open_cluster
-from flows.engine.worker_monitor import Keeper, list_workers
+from flows.engine.worker_monitor import WorkerMonitor, list_workers
 from flows.observers.observer import observer
 from flows.settings import Settings
 from flows.slots import GPU_TAG, RESOURCE
@@ -62,10 +62,10 @@ def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
         security = getattr(cluster, "security", None)
         warn = observer().warned
         with Client(address, security=security, set_as_default=False) as client:
-            keeper = Keeper(client, cluster, warn)
-            with keeper.keeping():
+            monitor = WorkerMonitor(client, cluster, warn)
+            with monitor.running():
                 resources = _resources(client, settings, warn)
-                keeper.require(RESOURCE if resources else None)
+                monitor.require(RESOURCE if resources else None)
                 tag = settings.slots_tag or (GPU_TAG if settings.device == "cuda" or resources else None)
                 options = {"address": address, "client_kwargs": {"security": security} if security else None}
                 try:
@@ -75,7 +75,7 @@ def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
                         _flush(client)
 
 
-def hear_endings(ref: RunRef) -> dict[str, FailureReason]:
+def subscribe_to_worker_exits(ref: RunRef) -> dict[str, FailureReason]:
     """Subscribe to notices of workers that end themselves, sent a second before, with the member and the reason.
 
     In a flow run whose tasks run on the engine.

@@ -23,7 +23,7 @@ FAILURES = 5
 """How often workers may fail to start, and none ever does, before a run fails."""
 
 
-class Keeper:
+class WorkerMonitor:
     """Looks after the workers of a cluster from a thread of its own; `cluster` is None when it is not ours."""
 
     def __init__(self, client: Client, cluster: Cluster | None, warn: Callable[[str], None]) -> None:
@@ -34,10 +34,10 @@ class Keeper:
         self.last_error: Exception | None = None
         self._seen, self._warned = time.monotonic(), False
         self._ready, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker-monitor", daemon=True)
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Monitor workers while the body runs, which starts with the first one; raise Failed if none starts."""
         self._thread.start()
         try:
@@ -59,12 +59,12 @@ class Keeper:
     def _run(self) -> None:
         while not self._stop.is_set():
             if isinstance(self.cluster, SpecCluster):
-                self._bring_back(self.cluster)
+                self._restart_workers(self.cluster)
             with suppress(OSError):  # the scheduler is away: the run hears of it from its own tasks
                 self._look()
             self._stop.wait(INTERVAL_S)
 
-    def _bring_back(self, cluster: SpecCluster) -> None:
+    def _restart_workers(self, cluster: SpecCluster) -> None:
         """Start again what the cluster should have and has not.
 
         Dask leaves a worker alone that died in its first start. And a worker that was lost is looked for once, 15 s

@@ -12,7 +12,7 @@ _said: set[tuple[str, tuple[str, ...]]] = set()
 """What was said of which place since this process's run began."""
 
 
-def begin_comparing(run: RunRef, settings: Settings) -> None:
+def start_numerics_check(run: RunRef, settings: Settings) -> None:
     """Forget what was said of another run; warn of a process that was not started with the numerics asked for."""
     _said.clear()
     mode = _of_this_process(run)["mode"]

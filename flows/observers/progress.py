@@ -12,8 +12,8 @@ class Progress(Observer):
     `tell` hears the count whenever it changes, from whichever thread that happens in.
     """
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_change: Callable[[int], None]) -> None:
+        self._on_change = on_change
         self._finished = 0
         self._steps: dict[str, int] = {}
 
@@ -29,7 +29,7 @@ class Progress(Observer):
         """Count what a member has done so far; comes from another thread."""
         if uid in self._steps:
             self._steps[uid] = steps
-            self._tell(self._finished + sum(list(self._steps.values())))
+            self._on_change(self._finished + sum(list(self._steps.values())))
 
     def trained(self, record: Training) -> None:
         """Count what a member did, also where the store had it already."""

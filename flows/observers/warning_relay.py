@@ -4,7 +4,7 @@ from typing import Any
 
 from flows.observers.observer import observer
 from flows.worker_topics import subscribe
-from tasks.member_warnings import essence, warnings_topic
+from tasks.member_warnings import warnings_topic, without_numbers
 from tasks.runs.ref import RunRef
 
 MOST = 20
@@ -14,14 +14,14 @@ _SAID: dict[str, set[str]] = {}
 """What was said of each run in this process."""
 
 
-def hear_warnings(ref: RunRef) -> None:
+def subscribe_to_warnings(ref: RunRef) -> None:
     """Subscribe to warnings of this attempt's members, in a flow run whose tasks run on the engine."""
     watcher, said = observer(), _SAID.setdefault(ref.run_id, set())
 
     def warned(event: dict[str, Any]) -> None:
-        if event["session"] != ref.session or essence(event["text"]) in said or len(said) > MOST:
+        if event["session"] != ref.session or without_numbers(event["text"]) in said or len(said) > MOST:
             return
-        said.add(essence(event["text"]))
+        said.add(without_numbers(event["text"]))
         more = "; further warnings are in the logs of the tasks" if len(said) > MOST else ""
         watcher.warned(f"{event['uid']}: {event['text']}{more}")
 

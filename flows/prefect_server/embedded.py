@@ -94,18 +94,18 @@ def serving(
     with log.open("w+b") if log else tempfile.TemporaryFile() as output:
         start = partial(_start, host, port, {"PREFECT_UI_API_URL": url, **environment}, output.fileno())
         server = start()
-        keeper = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
+        monitor = threading.Thread(target=_keep_alive, args=(server, start, ending, lambda: give_up(_tail(output))))
         client = {"PREFECT_API_URL": url}
         if SERVER_AUTH in environment:
             client[CLIENT_AUTH] = environment[SERVER_AUTH]
         with _exported(client):
             try:
                 _await_health(server, url, output)
-                keeper.start()
+                monitor.start()
                 yield url
             finally:
                 ending.set()
-                keeper.join() if keeper.ident else _stop(server)
+                monitor.join() if monitor.ident else _stop(server)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flows.prefect_server.embedded import HOSTS, ORIGINS
 
 
-class OwnPagesOnly:
+class SameOriginMiddleware:
     """Lets in only who calls the server by one of its names, and no page of another origin, websockets included.
 
     Prefect checks neither: a page elsewhere could listen to events and logs, and one whose name is pointed at this
@@ -40,4 +40,4 @@ def create_app() -> ASGIApp:
     """Create Prefect's ASGI application with the origin check, configured by the environment."""
     from prefect.server.api.server import create_app as create_prefect
 
-    return OwnPagesOnly(create_prefect(), os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))
+    return SameOriginMiddleware(create_prefect(), os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))

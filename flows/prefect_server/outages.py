@@ -35,7 +35,7 @@ def prepare_client() -> None:
     os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
 
 
-def survives_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
+def retry_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
     """Call a subflow again while the Prefect API is away."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_outage),

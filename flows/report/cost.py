@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from evo_core.records.chain import Member
 from flows.report.run_data import PHASES, RunView
-from flows.report.style import BLUE, GREEN, GREY, ORANGE, RED, SKY, Figure, styled
+from flows.report.style import BLUE, GRAY, GREEN, ORANGE, RED, SKY, Figure, styled
 
 GANTT_PHASES = 4000
 """Bars that a reader can still tell apart; of a longer run, the last ones."""
@@ -41,7 +41,7 @@ def cost(view: RunView) -> Figure:
     )
 
 
-FATES = {"line that won": ORANGE, "living lines": GREEN, "extinct lines": GREY, "failed": RED, "evaluation": SKY}
+FATES = {"line that won": ORANGE, "living lines": GREEN, "extinct lines": GRAY, "failed": RED, "evaluation": SKY}
 
 
 def _cost(view: RunView) -> tuple[dict[str, int], dict[str, float]]:

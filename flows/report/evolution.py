@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Member
 from flows.report.run_data import RunView
-from flows.report.style import BLUE, GREY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
+from flows.report.style import BLUE, GRAY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
 from tasks.views.phrases import describe_mutation, written_genes
 from tasks.views.study import parameters
 
@@ -31,7 +31,7 @@ def fitness(view: RunView) -> Figure:
             y=[member.fitness for member in members],
             error_y={"array": [m.evaluation.fitness_sem or 0 for m in members if m.evaluation], "thickness": 1},
             mode="markers",
-            marker={"size": 5, "color": GREY},
+            marker={"size": 5, "color": GRAY},
             text=[_hover(lineage, member) for member in members],
             hoverinfo="text",
             name="members ± standard error",
@@ -50,7 +50,7 @@ def fitness(view: RunView) -> Figure:
 
 
 def family_tree(view: RunView) -> Figure:
-    """Every birth as an edge from parent to child, coloured by what mutated."""
+    """Every birth as an edge from parent to child, colored by what mutated."""
     lineage = view.lineage
     dead: list[Point | None] = []
     living: dict[str, list[Point | None]] = defaultdict(list)
@@ -80,8 +80,8 @@ def family_tree(view: RunView) -> Figure:
     return Figure(
         "family_tree",
         "Family tree",
-        "Each edge leads from a parent to its child and has the colour of the child's mutation; lines that left no "
-        "descendants are grey, and the marked path is the one that won.",
+        "Each edge leads from a parent to its child and has the color of the child's mutation; lines that left no "
+        "descendants are gray, and the marked path is the one that won.",
         styled(plot, STEPS, "fitness", 520),
     )
 

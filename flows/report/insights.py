@@ -11,7 +11,7 @@ from evo_core.lineage.importance import hyperparameter_importance
 from evo_core.lineage.worth import Worth, by_kind, by_part, mutation_worth
 from evo_core.seeding import POPULATION, Purpose, stream
 from flows.report.run_data import RunView
-from flows.report.style import BLUE, GREEN, GREY, INK, LABELS, ORANGE, PURPLE, RED, Figure, styled
+from flows.report.style import BLUE, GRAY, GREEN, INK, LABELS, ORANGE, PURPLE, RED, Figure, styled
 
 PARTS_SHOWN = 16
 
@@ -23,7 +23,7 @@ def worth(view: RunView) -> Figure:
     plot = go.Figure()
     for found, color, title in ((kinds, INK, "kinds"), (parts[:PARTS_SHOWN], BLUE, "parts")):
         plot.add_trace(_intervals(found, color, title))
-    plot.add_vline(0, line_color=GREY)
+    plot.add_vline(0, line_color=GRAY)
     plot.update_yaxes(autorange="reversed")
     styled(plot, "fitness gained", height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
     if not any(w.count for w in kinds):
@@ -47,7 +47,7 @@ def importance(view: RunView) -> Figure:
             y=names,
             x=[i.share for i in found],
             orientation="h",
-            marker_color=[BLUE if i.share > i.chance else GREY for i in found],
+            marker_color=[BLUE if i.share > i.chance else GRAY for i in found],
             name="explained by the value",
         )
     )
@@ -67,7 +67,7 @@ def importance(view: RunView) -> Figure:
         "importance",
         "Importance of hyperparameters",
         "Bars say how much of the differences between siblings a hyperparameter's value explains; only those that pass "
-        "their red mark (blue) explain more than chance does in 19 of 20 cases, and grey ones may matter unseen.",
+        "their red mark (blue) explain more than chance does in 19 of 20 cases, and gray ones may matter unseen.",
         plot,
     )
 

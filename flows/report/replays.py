@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from flows.report.replay_statistics import transfer_of
 from flows.report.run_data import RunView
-from flows.report.style import BLUE, GREY, ORANGE, PALE, Figure, styled
+from flows.report.style import BLUE, GRAY, ORANGE, PALE, Figure, styled
 
 NAMES = {"schedule": "along the schedule", "fixed": "final hyperparameters fixed"}
 
@@ -15,7 +15,7 @@ def replays(view: RunView) -> Figure | None:
     if not made:
         return None
     plot, said = go.Figure(), []
-    for (kind, found), color in zip(made.items(), (BLUE, GREY), strict=False):
+    for (kind, found), color in zip(made.items(), (BLUE, GRAY), strict=False):
         transfer = transfer_of(found, view.confirmed)
         said.append(transfer.describe(view.confirmed))
         plot.add_trace(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart
+# Okabe and Ito's palette, which color-blind readers can tell apart
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     "#0072B2",
     "#E69F00",
@@ -14,9 +14,9 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     "#D55E00",
     "#F0E442",
 )
-GREY, PALE, INK = "#9a9a9a", "rgba(150,150,150,0.35)", "#222222"
+GRAY, PALE, INK = "#9a9a9a", "rgba(150,150,150,0.35)", "#222222"
 KINDS = {"none": INK, "rl_hp": BLUE, "architecture": ORANGE, "parameters": GREEN, "activation": PURPLE}
-"""Colour of every kind of mutation."""
+"""Color of every kind of mutation."""
 
 LABELS = {
     "none": "unmutated",

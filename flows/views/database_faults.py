@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def tolerated(tell: Callable[[str], None]) -> Iterator[None]:
+def tolerated(warn: Callable[[str], None]) -> Iterator[None]:
     """Report the body's exception instead of raising it: a view never stops a run."""
     try:
         yield
     except Exception as error:  # drivers of databases raise what they like
-        tell(describe_fault(error))
+        warn(describe_fault(error))
 
 
 def describe_fault(error: BaseException) -> str:

@@ -24,7 +24,7 @@ Record = Callable[[str, View, Generation], int]
 """Brings a view, which has a name, up to a COMMIT."""
 
 
-class ViewKeeper:
+class ViewSync:
     """Keeps one view up to date, in a thread of its own. `behind` says why it lacks something, or is None."""
 
     def __init__(self, name: str, make: Callable[[], View], record: Record) -> None:
@@ -123,35 +123,35 @@ class Views:
         }
         for name in settings.trackers:
             makers[f"the {name} tracker"] = partial(_track, name, run, settings)
-        self._keepers = [ViewKeeper(name, make, record) for name, make in makers.items()]
-        self._page = [ViewKeeper("the run's page", page, record)] if page else []
+        self._syncs = [ViewSync(name, make, record) for name, make in makers.items()]
+        self._page = [ViewSync("the run's page", page, record)] if page else []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Release every view without waiting, also if the run failed."""
-        for keeper in (*self._keepers, *self._page):
-            keeper.end()
+        for sync in (*self._syncs, *self._page):
+            sync.end()
 
     def record(self, head: Generation) -> None:
         """Request an update of all views to a COMMIT, without blocking."""
-        for keeper in (*self._keepers, *self._page):
-            keeper.record(head)
+        for sync in (*self._syncs, *self._page):
+            sync.record(head)
 
     def advance(self, steps: int) -> None:
         """Update the number of trained steps, including the running generation's, without blocking."""
-        for keeper in self._page:
-            keeper.advance(steps)
+        for sync in self._page:
+            sync.advance(steps)
 
     def close(self, summary: RunSummary) -> str | None:
         """Close all views with the run's outcome and wait for them; return what is missing in them, or None."""
-        for keepers in (self._keepers, self._page):  # the page links to the others
-            for keeper in keepers:
-                keeper.end(summary.ending)
-            for keeper in keepers:
-                keeper.wait()
-        return "; ".join(keeper.behind for keeper in self._keepers if keeper.behind) or None
+        for syncs in (self._syncs, self._page):  # the page links to the others
+            for sync in syncs:
+                sync.end(summary.ending)
+            for sync in syncs:
+                sync.wait()
+        return "; ".join(sync.behind for sync in self._syncs if sync.behind) or None
 
 
 def catch_up(name: str, view: View, head: Generation) -> int:

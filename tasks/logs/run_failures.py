@@ -14,25 +14,25 @@ from prefect.logging import get_logger
 from pydantic import ValidationError
 
 from tasks.logs.redaction import concealed
-from tasks.logs.run_log import ROOMS, forward_warnings, run_logger
+from tasks.logs.run_log import PACKAGES, forward_warnings, run_logger
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-WRITTEN = "evolve_written_down"
+ALREADY_LOGGED = "evolve_failure_logged"
 """Attribute that marks an exception as already logged, with its credentials redacted."""
 
 
-class _NotAgain(logging.Filter):
+class _SkipLogged(logging.Filter):
     """Filter that keeps Prefect's engine from logging an exception a second time, with its credentials."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return True for all other records."""
-        return not (record.exc_info and getattr(record.exc_info[1], WRITTEN, False))
+        return not (record.exc_info and getattr(record.exc_info[1], ALREADY_LOGGED, False))
 
 
-_NOT_AGAIN = _NotAgain()
+_SKIP_LOGGED = _SkipLogged()
 
 
 class _Failed(State[Any]):
@@ -42,7 +42,7 @@ class _Failed(State[Any]):
         return str(self)
 
 
-def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
+def fail_with_sentence(body: Callable[P, R]) -> Callable[P, R]:
     """Make the body of a flow, or of a submitted task, fail with a sentence instead of a type and a repr.
 
     Apply it below `@flow` or `@task`. Callers that wait for the run get the original exception. Called as a plain
@@ -53,7 +53,7 @@ def fails_plainly(body: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         forward_warnings()
         for name in ("flow_runs", "engine"):
-            get_logger(name).addFilter(_NOT_AGAIN)
+            get_logger(name).addFilter(_SKIP_LOGGED)
         try:
             return body(*args, **kwargs)
         except Exception as error:
@@ -74,25 +74,25 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         problems = [f"{'.'.join(map(str, e['loc'])) or error.title}: {e['msg']}" for e in error.errors()]
         return concealed(f"{error.title}: {'; '.join(problems)}")
-    if type(error).__module__.partition(".")[0] in ROOMS and str(error):
+    if type(error).__module__.partition(".")[0] in PACKAGES and str(error):
         return concealed(str(error))
     said = f": {error}" if str(error) else ""
     return concealed(f"{type(error).__name__}{said} (unexpected; the log of this run has the traceback)")
 
 
-def written_down(error: Exception) -> str:
+def log_failure(error: Exception) -> str:
     """Describe an exception in a sentence, and log it with its traceback in the current run."""
     said = sentence(error)
     if (logger := run_logger()) is not None:
         logger.error("%s\n\n%s", said, concealed("".join(traceback.format_exception(error))))
         with suppress(AttributeError, TypeError):  # some exceptions are frozen
-            setattr(error, WRITTEN, True)
+            setattr(error, ALREADY_LOGGED, True)
     return said
 
 
 def _failed(error: Exception) -> State[Any]:
     """Return a failed state with a sentence; callers that ask for the result get the exception itself."""
-    return _Failed(type=StateType.FAILED, message=written_down(error), data=error)
+    return _Failed(type=StateType.FAILED, message=log_failure(error), data=error)
 
 
 def _is_body_of_this_run(run: Callable[..., Any]) -> bool:

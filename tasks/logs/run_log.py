@@ -9,7 +9,7 @@ from prefect.logging.handlers import APILogHandler
 
 from tasks.logs.redaction import concealed
 
-ROOMS = ("evo_core", "tasks", "flows", "deployments")
+PACKAGES = ("evo_core", "tasks", "flows", "deployments")
 """The packages of this program."""
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -23,7 +23,7 @@ def run_logger() -> Logger | None:
         return None
 
 
-def tell(message: str, level: int = logging.INFO) -> None:
+def log_to_run(message: str, level: int = logging.INFO) -> None:
     """Log a message in the current run, without credentials."""
     if (logger := run_logger()) is not None:
         logger.log(level, "%s", concealed(message))
@@ -49,7 +49,7 @@ class _Forwarding(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record in the current run; outside of a run, leave it to other handlers."""
-        tell(record.getMessage(), record.levelno)
+        log_to_run(record.getMessage(), record.levelno)
 
 
 _FORWARDING = _Forwarding()
@@ -60,8 +60,8 @@ def forward_warnings() -> None:
 
     Idempotent.
     """
-    for room in ROOMS:
-        logging.getLogger(room).addHandler(_FORWARDING)
+    for package in PACKAGES:
+        logging.getLogger(package).addHandler(_FORWARDING)
 
 
 def _ids(logger: Logger) -> tuple[object, object]:

@@ -19,7 +19,7 @@ of a member took in its last generation, whichever is longer."""
 
 
 @contextmanager
-def at_work(run: RunStore) -> Iterator[None]:
+def hold_run(run: RunStore) -> Iterator[None]:
     """Hold the lock of a run while the body works on it; several processes may hold it."""
     handle = _open(run)
     try:
@@ -31,7 +31,7 @@ def at_work(run: RunStore) -> Iterator[None]:
             os.close(handle)
 
 
-def is_at_work(run: RunStore) -> bool:
+def is_being_worked_on(run: RunStore) -> bool:
     """Return True if a process works on a run; in stores other than local ones, if one has written to it recently."""
     if not isinstance(run.store.backend, FileBackend):
         return quiet_s(run) < _patience_s(run)

@@ -21,10 +21,10 @@ RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CONNECTIONS = 8
 """Number of concurrent requests to the store."""
 
-SIGHT_S = 15.0
+RECHECK_S = 15.0
 """How long a process assumes that a run is still in the bucket where it saw it, because every check is a request."""
 
-_sighted: dict[tuple[str, str], float] = {}
+_last_seen: dict[tuple[str, str], float] = {}
 """When this process last saw run.json, by store URL and run id, on its monotonic clock."""
 
 
@@ -45,21 +45,21 @@ class RecordStore:
         self.store.prepare(self.run_id)
         self._beginning = True
 
-    def require_in_place(self, *, seen_lately: bool = False) -> None:
+    def require_in_place(self, *, allow_cached: bool = False) -> None:
         """Raise GoneError unless run.json is where the run was created.
 
-        With `seen_lately`, it is not read again on S3 if this process read it less than SIGHT_S ago.
+        With `allow_cached`, it is not read again on S3 if this process read it less than RECHECK_S ago.
         """
         place = self.store.url, self.run_id
         remote = self.store.url.startswith("s3:")
-        if seen_lately and remote and time.monotonic() - _sighted.get(place, -math.inf) < SIGHT_S:
+        if allow_cached and remote and time.monotonic() - _last_seen.get(place, -math.inf) < RECHECK_S:
             return
         try:
             self.store.read(self.key(layout.RUN), bytes, expected=True)
         except MissingError:
-            _sighted.pop(place, None)
+            _last_seen.pop(place, None)
             raise self._gone(f"no longer holds {self.key(layout.RUN)}") from None
-        _sighted[place] = time.monotonic()
+        _last_seen[place] = time.monotonic()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -119,7 +119,7 @@ class RecordStore:
     def _create(self, name: str, content: bytes) -> bool:
         """Create a key of a run that is in place, or that is being created."""
         if not self._beginning:
-            self.require_in_place(seen_lately=True)
+            self.require_in_place(allow_cached=True)
         try:
             return self.store.create(self.key(name), content)
         except MissingError as error:

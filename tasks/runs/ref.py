@@ -7,7 +7,7 @@ import torch
 
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import EnvSpec, inspect_environment
-from evo_core.envs.making import search_in
+from evo_core.envs.making import append_module_path
 from evo_core.numerics.provenance import numerics
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
@@ -44,7 +44,7 @@ class RunRef:
 
     def environment(self) -> EnvSpec:
         """Inspect the run's environment; its packages are imported only if they are allowed."""
-        search_in(self.env_directories)
+        append_module_path(self.env_directories)
         return inspect_environment(self.config, self.env_packages)
 
     def open(self) -> RunStore:

@@ -27,7 +27,7 @@ class Repair:
     verification: Verification
     recomputer: Recomputer
 
-    def mend(self, finding: Finding) -> str:
+    def apply(self, finding: Finding) -> str:
         """Repair one object and return how; Unrepairable or StoreError if it cannot be."""
         match finding.what:
             case "blob":
@@ -130,7 +130,7 @@ class Repair:
         self.run.store.replace(self.run.key(name), content)
 
 
-def mend_all(repair: Repair) -> list[tuple[Finding, str, bool]]:
+def repair_all(repair: Repair) -> list[tuple[Finding, str, bool]]:
     """Repair every finding, COMMITs first and in order; return each with the outcome and whether it is intact now."""
     order = ("commit", "training", "member", "blob")
     findings = sorted(
@@ -141,7 +141,7 @@ def mend_all(repair: Repair) -> list[tuple[Finding, str, bool]]:
     for finding in findings:
         try:
             with repair.run.in_place():
-                outcomes.append((finding, repair.mend(finding), True))
+                outcomes.append((finding, repair.apply(finding), True))
         except (Unrepairable, StoreError) as error:
             outcomes.append((finding, str(error), False))
     return outcomes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.store.errors import CorruptError, DeniedError, ExistsError, MissingError, UnavailableError
 
-_OURS_TO_MEND = frozenset(
+_PERMANENT_ERRNOS = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}
 )
 """Errors that retrying does not fix."""
@@ -152,7 +152,7 @@ def _translated(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise MissingError(f"{path} does not exist; check run id and --store") from None
     except OSError as error:
-        if error.errno in _OURS_TO_MEND:
+        if error.errno in _PERMANENT_ERRNOS:
             raise DeniedError(
                 f"{path}: {error.strerror}; give this user permission to write directories and files there, on a file "
                 "system that knows hard links, or use another --store"

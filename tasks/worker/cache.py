@@ -39,13 +39,13 @@ checkpoints = RecentCheckpoints()
 _trained: set[tuple[str, str]] = set()
 
 
-def just_trained(session: str, uid: str) -> None:
+def mark_trained(session: str, uid: str) -> None:
     """Note that this process has written a member's training record in this session (attempt at a generation)."""
     _trained.difference_update([key for key in _trained if key[0] != session])
     _trained.add((session, uid))
 
 
-def must_ask_for(session: str, uid: str) -> bool:
+def needs_lookup(session: str, uid: str) -> bool:
     """Return True if a member may be evaluated already; False, once, if this process has just trained it."""
     if (session, uid) not in _trained:
         return True

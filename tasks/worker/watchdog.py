@@ -30,7 +30,7 @@ INTERVAL_S = 0.25
 UNWANTED = 8
 """Consecutive checks in which a task must be cancelled, because Dask may revert a cancellation at once."""
 
-FAREWELL_S = 1.0
+EXIT_TIMEOUT_S = 1.0
 """Time for the reason to be sent before the process ends."""
 
 GRACE_S = 10.0
@@ -68,7 +68,7 @@ def watched(limits: Limits, session: str, uid: str) -> Iterator[None]:
     watcher = threading.Thread(target=_watch, args=(worker, key, limits, session, uid, stop), daemon=True)
     watcher.start()
     if limits.deadline_s is not None:  # works without the GIL, which hanging foreign code may never release
-        faulthandler.dump_traceback_later(limits.deadline_s + FAREWELL_S + GRACE_S, exit=True, file=2)
+        faulthandler.dump_traceback_later(limits.deadline_s + EXIT_TIMEOUT_S + GRACE_S, exit=True, file=2)
     try:
         with own_event_loop():
             yield
@@ -111,5 +111,5 @@ def _is_unwanted(worker: Worker, key: Key | None) -> bool:
 def _end(worker: Worker, session: str, uid: str, reason: Reason) -> None:
     """Report the reason, then end the process, whatever it is doing."""
     worker.log_event(ended_topic(session), {"uid": uid, "reason": reason})
-    time.sleep(FAREWELL_S)
+    time.sleep(EXIT_TIMEOUT_S)
     os._exit(1)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from deployments.profile import find_door
+from deployments.profile import choose_exposure
 from deployments.registration import register
 from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
 from tests.deployments.working import Ui
@@ -67,12 +67,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SERVER_AUTH, AUTH)
         patch.setenv(CLIENT_AUTH, AUTH)
-        door = find_door("127.0.0.1", port, None)
+        exposure = choose_exposure("127.0.0.1", port, None)
         server = prefect_server(
-            home, port, "flows.prefect_server.origin_check:create_app", **door.environment, **{SERVER_AUTH: AUTH}
+            home, port, "flows.prefect_server.origin_check:create_app", **exposure.environment, **{SERVER_AUTH: AUTH}
         )
     with server:
-        yield Hardened(port, door.origins[0], home)
+        yield Hardened(port, exposure.origins[0], home)
 
 
 def copied(source: Path, home: Path) -> Path:

@@ -15,7 +15,7 @@ from deployments.entrypoints import _begin, _require_unbegun, evaluate, evolve, 
 from flows.observers.milestones import RunLog
 from flows.runs import derived_run_id
 from flows.settings import BadInput, Settings
-from tasks.logs.run_log import tell
+from tasks.logs.run_log import log_to_run
 from tasks.store import GoneError
 from tasks.views.artifacts import add_progress, artifact_key
 from tests.conftest import make_config
@@ -142,7 +142,7 @@ def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):
 
         log = RunLog(make_config())
         log.warned("mlflow is behind: request to http://me:hunter2@host failed")
-        tell("http://me:hunter3@host does not answer")
+        log_to_run("http://me:hunter3@host does not answer")
         return runtime.flow_run.id
 
     flow_run = warns()

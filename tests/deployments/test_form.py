@@ -8,8 +8,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from deployments.entrypoints import evaluate, evolve, gc, resume
-from deployments.field_titles import SHOWN, TITLES, in_words_of_the_form
-from deployments.form import DEFAULT, DEFAULTS, Advanced, Hyperparameter, config_of
+from deployments.field_titles import SHOWN, TITLES, errors_in_form_terms
+from deployments.form import DEFAULT, FORM_DEFAULTS, Advanced, Hyperparameter, config_of
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from flows.cli.flags import read_yaml
@@ -17,7 +17,7 @@ from flows.settings import BadInput
 from tasks.yaml_text import load_yaml
 
 CONFIGS = sorted(Path("deployments/configs").glob("*.yaml"))
-FORM = {**DEFAULTS, "yaml": ""}
+FORM = {**FORM_DEFAULTS, "yaml": ""}
 SCHEMA = parameter_schema(evolve).model_dump()
 
 
@@ -170,7 +170,7 @@ def test_the_titles_are_those_of_the_form():
 
 
 def test_fields_of_the_configuration_are_named_as_the_form_names_them():
-    @in_words_of_the_form
+    @errors_in_form_terms
     def evolve(yaml="", **form):
         return config_of({**FORM, **form, "yaml": yaml})
 
@@ -199,15 +199,15 @@ def test_fields_of_the_configuration_are_named_as_the_form_names_them():
 
 
 def test_messages_name_the_fields_of_the_form():
-    @in_words_of_the_form
+    @errors_in_form_terms
     def body():
         raise BadInput("--extend: expected more, --from-generation: expected 0 to 3")
 
-    @in_words_of_the_form
+    @errors_in_form_terms
     def resume():
         raise BadInput("--run-id one: there is such a run already")
 
-    @in_words_of_the_form
+    @errors_in_form_terms
     def evolve():
         raise ConfigError(["use another --run-id, not --run-identity: `evolve resume a --extend 5`, or more: --extend"])
 

@@ -5,13 +5,21 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
-from deployments.guardian import CANCELLED_WORD, ENDED, FIRST_WORD, KILLED, SECOND_WORD, _end, _retry_kept
+from deployments.guardian import (
+    CRASH_PREFIX,
+    ENDED,
+    KILLED,
+    LATE_CANCEL_PREFIX,
+    LATE_CRASH_PREFIX,
+    _end,
+    _restore_retry,
+)
 
 OURS = Crashed(message=f"{KILLED}: by the end of its worker.")
-FIRST = Crashed(message=f"{FIRST_WORD}: -9.")
-SECOND = Crashed(message=f"{SECOND_WORD} with non-zero status code -9.")
+FIRST = Crashed(message=f"{CRASH_PREFIX}: -9.")
+SECOND = Crashed(message=f"{LATE_CRASH_PREFIX} with non-zero status code -9.")
 GONE = Cancelled(message=f"{ENDED}.")
-LATE = Cancelled(message=f"{CANCELLED_WORD} successfully.")
+LATE = Cancelled(message=f"{LATE_CANCEL_PREFIX} successfully.")
 
 
 @flow(name="evolve")
@@ -49,7 +57,7 @@ def test_a_retry_outlives_the_second_word(prefect_url, history, kept, state):
         run = client.create_flow_run(work)
         for passed in history:
             client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
-        assert _retry_kept(run.id, attempt=1) is kept
+        assert _restore_retry(run.id, attempt=1) is kept
         assert client.read_flow_run(run.id).state.name == state
 
 
@@ -58,7 +66,7 @@ def test_a_second_attempts_guardian_looks_at_its_own_end(prefect_url):
         run = client.create_flow_run(work)
         for passed in (Running(), FIRST, AwaitingRetry(), SECOND, AwaitingRetry(), Running(), SECOND):
             client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
-        assert _retry_kept(run.id, attempt=2) is False
+        assert _restore_retry(run.id, attempt=2) is False
         assert client.read_flow_run(run.id).state.name == "Crashed"
 
 
@@ -67,12 +75,12 @@ def test_an_attempt_that_was_put_back_to_running_is_still_known_to_its_own_guard
         run = client.create_flow_run(work)
         for passed in (Running(), FIRST, AwaitingRetry(), Pending(), Running(), SECOND):
             client.set_flow_run_state(run.id, passed.fresh_copy(), force=True)
-        assert _retry_kept(run.id, attempt=1) is True
+        assert _restore_retry(run.id, attempt=1) is True
         _end(run.id, attempt=1)
         assert client.read_flow_run(run.id).state.name == "Running"
         _end(run.id, attempt=2)
         assert client.read_flow_run(run.id).state.name == "Crashed"
-        assert _retry_kept(run.id, attempt=2) is False
+        assert _restore_retry(run.id, attempt=2) is False
         assert client.read_flow_run(run.id).state.name == "Crashed"
 
 

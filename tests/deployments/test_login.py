@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.login import check_login, find_login
-from deployments.profile import find_door
+from deployments.profile import choose_exposure
 from deployments.service import serve
 from flows.prefect_server.api import login_file
 from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
@@ -69,5 +69,5 @@ def test_one_that_no_server_could_ask_for_is_refused(content):
 def test_a_refused_command_makes_none():
     with pytest.raises(BadInput, match="--port: expected 1 to 65535"):
         serve(Settings(), "127.0.0.1", 0, None, 1)
-    assert find_door("127.0.0.1", 4200, None).origins
+    assert choose_exposure("127.0.0.1", 4200, None).origins
     assert not login_file().exists()

@@ -13,10 +13,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from deployments import service
-from deployments.profile import find_door, is_loopback
+from deployments.profile import choose_exposure, is_loopback
 from deployments.service import serve
 from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
-from flows.prefect_server.origin_check import OwnPagesOnly
+from flows.prefect_server.origin_check import SameOriginMiddleware
 from flows.settings import BadInput, Settings
 from tests.flows.conftest import here
 from tests.services import free_port, wait_for
@@ -32,9 +32,9 @@ def nobody(monkeypatch, tmp_path):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_loopback_needs_no_auth_string(host):
     assert is_loopback(host)
-    door = find_door(host, 4200, None)
-    assert all(origin.startswith("http://") and origin.endswith(":4200") for origin in door.origins)
-    assert {"127.0.0.1:4200", "localhost:4200"} <= set(door.hosts)
+    exposure = choose_exposure(host, 4200, None)
+    assert all(origin.startswith("http://") and origin.endswith(":4200") for origin in exposure.origins)
+    assert {"127.0.0.1:4200", "localhost:4200"} <= set(exposure.hosts)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_any_other_address_is_refused_without_one(host, origin, monkeypatch):
     with pytest.raises(BadInput, match=f"{SERVER_AUTH}=user:password"):
         serve(Settings(), host, free_port(), origin, 1)
     monkeypatch.setenv(SERVER_AUTH, "operator:long-enough")
-    door = find_door(host, 4200, origin)
-    assert door.origins == (origin or f"http://{host}:4200",)
+    exposure = choose_exposure(host, 4200, origin)
+    assert exposure.origins == (origin or f"http://{host}:4200",)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_any_other_address_is_refused_without_one(host, origin, monkeypatch):
 )
 def test_names_are_those_that_browsers_send(host, port, origin, opened, called, monkeypatch):
     monkeypatch.setenv(SERVER_AUTH, "operator:long-enough")
-    door = find_door(host, port, origin)
-    assert door.origins == (opened,)
-    assert door.hosts[0] == called
+    exposure = choose_exposure(host, port, origin)
+    assert exposure.origins == (opened,)
+    assert exposure.hosts[0] == called
 
 
 def test_programs_may_write_the_port_that_browsers_do_not(monkeypatch):
-    door = find_door("127.0.0.1", 80, None)
-    assert door.origins == ("http://127.0.0.1", "http://localhost", "http://[::1]")
-    assert {"127.0.0.1", "127.0.0.1:80", "localhost:80"} <= {*door.hosts}
+    exposure = choose_exposure("127.0.0.1", 80, None)
+    assert exposure.origins == ("http://127.0.0.1", "http://localhost", "http://[::1]")
+    assert {"127.0.0.1", "127.0.0.1:80", "localhost:80"} <= {*exposure.hosts}
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_programs_may_write_the_port_that_browsers_do_not(monkeypatch):
 )
 def test_an_origin_is_scheme_host_and_port(origin):
     with pytest.raises(BadInput, match="scheme, host and port alone"):
-        find_door("127.0.0.1", 4200, origin)
+        choose_exposure("127.0.0.1", 4200, origin)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_who_listens_everywhere_says_what_browsers_call_it(host):
     with pytest.raises(BadInput, match="--origin http://NAME:4200"):
-        find_door(host, 4200, None)
+        choose_exposure(host, 4200, None)
 
 
 async def hello(scope, receive, send):
@@ -107,7 +107,7 @@ async def hello(scope, receive, send):
 def behind_the_door():
     """The port of an application behind the door of `evolve serve`."""
     port = free_port()
-    app = OwnPagesOnly(hello, [f"127.0.0.1:{port}", f"localhost:{port}"], [f"http://127.0.0.1:{port}"])
+    app = SameOriginMiddleware(hello, [f"127.0.0.1:{port}", f"localhost:{port}"], [f"http://127.0.0.1:{port}"])
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -148,7 +148,7 @@ def test_pages_elsewhere_cannot_listen(behind_the_door, origin, let_in):
 def test_a_weak_auth_string_is_refused_everywhere(auth, monkeypatch):
     monkeypatch.setenv(SERVER_AUTH, auth)
     with pytest.raises(BadInput, match="at least 8 characters"):
-        find_door("127.0.0.1", 4200, None)
+        choose_exposure("127.0.0.1", 4200, None)
 
 
 def test_a_server_that_is_configured_already_is_not_shadowed(monkeypatch):

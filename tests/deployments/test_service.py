@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deployments.guardian import SECOND_WORD_S
+from deployments.guardian import LATE_STATE_TIMEOUT_S
 from tests.deployments.working import (
     ADVANCED,
     QUICK,
@@ -74,7 +74,9 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     ui.retry(flow_run)
     assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
     wait_for(
-        lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run), timeout_s=SECOND_WORD_S, interval_s=0.5
+        lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run),
+        timeout_s=LATE_STATE_TIMEOUT_S,
+        interval_s=0.5,
     )
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
     ui.pause_pool(False)

@@ -9,7 +9,7 @@ from prefect import flow, tags
 from prefect.client.orchestration import get_client
 
 from deployments import run_lock as sharing
-from deployments.run_lock import alone_on
+from deployments.run_lock import lock_run
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Inside:
 
         @flow
         def work() -> None:
-            with alone_on(run_id):
+            with lock_run(run_id):
                 self.now += 1
                 self.most = max(self.most, self.now)
                 self.entered.append(number)

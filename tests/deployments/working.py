@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from deployments.form import DEFAULTS, Advanced, config_of
-from deployments.guardian import ABSENCE_S
+from deployments.form import FORM_DEFAULTS, Advanced, config_of
+from deployments.guardian import OUTAGE_TIMEOUT_S
 from evo_core.records.chain import record_hash
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
@@ -162,7 +162,7 @@ def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator
         family = descendants(process.pid)
         process.send_signal(signal.SIGTERM)
         process.wait(90)
-        wait_for(lambda: not any(map(alive, family)), timeout_s=ABSENCE_S + 30)  # guardians miss the server
+        wait_for(lambda: not any(map(alive, family)), timeout_s=OUTAGE_TIMEOUT_S + 30)  # guardians miss the server
 
 
 def begun(worker: Worker, ui: Ui, run_id: str | None, **form: Any) -> tuple[str, int]:
@@ -182,7 +182,13 @@ def made_up(flow_run: str) -> str:
 
 def undisturbed_form(advanced: dict[str, Any] | None = None, **changed: Any) -> list[str]:
     """Compute the chain of the form's run in one process."""
-    form = {**DEFAULTS, **FORM, **changed, "yaml": "", "advanced": None if advanced is None else Advanced(**advanced)}
+    form = {
+        **FORM_DEFAULTS,
+        **FORM,
+        **changed,
+        "yaml": "",
+        "advanced": None if advanced is None else Advanced(**advanced),
+    }
     return [record_hash(commit) for commit in undisturbed(config_of(form)).commits]
 
 

@@ -22,7 +22,7 @@ IMAGE = {
 }
 RECURRENT = {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16, "network.bounds.units": [8, 64]}
 KINDS: dict[str, tuple[str, dict[str, object]]] = {
-    "normalised simba": ("CartPole-v1", {"algorithm.normalize_observations": True, "network.encoder.kind": "simba"}),
+    "normalized simba": ("CartPole-v1", {"algorithm.normalize_observations": True, "network.encoder.kind": "simba"}),
     "lstm with masks": ("Probe/MaskedMemory-v0", {**RECURRENT, "network.share_encoder": False}),
     "gru over images": ("Probe/BrightPixel-v0", {**RECURRENT, **IMAGE, "network.encoder.cell": "gru"}),
     "squashed": ("Probe/Squashed-v0", {"network.squash_output": True}),

@@ -140,11 +140,11 @@ def test_every_field_without_a_counterpart_is_named_with_the_reason():
     assert dropped(converted(UPPER)) == {
         "INIT_HP.CHANNELS_LAST": "channels of images are found on either side",
         "INIT_HP.WANDB": "trackers are named by `evolve run --track wandb`",
-        "NET_CONFIG.encoder_config.layer_norm": "only SimBa's blocks are normalised: a normalised layer could not grow "
+        "NET_CONFIG.encoder_config.layer_norm": "only SimBa's blocks are normalized: a normalized layer could not grow "
         "without changing its output",
         "NET_CONFIG.head_config.output_activation": "heads end in logits and values; network.squash_output squashes "
         "actions",
-        "NET_CONFIG.head_config.output_vanish": "networks are always initialised orthogonally, with small last layers "
+        "NET_CONFIG.head_config.output_vanish": "networks are always initialized orthogonally, with small last layers "
         "of the policy",
     }
     conversion = converted(RECURRENT, algorithm__colour="red")

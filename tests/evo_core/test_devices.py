@@ -16,11 +16,11 @@ CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 def test_large_rows_go_to_cuda_through_page_locked_memory_and_nothing_else_does():
-    assert devices.pins(CUDA, 2**20)
-    assert not devices.pins(CUDA, 2**10)
-    assert not devices.pins(CPU, 2**20)
-    assert devices.draws_there(CUDA)
-    assert not devices.draws_there(CPU)
+    assert devices.uses_pinned_memory(CUDA, 2**20)
+    assert not devices.uses_pinned_memory(CUDA, 2**10)
+    assert not devices.uses_pinned_memory(CPU, 2**20)
+    assert devices.draws_on_device(CUDA)
+    assert not devices.draws_on_device(CPU)
 
 
 def test_rows_are_pinned_once_and_copied_without_waiting(monkeypatch):
@@ -49,7 +49,7 @@ def test_gumbel_noise_has_its_distribution_and_follows_its_seed():
 @pytest.fixture
 def drawing_there(monkeypatch):
     """Agents that draw on their device, which is the CPU here."""
-    monkeypatch.setattr("evo_core.agent.agent.draws_there", lambda device: True)
+    monkeypatch.setattr("evo_core.agent.agent.draws_on_device", lambda device: True)
 
 
 @pytest.mark.parametrize("overrides", [{}, {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16}])

@@ -7,7 +7,7 @@ import pytest
 from evo_core.evolution.population import GenerationFailed
 from evo_core.local import run_member, train_on_policy
 from evo_core.records.chain import FailureDetail
-from evo_core.records.failures import FRAMES, MESSAGE_LENGTH, MemberFailure, bounded, raised_by
+from evo_core.records.failures import FRAMES, MESSAGE_LENGTH, MemberFailure, bounded, describe_exception
 from tests.conftest import make_config
 from tests.probes import Probe
 
@@ -111,13 +111,13 @@ def test_what_is_kept_is_short_on_one_line_and_can_be_written():
 
     with pytest.raises(KeyError) as caught:
         deep(20)
-    detail = bounded(raised_by(caught.value))
+    detail = bounded(describe_exception(caught.value))
     assert len(detail.message) == MESSAGE_LENGTH
     assert len(detail.frames) == FRAMES
     escaped = bounded(FailureDetail(message="a\x1b[31m\n  b\tsecret"), lambda text: text.replace("secret", "***"))
     assert escaped.message == "a [31m b ***"
-    assert raised_by(Rude()).message == "(its message cannot be read: ValueError)"
-    raised_by(caught.value).model_dump_json()
+    assert describe_exception(Rude()).message == "(its message cannot be read: ValueError)"
+    describe_exception(caught.value).model_dump_json()
 
 
 def test_credentials_that_the_bound_would_cut_are_concealed_first():

@@ -84,11 +84,11 @@ def test_environments_do_not_leak_into_each_other():
 
 
 @pytest.mark.parametrize("advantage", [torch.tensor([3.0]), torch.full((7,), -2.0)])
-def test_normalising_one_or_constant_advantages_gives_zeros(advantage):
+def test_normalizing_one_or_constant_advantages_gives_zeros(advantage):
     assert normalize(advantage).tolist() == [0.0] * len(advantage)
 
 
-def test_normalised_advantages_have_mean_zero_and_deviation_one():
+def test_normalized_advantages_have_mean_zero_and_deviation_one():
     result = normalize(torch.tensor([1.0, 2.0, 3.0, 6.0]))
     assert float(result.mean()) == pytest.approx(0, abs=1e-6)
     assert float(result.std(correction=0)) == pytest.approx(1, abs=1e-6)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from evo_core.spaces.observations import Layout, Leaf, UnsoundError
+from evo_core.spaces.observations import InvalidObservation, Leaf, ObservationLayout
 
 CAMERA = spaces.Box(0, 255, (8, 6, 3), np.uint8)
 NESTED = spaces.Dict({"arm": spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))), "camera": CAMERA})
@@ -19,7 +19,7 @@ def vector(space, values):
 
 
 def test_nested_spaces_become_leaves_named_by_their_path():
-    layout = Layout(NESTED)
+    layout = ObservationLayout(NESTED)
     assert [leaf.name for leaf in layout.leaves] == ["arm/0", "arm/1", "camera"]
     rows = layout.stack([NESTED.sample() for _ in range(5)])
     assert {name: (r.shape, r.dtype.name) for name, r in rows.items()} == {
@@ -59,13 +59,13 @@ def test_every_leaf_becomes_a_vector(space, given, expected):
         ((7,), np.uint8, None),
     ],
 )
-def test_images_are_recognised_and_their_channels_found(shape, dtype, expected):
+def test_images_are_recognized_and_their_channels_found(shape, dtype, expected):
     leaf = Leaf((), spaces.Box(0, 255 if dtype == np.uint8 else 1, shape, dtype))
     assert (leaf.image_shape if leaf.image else None) == expected
 
 
 def test_an_image_is_moved_and_scaled_to_the_unit_interval_and_stays_bytes_until_then():
-    leaf = Layout(spaces.Dict({"camera": CAMERA})).leaves[0]
+    leaf = ObservationLayout(spaces.Dict({"camera": CAMERA})).leaves[0]
     image = np.zeros((1, 8, 6, 3), np.uint8)
     image[0, 2, 5, 1] = 255
     moved = leaf.as_image(torch.from_numpy(image))
@@ -86,19 +86,19 @@ def test_an_image_is_moved_and_scaled_to_the_unit_interval_and_stays_bytes_until
     ],
 )
 def test_an_observation_that_does_not_fit_is_named_by_its_leaf(observation, message):
-    layout = Layout(NESTED)
-    with pytest.raises(UnsoundError, match=message):
+    layout = ObservationLayout(NESTED)
+    with pytest.raises(InvalidObservation, match=message):
         layout.put(layout.empty(1), 0, observation)
 
 
 def test_values_outside_a_discrete_leaf_or_not_finite_are_named_by_their_leaf():
-    layout = Layout(NESTED)
+    layout = ObservationLayout(NESTED)
     rows = layout.stack([NESTED.sample()])
     rows["arm/0"][0] = 3
-    with pytest.raises(UnsoundError, match=r"'arm/0': outside Discrete\(3\)"):
+    with pytest.raises(InvalidObservation, match=r"'arm/0': outside Discrete\(3\)"):
         layout.check(rows)
     rows["arm/0"][0], rows["arm/1"][0, 1] = 0, np.nan
-    with pytest.raises(UnsoundError, match="'arm/1': not finite"):
+    with pytest.raises(InvalidObservation, match="'arm/1': not finite"):
         layout.check(rows)
 
 
@@ -116,4 +116,4 @@ def test_values_outside_a_discrete_leaf_or_not_finite_are_named_by_their_leaf():
 )
 def test_what_no_encoder_reads_is_refused_with_what_works(space, message):
     with pytest.raises(ValueError, match=message):
-        Layout(space)
+        ObservationLayout(space)

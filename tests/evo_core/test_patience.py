@@ -6,22 +6,22 @@ import time
 
 import pytest
 
-from evo_core.envs.patience import within
+from evo_core.envs.patience import run_with_timeout
 
 
 def test_a_call_that_hangs_is_left_behind():
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        within(0.1, lambda: time.sleep(5))
+        run_with_timeout(0.1, lambda: time.sleep(5))
     assert time.monotonic() - began < 4
 
 
 def test_a_call_that_needs_the_main_thread_runs_there():
     before = signal.getsignal(signal.SIGUSR1)
-    assert within(5, lambda: signal.signal(signal.SIGUSR1, before)) == before
-    assert within(5, threading.current_thread) is not threading.main_thread()
+    assert run_with_timeout(5, lambda: signal.signal(signal.SIGUSR1, before)) == before
+    assert run_with_timeout(5, threading.current_thread) is not threading.main_thread()
 
 
 def test_what_a_call_raises_is_raised():
     with pytest.raises(ZeroDivisionError):
-        within(5, lambda: 1 // 0)
+        run_with_timeout(5, lambda: 1 // 0)

@@ -14,7 +14,7 @@ from evo_core.genome.genome import initial_genome
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
-from evo_core.spaces.observations import Layout
+from evo_core.spaces.observations import ObservationLayout
 from tests.conftest import make_config
 
 HYPERPARAMETERS = {
@@ -38,7 +38,7 @@ def trained(name, steps=SOLVED, seed=0, **overrides):
     spaces = inspect_environment(config).spaces
     rng = np.random.default_rng(seed)
     normal = initial_statistics(
-        Layout(spaces.observation),
+        ObservationLayout(spaces.observation),
         observations=config.algorithm.normalize_observations,
         returns=config.algorithm.normalize_returns,
     )
@@ -176,7 +176,7 @@ def test_squashed_actions_go_to_their_targets():
     assert evaluate(agent, config, seeds=range(20)).fitness > -0.01
 
 
-def test_normalisation_makes_learnable_what_is_far_from_zero():
+def test_normalization_makes_learnable_what_is_far_from_zero():
     normal = {"algorithm.normalize_observations": True, "algorithm.normalize_returns": True}
     agent, config = trained("FarAway", steps=16_384, **normal)
     assert evaluate(agent, config, seeds=range(40)).fitness == 1000.0

@@ -17,7 +17,7 @@ from evo_core.networks.recurrence import sequences
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.rollout import collect_rollouts
 from evo_core.ppo.sequences import Minibatch, cut, minibatches
-from evo_core.spaces.observations import Layout
+from evo_core.spaces.observations import ObservationLayout
 from tests.conftest import make_config
 from tests.evo_core.test_mutation import trained_like
 
@@ -181,7 +181,7 @@ def test_growth_changes_no_output_over_fifty_steps(env, grown, cell, share_encod
     rng = np.random.default_rng(0)
     changes = [c for c in architecture_changes(state.genome.architecture, config.network.bounds) if c.after > c.before]
     assert not {word for word in grown if not any(word in c.what for c in changes)}
-    rows = {name: torch.from_numpy(leaf) for name, leaf in Layout(spaces.observation).draw(50, rng).items()}
+    rows = {name: torch.from_numpy(leaf) for name, leaf in ObservationLayout(spaces.observation).draw(50, rng).items()}
     for change in changes:
         child = Agent(
             transfer(state, state.genome.model_copy(update={"architecture": change.result}), spaces, rng), spaces

@@ -22,7 +22,7 @@ from evo_core.local import train_on_policy
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
-from evo_core.spaces.observations import Layout
+from evo_core.spaces.observations import ObservationLayout
 from evo_core.spaces.spaces import Spaces
 from evo_core.training import probe_observations
 from tests.conftest import make_config
@@ -86,7 +86,7 @@ def configurations(draw):
 def newborn(config, observed, rng):
     algorithm = config.algorithm
     statistics = initial_statistics(
-        Layout(observed.observation),
+        ObservationLayout(observed.observation),
         observations=algorithm.normalize_observations,
         returns=algorithm.normalize_returns,
     )
@@ -148,7 +148,7 @@ def test_every_growth_of_every_encoder_is_exact(env, kind, share_encoder):
         assert child.optimizer_steps == state.optimizer_steps
 
 
-def test_a_kernel_grows_and_shrinks_around_its_centre_with_its_moments():
+def test_a_kernel_grows_and_shrinks_around_its_center_with_its_moments():
     config = make_config("Probe/BrightPixel-v0", **SMALL)
     observed, rng = inspect_environment(config).spaces, np.random.default_rng(0)
     state = trained_like(newborn(config, observed, rng), rng)

@@ -14,7 +14,7 @@ from optuna.study import get_all_study_names
 
 from flows.cli import app as cli
 from tasks.runs.deletion import begin_deletion
-from tasks.runs.presence import at_work, is_at_work
+from tasks.runs.presence import hold_run, is_being_worked_on
 from tasks.runs.run_store import RunStore
 from tasks.store import DeniedError, open_store
 from tasks.store.file_backend import FileBackend
@@ -77,9 +77,9 @@ def test_a_run_is_deleted_with_its_study_and_nothing_else(store, capfd):
 def test_a_run_that_somebody_works_on_is_refused(store, capfd):
     run = RunStore(store, "other")
     program = (
-        "import sys, time; from tasks.runs.presence import at_work; from tasks.runs.run_store import RunStore\n"
+        "import sys, time; from tasks.runs.presence import hold_run; from tasks.runs.run_store import RunStore\n"
         "from tasks.store import open_store\n"
-        "with at_work(RunStore(open_store(sys.argv[1]), 'other')): print('here', flush=True); time.sleep(60)\n"
+        "with hold_run(RunStore(open_store(sys.argv[1]), 'other')): print('here', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, store.url], stdout=subprocess.PIPE) as worker:
         assert worker.stdout.readline() == b"here\n"
@@ -87,16 +87,16 @@ def test_a_run_that_somebody_works_on_is_refused(store, capfd):
         delete("other", expect=2)
         assert "run other is running; end it first" in capfd.readouterr().err
         assert store.keys("other") == before
-        with at_work(run):  # several processes may
+        with hold_run(run):  # several processes may
             worker.kill()
             worker.wait()
-            assert is_at_work(run)
-    assert not is_at_work(run)  # the lock goes with its processes
+            assert is_being_worked_on(run)
+    assert not is_being_worked_on(run)  # the lock goes with its processes
     delete("other")
 
 
 @pytest.mark.parametrize("survived", [0, 1, 8])
-def test_an_interrupted_deletion_is_recognised_and_repeated(store, capfd, monkeypatch, survived):
+def test_an_interrupted_deletion_is_recognized_and_repeated(store, capfd, monkeypatch, survived):
     class Killed(BaseException):
         pass
 

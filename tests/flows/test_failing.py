@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from evo_core.config.parsing import ConfigError
 from evo_core.evolution.population import GenerationFailed
 from flows.settings import BadInput
-from tasks.logs.run_failures import fails_plainly, sentence
+from tasks.logs.run_failures import fail_with_sentence, sentence
 from tasks.member_tasks import train_member
 from tasks.runs.ref import RunRef
 from tasks.store import MissingError
@@ -86,12 +86,12 @@ def test_a_task_that_fails_says_its_advice_and_hides_credentials(api, prefect_ur
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
 
     @task(name="fetch")
-    @fails_plainly
+    @fail_with_sentence
     def fetch(what: str) -> None:
         raise MissingError(f"{what} is gone; sent with wJalrXUtnFEMI")
 
     @flow(name="fetching", flow_run_name="fetching")
-    @fails_plainly
+    @fail_with_sentence
     def fetching() -> None:
         fetch.submit("a blob").result()
 
@@ -104,7 +104,7 @@ def test_a_task_that_fails_says_its_advice_and_hides_credentials(api, prefect_ur
 
 def test_an_error_that_nobody_foresaw_is_named_and_says_where_to_look(api, prefect_url):
     @flow(name="dividing", flow_run_name="dividing")
-    @fails_plainly
+    @fail_with_sentence
     def dividing() -> float:
         return 1 / 0
 
@@ -117,12 +117,12 @@ def test_an_error_that_nobody_foresaw_is_named_and_says_where_to_look(api, prefe
 
 def test_a_body_that_another_flow_calls_raises_there(api, prefect_url):
     @flow(name="inner")
-    @fails_plainly
+    @fail_with_sentence
     def inner() -> None:
         raise BadInput("--store: nowhere")
 
     @flow(name="outer", flow_run_name="outer")
-    @fails_plainly
+    @fail_with_sentence
     def outer() -> str:
         with pytest.raises(BadInput):
             inner.fn()
@@ -137,7 +137,7 @@ def test_a_flow_with_retries_is_tried_again(prefect_url):
     tries = []
 
     @flow(name="trying", retries=1)
-    @fails_plainly
+    @fail_with_sentence
     def trying() -> int:
         tries.append(1)
         if len(tries) == 1:

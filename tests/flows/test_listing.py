@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.cli import app as cli
 from flows.cli.run_list import Line, describe_age, describe_count, runs_table
 from flows.cli.status import members_table
-from tasks.runs.presence import at_work
+from tasks.runs.presence import hold_run
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config, store_confirmations, store_lineage
@@ -39,7 +39,7 @@ def stored(tmp_path, monkeypatch):
 
 def test_every_run_is_a_line_with_environment_generations_best_steps_state_and_age(stored, capfd):
     directory, config, commits = stored
-    with at_work(RunStore(open_store((directory / "runs").as_uri()), "new")):
+    with hold_run(RunStore(open_store((directory / "runs").as_uri()), "new")):
         assert cli._main(["status", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["runs"] == ["broken", "half", "new", "whole"]

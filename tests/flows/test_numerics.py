@@ -8,7 +8,7 @@ import pytest
 from evo_core.numerics.provenance import numerics
 from evo_core.records.chain import Training
 from flows.cli.portable import run_portably, wants_portable
-from flows.observers.numerics_check import begin_comparing, compare_numerics
+from flows.observers.numerics_check import compare_numerics, start_numerics_check
 from flows.observers.observer import Observer, watched_by
 from flows.settings import Settings
 from tasks.member_tasks import evaluate_member, train_member
@@ -42,7 +42,7 @@ def test_workers_that_compute_otherwise_are_named_once_with_what_differs(run):
     here, watcher = numerics("cpu", run.config.env), Warnings()
     changed = {**here, "python": "3.0.0", "fingerprint": here["fingerprint"].replace("qr ", "qr 0")}
     with watched_by(watcher):
-        begin_comparing(run, Settings(numerics="native"))
+        start_numerics_check(run, Settings(numerics="native"))
         compare_numerics(run, "g0001/m00", on("near"), here)
         compare_numerics(run, "g0001/m00", on("near"), {**here, "device": "cuda: T4", "cuda": "12"})
         assert watcher.heard == []
@@ -57,11 +57,11 @@ def test_workers_that_compute_otherwise_are_named_once_with_what_differs(run):
 def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named(run):
     watcher = Warnings()
     with fake_trainer():
-        from tasks.generation_tasks import found_population
+        from tasks.generation_tasks import create_first_population
         from tests.fake import SPACES
 
         run.open().create_run(run.config)
-        head = found_population.fn(run, SPACES)
+        head = create_first_population.fn(run, SPACES)
         train_member.fn(run, head.offspring[0])
         stored = run.open()
         record = stored.training(1, 0)
@@ -72,7 +72,7 @@ def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named
         assert evaluate_member.fn(run, head.offspring[0], trained[0]).numerics == stored.numerics
     assert elsewhere.numerics_of(layout.training(1, 1), Training)["torch"] == "1.0"
     with watched_by(watcher):
-        begin_comparing(run, Settings(numerics="native"))
+        start_numerics_check(run, Settings(numerics="native"))
         for one in trained:
             compare_numerics(run, one.record.uid, one.timing, one.numerics)
     (said,) = watcher.heard
@@ -82,7 +82,7 @@ def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named
 def test_a_process_that_should_be_portable_and_is_not_says_so(run):
     watcher = Warnings()
     with watched_by(watcher):
-        begin_comparing(run, Settings(numerics="portable"))
+        start_numerics_check(run, Settings(numerics="portable"))
     assert "evolve portable prefect worker start" in watcher.heard[0]
 
 

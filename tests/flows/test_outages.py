@@ -6,7 +6,7 @@ import pytest
 from flows.cli.ending import describe_failure
 from flows.observers.observer import Observer, watched_by
 from flows.prefect_server import outages
-from flows.prefect_server.outages import announce_restart, survives_outages
+from flows.prefect_server.outages import announce_restart, retry_outages
 
 
 class Hearing(Observer):
@@ -29,7 +29,7 @@ def returns_late(monkeypatch):
             raise httpx.ConnectError("nobody there")
         return "done"
 
-    return survives_outages(subflow)
+    return retry_outages(subflow)
 
 
 def test_an_api_that_stays_away_is_said_once(returns_late):

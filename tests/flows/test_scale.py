@@ -8,7 +8,7 @@ from prefect.context import SettingsContext, hydrated_context, serialize_context
 
 from benchmarks.scale import measure, null_config, servers
 from flows.prefect_server.worker_settings import kept_settings
-from tasks.runs.record_store import SIGHT_S
+from tasks.runs.record_store import RECHECK_S
 
 STORE_REQUESTS, API_REQUESTS = 6, 10
 """Most requests per member."""
@@ -27,7 +27,7 @@ def must_be_whole(measured):
     assert measured.api_per_member <= API_REQUESTS
     assert measured.added_store_requests() <= STORE_REQUESTS
     # each process looks now and then, the flow in every generation too; and never once per member
-    assert measured.looks <= PROCESSES * (2 + measured.wall_s / SIGHT_S) + 2 * measured.generations
+    assert measured.looks <= PROCESSES * (2 + measured.wall_s / RECHECK_S) + 2 * measured.generations
 
 
 @pytest.mark.slow

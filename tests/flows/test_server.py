@@ -65,12 +65,12 @@ def test_a_server_that_dies_all_the_time_is_given_up(capsys):
         return started[-1]
 
     ending, given_up = threading.Event(), threading.Event()
-    keeper = threading.Thread(target=_keep_alive, args=(start(), start, ending, given_up.set))
-    keeper.start()
+    monitor = threading.Thread(target=_keep_alive, args=(start(), start, ending, given_up.set))
+    monitor.start()
     assert given_up.wait(60)
     assert len(started) == 1 + RESTARTS
     said = "warning: the Prefect server ended with code 0; it is started again, and what runs goes on\n"
     assert capsys.readouterr().err == said * RESTARTS
     ending.set()
-    keeper.join(30)
-    assert not keeper.is_alive()
+    monitor.join(30)
+    assert not monitor.is_alive()

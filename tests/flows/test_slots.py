@@ -23,7 +23,7 @@ from prefect.client.orchestration import get_client
 from flows.cli.doctor import examine
 from flows.engine import worker_monitor as keeper_module
 from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
-from flows.engine.worker_monitor import Keeper, list_workers
+from flows.engine.worker_monitor import WorkerMonitor, list_workers
 from flows.settings import BadInput, Failed, Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
 from tasks.worker.watchdog import Limits, ended_topic, watched
@@ -109,12 +109,12 @@ def kept_cluster(slots, *, quiet=True):
     told: list[str] = []
     with open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
         plan(cluster, len(slots))
-        yield client, Keeper(client, cluster, told.append)
+        yield client, WorkerMonitor(client, cluster, told.append)
     assert not quiet or told == []
 
 
 def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_same_again():
-    with kept_cluster(place(3, 3, 2, ("GPU-a", "MIG-b"))) as (client, keeper), keeper.keeping():
+    with kept_cluster(place(3, 3, 2, ("GPU-a", "MIG-b"))) as (client, monitor), monitor.running():
         client.wait_for_workers(3)
         seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
         assert sorted(seen.values()) == ["GPU-a", "GPU-a", "MIG-b"]
@@ -161,10 +161,10 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again():
         killed.extend(workers_of(os.getpid()) - before)
         os.kill(killed[0], signal.SIGKILL)
 
-    with kept_cluster(place(1, 1, 2, ())) as (client, keeper):
+    with kept_cluster(place(1, 1, 2, ())) as (client, monitor):
         killer = threading.Thread(target=kill_the_first)
         killer.start()
-        with keeper.keeping():
+        with monitor.running():
             assert client.submit(os.getpid).result(timeout=120) not in killed
         killer.join()
     assert len(killed) == 1
@@ -177,7 +177,7 @@ def test_a_worker_that_dask_has_given_up_is_started_again():
     a warning, and asks Dask twice for a result.
     """
     seldom_there = dask.config.set({"distributed.deploy.lost-worker-timeout": "600ms"})
-    with seldom_there, kept_cluster(place(1, 1, 2, ()), quiet=False) as (client, keeper), keeper.keeping():
+    with seldom_there, kept_cluster(place(1, 1, 2, ()), quiet=False) as (client, monitor), monitor.running():
         first = client.submit(os.getpid, pure=False).result(timeout=120)
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: workers_of(os.getpid()) - {first}, interval_s=0.2)
@@ -211,7 +211,7 @@ def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
         with (
             Client(cluster, set_as_default=False) as client,
             pytest.raises(Failed, match="invalid partition"),
-            Keeper(client, cluster, told.append).keeping(),
+            WorkerMonitor(client, cluster, told.append).running(),
         ):
             pytest.fail("there is no worker")
     assert told[-1].startswith("workers fail to start: sbatch: error: invalid partition"), told
@@ -241,8 +241,8 @@ def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member(err
     ended: list[object] = []
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        kept_cluster(place(1, 1, 2, ())) as (client, keeper),
-        keeper.keeping(),
+        kept_cluster(place(1, 1, 2, ())) as (client, monitor),
+        monitor.running(),
     ):
         client.subscribe_topic(ended_topic("session"), ended.append)
         first = client.submit(os.getpid, pure=False).result(timeout=60)

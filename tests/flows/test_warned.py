@@ -9,7 +9,7 @@ from distributed import Client, LocalCluster
 
 from flows.observers import warning_relay as warned
 from flows.observers.observer import Observer, watched_by
-from tasks.member_warnings import heard, warnings_topic
+from tasks.member_warnings import forward_member_warnings, warnings_topic
 from tasks.runs.ref import RunRef
 from tests.conftest import make_config
 
@@ -18,14 +18,14 @@ RUN = RunRef("memory://warned", "warned", make_config())
 
 def warn_a_lot(uid):
     """Do what environments do, under a worker's ears."""
-    with heard(RUN, uid):
+    with forward_member_warnings(RUN, uid):
         warnings.simplefilter("default")
         for step in range(3):
             logging.getLogger("evo_core.envs.vector_env").warning("Odd-v0: step %d: leaf 'x' leaves its bounds", step)
             logging.getLogger("mysim").warning("torque saturated")
             warnings.warn("joint limit near, sent with password=hunter2://u:pw@host", stacklevel=2)
             logging.getLogger("distributed.worker").warning("Compute Failed Key: train-g0001-0badc0de")
-            logging.getLogger("evo_core.training").warning("%s failed", uid, extra={"told": True})
+            logging.getLogger("evo_core.training").warning("%s failed", uid, extra={"reported_elsewhere": True})
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +61,26 @@ def test_a_worker_sends_each_warning_once_with_the_members_name_and_without_cred
 
 class _Ears(Observer):
     def __init__(self):
-        self.heard = []
+        self.forward_member_warnings = []
 
     def warned(self, message):
-        self.heard.append(message)
+        self.forward_member_warnings.append(message)
 
 
 def test_what_several_workers_send_is_said_once_and_not_for_ever(sent, monkeypatch):
     ears, topics = _Ears(), {}
     monkeypatch.setattr(warned, "subscribe", topics.__setitem__)
     with watched_by(ears):
-        warned.hear_warnings(RUN)
+        warned.subscribe_to_warnings(RUN)
     tell = topics[warnings_topic("warned")]
     for uid in ("g0001/m00", "g0002/m05"):
         for event in sent:
             tell({**event, "uid": uid})
     tell({"session": "another", "uid": "g0001/m00", "text": "of another run"})
-    assert len(ears.heard) == 3
-    assert all(message.startswith("g0001/m00: ") for message in ears.heard)
-    assert "g0001/m00: mysim: torque saturated" in ears.heard
+    assert len(ears.forward_member_warnings) == 3
+    assert all(message.startswith("g0001/m00: ") for message in ears.forward_member_warnings)
+    assert "g0001/m00: mysim: torque saturated" in ears.forward_member_warnings
     for number in range(100):
         tell({"session": RUN.session, "uid": "g0003/m00", "text": "x" * number + "!"})
-    assert len(ears.heard) == warned.MOST + 1
-    assert ears.heard[-1].endswith("further warnings are in the logs of the tasks")
+    assert len(ears.forward_member_warnings) == warned.MOST + 1
+    assert ears.forward_member_warnings[-1].endswith("further warnings are in the logs of the tasks")

@@ -17,7 +17,7 @@ from flows.observers.failure_list import Failures
 from flows.observers.terminal import LineObserver
 from flows.settings import Settings
 from flows.views.leaderboard import leaderboard
-from tasks.generation_tasks import found_population, select_and_mutate
+from tasks.generation_tasks import create_first_population, select_and_mutate
 from tasks.runs.failed_members import details
 from tasks.runs.ref import RunRef
 from tasks.store import CorruptError
@@ -61,7 +61,7 @@ def begin(directory, env):
     config = make_config(env, **{"population.min_survivors": 1, "training.max_steps": 1536, "seed": 3})
     ref = RunRef(directory.as_uri(), "arm", config, "cpu")
     ref.open().create_run(config)
-    first = found_population.fn(ref, ref.environment().spaces)
+    first = create_first_population.fn(ref, ref.environment().spaces)
     return ref, first, [run_member(ref, 1, index) for index in range(3)]
 
 

@@ -11,7 +11,7 @@ from tasks.runs import retention
 from tasks.runs.fork import fork
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, mend_all
+from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_records import Extension
 from tasks.runs.run_store import RunStore
 from tasks.runs.verification import verify
@@ -134,7 +134,7 @@ def test_whatever_works_on_a_run_makes_nothing_where_its_store_was(run, tmp_path
         with pytest.raises(GoneError, match="the store is gone"):
             work()
         assert not (tmp_path / "runs").exists(), name
-    ((finding, how, whole),) = mend_all(Repair(store, verified, recomputer))
+    ((finding, how, whole),) = repair_all(Repair(store, verified, recomputer))
     assert (finding.what, whole) == ("blob", False)
     assert "the store is gone" in how
     assert not (tmp_path / "runs").exists()

@@ -10,7 +10,7 @@ from evo_core.records.chain import record_hash
 from tasks.runs import layout, retention
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, mend_all
+from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_records import Extension, extended
 from tasks.runs.verification import verify
 from tasks.store import memory_backend as memory
@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
                 self.backend._objects[key] = objects[key]
         rounds = 0
         while (found := verify(self.run(), SPACES)).findings and rounds < 4:  # some repairs need others first
-            mend_all(Repair(self.run(), found, Recomputer(self.run(), CONFIG, SPACES)))
+            repair_all(Repair(self.run(), found, Recomputer(self.run(), CONFIG, SPACES)))
             rounds += 1
         assert found.findings == []
         for key in keys:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from evo_core.records.chain import record_hash
-from tasks.generation_tasks import found_population, select_and_mutate
+from tasks.generation_tasks import create_first_population, select_and_mutate
 from tasks.member_tasks import evaluate_member, train_member
 from tasks.runs.ref import RunRef
 from tasks.store import MissingError
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_another_writer_had_created_counts_as_found(run):
 
 def _begin(run):
     run.open().create_run(CONFIG)
-    return found_population.fn(run, SPACES)
+    return create_first_population.fn(run, SPACES)
 
 
 def _kind(key):

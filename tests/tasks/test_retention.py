@@ -9,7 +9,7 @@ from evo_core.records.chain import record_hash
 from tasks.runs import layout, retention
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, mend_all
+from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_records import Release
 from tasks.runs.verification import verify
 from tasks.store import MissingError
@@ -128,7 +128,7 @@ def test_a_parent_that_was_released_by_mistake_is_found_and_computed_again(run):
     found = verify(run.open(), SPACES)
     assert [finding.name for finding in found.findings] == [layout.blob(parent.sha256)]
     run_generation(RunRef(run.store_url, "run", fake_config(7), "cpu"), head)  # the run itself does not mind
-    mend_all(Repair(run.open(), found, Recomputer(run.open(), CONFIG, SPACES)))
+    repair_all(Repair(run.open(), found, Recomputer(run.open(), CONFIG, SPACES)))
     assert parent.sha256 in blobs(run)
     assert verify(run.open(), SPACES).findings == []
 

@@ -140,7 +140,7 @@ def test_a_run_id_that_could_leave_its_place_is_refused(tmp_path, run_id):
         RunStore(open_store(tmp_path.as_uri()), run_id)
 
 
-def test_ten_thousand_generations_are_found_and_summarised_by_few_requests(result, monkeypatch):
+def test_ten_thousand_generations_are_found_and_summarized_by_few_requests(result, monkeypatch):
     config = make_config(**{"training.max_steps": 10_000 * 768})
     run = RunRef("memory://long", "run", config, "cpu")
     store = run.open()

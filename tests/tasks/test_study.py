@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from evo_core.local import train_on_policy
-from flows.views.sync import ViewKeeper
+from flows.views.sync import ViewSync
 from tasks.generation_tasks import record_view
 from tasks.runs.ref import RunRef
 from tasks.runs.run_records import Timing, Timings
@@ -47,8 +47,8 @@ def uids(tmp_path):
     return [t.user_attrs["uid"] for t in optuna.load_study(study_name="run", storage=study_url(tmp_path)).trials]
 
 
-def keeper(run, url):
-    return ViewKeeper("the study", lambda: StudyRecorder(run.open(), run.config, url), record_view)
+def sync(run, url):
+    return ViewSync("the study", lambda: StudyRecorder(run.open(), run.config, url), record_view)
 
 
 def close(view):
@@ -134,7 +134,7 @@ def test_a_study_of_another_run_with_the_same_id_is_not_mixed_in(tmp_path, commi
 @pytest.mark.filterwarnings("ignore:Logger 'prefect")  # the task logs outside of a flow here
 def test_a_database_that_breaks_in_mid_run_is_caught_up_once_it_is_back(tmp_path, commits, prefect_url):
     stored(tmp_path / "runs", commits)
-    view = keeper(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
+    view = sync(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
     view.record(commits[1])
     wait_for(lambda: recorded(tmp_path) == 3)
     engine = create_engine(study_url(tmp_path))
@@ -154,7 +154,7 @@ def test_a_database_that_breaks_in_mid_run_is_caught_up_once_it_is_back(tmp_path
 def test_a_database_that_is_locked_stops_nothing_and_is_caught_up(tmp_path, commits, prefect_url, monkeypatch):
     monkeypatch.setattr("tasks.views.study.DATABASE_S", 1)
     stored(tmp_path / "runs", commits)
-    view = keeper(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
+    view = sync(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), study_url(tmp_path))
     view.record(commits[1])
     wait_for(lambda: recorded(tmp_path) == 3)
     lock = sqlite3.connect(tmp_path / "new/study.db", isolation_level=None)
@@ -175,11 +175,11 @@ def test_a_database_that_is_locked_stops_nothing_and_is_caught_up(tmp_path, comm
 def test_a_database_that_is_read_only_leaves_the_view_behind_until_it_can_be_written(tmp_path, commits, prefect_url):
     StudyRecorder(stored(tmp_path / "runs", commits), CONFIG, study_url(tmp_path)).catch_up(commits[1])
     reference = RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu")
-    view = keeper(reference, f"sqlite:///file:{tmp_path}/new/study.db?mode=ro&uri=true")
+    view = sync(reference, f"sqlite:///file:{tmp_path}/new/study.db?mode=ro&uri=true")
     view.record(commits[3])
     close(view)
     assert "readonly" in view.behind
-    again = keeper(reference, study_url(tmp_path))
+    again = sync(reference, study_url(tmp_path))
     again.record(commits[3])
     close(again)
     assert again.behind is None
@@ -188,7 +188,7 @@ def test_a_database_that_is_read_only_leaves_the_view_behind_until_it_can_be_wri
 
 def test_a_driver_that_is_missing_leaves_the_view_behind(tmp_path, commits):
     stored(tmp_path / "runs", commits)
-    view = keeper(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), "oracle://user@host/db")
+    view = sync(RunRef((tmp_path / "runs").as_uri(), "run", CONFIG, "cpu"), "oracle://user@host/db")
     view.record(commits[1])
     close(view)
     assert "the study lacks generations" in view.behind

@@ -12,7 +12,7 @@ import yaml
 
 from evo_core.evaluation.run_end import Ending
 from evo_core.local import train_on_policy
-from evo_core.training import lost_member
+from evo_core.training import record_lost_member
 from flows.settings import BadInput, Settings
 from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
 from tasks.views.trackers.recorder import ForeignTracking, TrackRecorder
@@ -133,7 +133,7 @@ def test_a_csv_file_that_was_cut_off_is_mended(tmp_path, result, recorder):
 @pytest.mark.parametrize("name", TRACKERS)
 def test_failed_members_leave_a_gap(name, tmp_path, result, ending):
     commit = result.commits[1]
-    failed = lost_member(commit.members[1].offspring, None, "lost")
+    failed = record_lost_member(commit.members[1].offspring, None, "lost")
     commits = [result.commits[0], commit.model_copy(update={"members": (commit.members[0], failed, commit.members[2])})]
     recorder = TrackRecorder(name, stored(tmp_path, commits), CONFIG, tmp_path / "tracking")
     recorder.catch_up(commits[1])

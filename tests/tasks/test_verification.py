@@ -8,7 +8,7 @@ import pytest
 from tasks.runs import layout
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, mend_all
+from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_records import Extension
 from tasks.runs.verification import verify
 from tasks.store import UnavailableError
@@ -120,7 +120,7 @@ def test_clocks_of_another_generation_are_found_and_deleted_by_a_repair(director
     result = verify(opened(directory), SPACES)
     assert names(result.findings) == [layout.timings(1), layout.timings(2)]
     assert "it holds times of g0002/m00, a member of another generation" in result.findings[0].problem
-    assert all(whole for _, _, whole in mend_all(Repair(opened(directory), result, recomputer(directory))))
+    assert all(whole for _, _, whole in repair_all(Repair(opened(directory), result, recomputer(directory))))
     again = verify(opened(directory), SPACES)
     assert (again.findings, names(again.absent)) == ([], [layout.timings(1), layout.timings(2)])
 
@@ -136,7 +136,7 @@ def test_what_only_its_followers_prove_is_missed(directory):
     (directory / layout.extension(0)).unlink()
     result = verify(opened(directory), SPACES)
     assert {layout.commit(3), layout.extension(0)} <= set(names(result.findings))
-    mend_all(Repair(opened(directory), result, recomputer(directory)))
+    repair_all(Repair(opened(directory), result, recomputer(directory)))
     assert names(verify(opened(directory), SPACES).findings) == [layout.extension(0)]
 
 

@@ -18,7 +18,7 @@ from evo_core.importers.agilerl.notes import Notes
 from evo_core.importers.agilerl.reasons import OTHER_ALGORITHMS, why_dropped
 from evo_core.importers.agilerl.search_fields import convert_search
 
-DEFAULTS: dict[str, object] = {
+AGILERL_DEFAULTS: dict[str, object] = {
     "lr": 1e-4,
     "batch_size": 64,
     "update_epochs": 4,
@@ -158,12 +158,14 @@ def _training(manifest: Manifest, notes: Notes, num_envs: int) -> tuple[int, int
 
 
 def _algorithm(manifest: Manifest, notes: Notes, learn_step: int, evo_steps: int) -> Section:
-    missing = [name for name in DEFAULTS if f"algorithm.{name}" not in manifest.given]
-    section = {name: manifest.value(f"algorithm.{name}", default) for name, default in DEFAULTS.items()}
+    missing = [name for name in AGILERL_DEFAULTS if f"algorithm.{name}" not in manifest.given]
+    section = {name: manifest.value(f"algorithm.{name}", default) for name, default in AGILERL_DEFAULTS.items()}
     section |= {"learn_step": learn_step, "clip_value": True}
     if missing:
         notes.imply(
-            "algorithm", {name: DEFAULTS[name] for name in missing}, "not given: AgileRL's defaults are written out"
+            "algorithm",
+            {name: AGILERL_DEFAULTS[name] for name in missing},
+            "not given: AgileRL's defaults are written out",
         )
     notes.imply("algorithm.clip_value", True, "AgileRL always clips the value loss")
     rollout = min(learn_step, evo_steps)

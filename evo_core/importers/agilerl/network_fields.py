@@ -58,7 +58,7 @@ def _encoder(manifest: Manifest, notes: Notes) -> Section:
                 "network.encoder.kernel_size",
                 sides,
                 encoder["kernel_size"],
-                "kernels are odd here, so that they have a centre to grow around; the image is padded",
+                "kernels are odd here, so that they have a center to grow around; the image is padded",
             )
     return encoder
 

@@ -9,7 +9,7 @@ OTHER_ALGORITHMS: dict[str, tuple[str, ...]] = {
 }
 
 _OFF_POLICY = "PPO learns from its own rollouts alone"
-_INITIALISATION = "networks are always initialised orthogonally, with small last layers of the policy"
+_INITIALIZATION = "networks are always initialized orthogonally, with small last layers of the policy"
 _STORE = "every generation is kept in the store"
 _OPERATIONAL = "this is not of the run but of who starts it: see the flags of `evolve run --help`"
 _ENVIRONMENT = "environments are registered with Gymnasium, and named package.module:Id"
@@ -43,7 +43,7 @@ REASONS: dict[str, str] = {
         ),
         _OFF_POLICY,
     ),
-    **dict.fromkeys(("init_layers", "output_vanish"), _INITIALISATION),
+    **dict.fromkeys(("init_layers", "output_vanish"), _INITIALIZATION),
     **dict.fromkeys(
         ("checkpoint", "checkpoint_steps", "checkpoint_path", "overwrite_checkpoints", "save_elite", "elite_path"),
         _STORE,
@@ -67,7 +67,7 @@ REASONS: dict[str, str] = {
     ),
     **dict.fromkeys(("entrypoint", "factory", "path", "custom", "version", "env_type", "default_type"), _ENVIRONMENT),
     **dict.fromkeys(("mutate_elite",), _ELITE),
-    "layer_norm": "only SimBa's blocks are normalised: a normalised layer could not grow without changing its output",
+    "layer_norm": "only SimBa's blocks are normalized: a normalized layer could not grow without changing its output",
     "output_activation": "heads end in logits and values; network.squash_output squashes actions",
     "normalize_images": "images of bytes are always scaled to [0, 1]",
     "channels_last": "channels of images are found on either side",

@@ -37,7 +37,7 @@ class DiagonalGaussian(Distribution):
         """Return the axis label of each dimension of each parameter."""
         return {"log_std": (Axis("action", self.outputs),)}
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Set the standard deviations to their initial value."""
         nn.init.constant_(self.log_std, math.log(self.std_init))
 
@@ -102,7 +102,7 @@ class SquashedGaussian(DiagonalGaussian):
     def __init__(self, space: Space[Any], std_init: float) -> None:
         super().__init__(space, std_init)
         self.reach = (self.space.high.astype(np.float64) - self.space.low) / 2
-        self.centre = self.space.low + self.reach
+        self.center = self.space.low + self.reach
         self.log_scale = float(np.log(self.reach).sum())
         nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
         self.register_buffer("nodes", torch.from_numpy(nodes).float(), persistent=False)
@@ -132,14 +132,14 @@ class SquashedGaussian(DiagonalGaussian):
 
     def to_env(self, actions: Array) -> Array:
         """Squash actions into the space."""
-        shaped = np.tanh(actions.reshape(-1, *self.space.shape).astype(np.float64)) * self.reach + self.centre
+        shaped = np.tanh(actions.reshape(-1, *self.space.shape).astype(np.float64)) * self.reach + self.center
         inside: Array = np.clip(shaped.astype(self.space.dtype), self.space.low, self.space.high)
         return inside
 
     def to_space(self, actions: Tensor) -> Tensor:
         """Squash actions into the space."""
         shaped = actions.reshape(-1, *self.space.shape).to(torch.float64)
-        return self._clipped(shaped.tanh() * torch.as_tensor(self.reach) + torch.as_tensor(self.centre))
+        return self._clipped(shaped.tanh() * torch.as_tensor(self.reach) + torch.as_tensor(self.center))
 
 
 def _log_slope(u: Tensor) -> Tensor:

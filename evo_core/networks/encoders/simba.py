@@ -12,7 +12,7 @@ from evo_core.spaces.observations import Leaf, Tensors
 
 
 class Norm(nn.Module):
-    """Layer normalisation with scale and shift (Ba et al. 2016)."""
+    """Layer normalization with scale and shift (Ba et al. 2016)."""
 
     def __init__(self, units: Axis) -> None:
         super().__init__()
@@ -23,13 +23,13 @@ class Norm(nn.Module):
         """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.units,), "bias": (self.units,)}
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Scale by one, shift by zero."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Normalise [N, units]."""
+        """Normalize [N, units]."""
         return nn.functional.layer_norm(h, (self.units.size,), self.weight, self.bias)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import CheckpointError, from_bytes, to_bytes
-from evo_core.agent.normalization import Moments, initial_statistics, sound_statistics
+from evo_core.agent.normalization import Moments, are_statistics_complete, initial_statistics
 from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import inspect_environment
 from evo_core.evaluation.episodes import evaluate
@@ -14,7 +14,7 @@ from evo_core.evolution.population import create_population, next_generation
 from evo_core.local import run_member
 from evo_core.ppo.learn import learn
 from evo_core.ppo.rollout import collect_rollouts
-from evo_core.spaces.observations import Layout
+from evo_core.spaces.observations import ObservationLayout
 from evo_core.training import inherit
 from tests.conftest import make_config
 
@@ -82,7 +82,7 @@ def test_evaluation_leaves_statistics_alone_and_uses_them():
     fitness = evaluate(agent, config, [1, 2]).fitness
     assert to_bytes(agent.state()) == before
     state = from_bytes(before, spaces)
-    blank = initial_statistics(Layout(spaces.observation), observations=True, returns=True)
+    blank = initial_statistics(ObservationLayout(spaces.observation), observations=True, returns=True)
     import dataclasses
 
     assert evaluate(Agent(dataclasses.replace(state, statistics=blank), spaces), config, [1, 2]).fitness != fitness
@@ -117,9 +117,9 @@ def test_unsound_statistics_are_refused(name, value):
 
 
 def test_statistics_of_another_shape_or_in_part_are_unsound():
-    layout = Layout(inspect_environment(make_config("Pendulum-v1")).spaces.observation)
+    layout = ObservationLayout(inspect_environment(make_config("Pendulum-v1")).spaces.observation)
     whole = initial_statistics(layout, observations=True, returns=True)
-    assert sound_statistics(whole, layout)
-    assert sound_statistics({}, layout)
-    assert not sound_statistics({k: v for k, v in whole.items() if k != "returns.count"}, layout)
-    assert not sound_statistics({**whole, "leaf observation.mean": torch.zeros(4, dtype=torch.float64)}, layout)
+    assert are_statistics_complete(whole, layout)
+    assert are_statistics_complete({}, layout)
+    assert not are_statistics_complete({k: v for k, v in whole.items() if k != "returns.count"}, layout)
+    assert not are_statistics_complete({**whole, "leaf observation.mean": torch.zeros(4, dtype=torch.float64)}, layout)
