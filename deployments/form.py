@@ -107,7 +107,9 @@ def _rest() -> dict[str, Any]:
         if name in SHOWN.values():
             continue
         if name == "search":
-            described = Field(default={}, description="Ranges of evolving hyperparameters: name → {min, max, scale}.")
+            described: Any = Field(
+                default={}, description="Ranges of evolving hyperparameters: name → {min, max, scale}."
+            )
             fields[name] = (SearchSpace, described)
             continue
         section = section_of(field)
@@ -118,7 +120,7 @@ def _rest() -> dict[str, Any]:
             if f"{name}.{leaf}" not in SHOWN.values()
         }
         if inner:
-            title = section.model_config.get("title", name.title())
+            title = section.model_config.get("title") or name.title()
             model = create_model(f"Advanced{section.__name__}", __config__=_config(title), **inner)
             fields[name] = (model, Field(default=model(), description=field.description))
     return fields

@@ -61,7 +61,7 @@ def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
 
 def _deploy(client: SyncPrefectClient, spec: dict[str, Any]) -> str:
     """Register a deployment as `prefect deploy` would, except that the schedules of one that exists stay."""
-    flow = load_flow_from_entrypoint(spec["entrypoint"])
+    flow: Flow[..., Any] = load_flow_from_entrypoint(spec["entrypoint"])
     name, limit = f"{flow.name}/{spec['name']}", spec.get("concurrency_limit", {})
     settings = {
         "description": spec["description"],
@@ -81,7 +81,7 @@ def _deploy(client: SyncPrefectClient, spec: dict[str, Any]) -> str:
     }
     try:
         existing = client.read_deployment_by_name(name)
-        known = offered(existing.parameter_openapi_schema)
+        known = offered(existing.parameter_openapi_schema or {})
         settings["parameter_openapi_schema"] = with_choices(settings["parameter_openapi_schema"], known, first=True)
         client.update_deployment(existing.id, DeploymentUpdate(**settings))
     except ObjectNotFound:

@@ -45,7 +45,7 @@ def offer(client: SyncPrefectClient, run_ids: Iterable[str], *, first: bool) -> 
                 deployment = client.read_deployment_by_name(name)
             except ObjectNotFound:
                 break
-            schema = with_choices(deployment.parameter_openapi_schema, new, first=first)
+            schema = with_choices(deployment.parameter_openapi_schema or {}, new, first=first)
             if schema == deployment.parameter_openapi_schema:
                 break
             client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))

@@ -5,10 +5,10 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from typing import ParamSpec, TypeVar
 
 from distributed import get_worker
-from prefect import runtime, task
+from prefect import Task, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from evo_core.evaluation.confirmation import Chunk, play_chunk
@@ -40,7 +40,13 @@ ADOPTED = "done before: its record is in the store"
 
 
 # results live in the store, not in Prefect; retries are made by the Store, or by Dask on a new worker
-member_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def member_task(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a Prefect task; fields in `task_run_name` are its arguments."""
+    return task(name=name, task_run_name=task_run_name, cache_policy=NO_CACHE, persist_result=False)
 
 
 @dataclass(frozen=True, slots=True)

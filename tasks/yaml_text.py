@@ -53,7 +53,8 @@ def dump_yaml(content: object) -> str:
     """Serialize plain values in block style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
-    yaml.default_flow_style, yaml.allow_unicode, yaml.sort_base_mapping_type_on_output = False, True, False
+    yaml.default_flow_style, yaml.allow_unicode = False, True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # annotated as None alone
     stream = StringIO()
     yaml.dump(content, stream)
     return stream.getvalue()

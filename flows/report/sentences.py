@@ -44,11 +44,11 @@ def describe_difference(lineage: Lineage, one: str, other: str) -> list[tuple[st
     rows = [("fitness", _score(a), _score(b)), ("training steps", _steps(a), _steps(b))]
     before, after = (parameters(member.offspring.genome) for member in (a, b))
     for name in sorted({*before, *after}):
-        values = [
+        first, second = (
             f"{p[name]:.4g}" if isinstance(p.get(name), float) else str(p.get(name, "–")) for p in (before, after)
-        ]
-        if values[0] != values[1]:
-            rows.append((name, *values))
+        )
+        if first != second:
+            rows.append((name, first, second))
     return rows
 
 

@@ -32,7 +32,7 @@ def check_records(run: RunStore, member: Member) -> Iterator[Finding]:
         ("member", layout.member(generation, index), Member, member),
     ):
         try:
-            found = run.get(name, kind)  # type: ignore[type-var]
+            found = run.get(name, kind)
         except StoreError as error:
             yield Finding(what, name, problem_of(run, error), generation, member.uid)  # type: ignore[arg-type]
         else:
@@ -130,7 +130,7 @@ def check_unlisted(
         ("member", layout.member(generation, index), Member),
     ):
         try:
-            found.append(run.get(name, kind) if required else run.find(name, kind))  # type: ignore[type-var]
+            found.append(run.get(name, kind) if required else run.find(name, kind))
         except StoreError as error:
             yield Finding(what, name, problem_of(run, error), generation, uid)  # type: ignore[arg-type]
     training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.architecture import Record
@@ -80,7 +80,7 @@ def sealed_bytes(record: Record, numerics: dict[str, str], detail: FailureDetail
 
     A failure's detail is stored next to the record, and is left out if there is none.
     """
-    body, beside = canonical_json(record), dict(numerics)
+    body, beside = canonical_json(record), dict[str, JsonValue](numerics)
     digest = sha256(body)
     said: dict[str, Any] = {} if detail is None else {"detail": detail.model_dump(mode="json")}
     seal = sha256(canonical_json({"sha256": digest, "numerics": beside, **said}))

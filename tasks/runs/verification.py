@@ -57,7 +57,7 @@ def _series(run: RunStore, result: Verification) -> set[str]:
         last = max([-1 if last is None else last, *(number for number in listed if number is not None)])
         for number in range(last + 1):
             try:
-                record = run.get(name(number), kind)  # type: ignore[type-var]
+                record = run.get(name(number), kind)
             except StoreError as error:
                 result.findings.append(Finding(what, name(number), problem_of(run, error)))  # type: ignore[arg-type]
             else:

@@ -31,7 +31,7 @@ class S3Backend:
         self._prefix = f"{prefix}/" if prefix else ""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")  # boto reads it too, but s3fs caches by argument
         near = _is_loopback(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
-        direct = {"proxies": {}} if near else {}  # HTTP_PROXY etc. are for other machines
+        direct: dict[str, object] = {"proxies": {}} if near else {}  # HTTP_PROXY etc. are for other machines
         self._fs = s3fs.S3FileSystem(
             endpoint_url=endpoint,
             use_listings_cache=False,

@@ -57,7 +57,7 @@ def move_progress(artifact: UUID, percent: float, description: str) -> None:
 
 def belongs_here(artifact: Artifact) -> bool:
     """Return True if an artifact was written by this thread's flow run."""
-    return str(artifact.flow_run_id) == runtime.flow_run.id
+    return bool(str(artifact.flow_run_id) == runtime.flow_run.id)
 
 
 def _add(key: str, kind: str, data: str | float, description: str, metadata: Mapping[str, str]) -> UUID:

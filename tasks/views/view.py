@@ -1,13 +1,12 @@
 """The interface of views of a run: each is brought up to date with the store."""
 
-from abc import abstractmethod
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from evo_core.evaluation.run_end import Ending
 from evo_core.records.chain import Generation
 
 
-class View(Protocol):
+class View(ABC):
     """A view of one run: the Optuna study, or a tracker. Only `catch_up` is required."""
 
     @abstractmethod

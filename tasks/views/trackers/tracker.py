@@ -1,11 +1,11 @@
 """The tracker interface: called with every finished generation."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.run_end import Ending
@@ -43,7 +43,7 @@ class TrackedRun:
         return [(known[member.uid].end if member.uid in known else now).timestamp() for member in commit.members]
 
 
-class Tracker(Protocol):
+class Tracker(ABC):
     """A tracking tool. Only `log` is required.
 
     `variables` are the environment variables that decide where the tool keeps its runs: if they change, everything is
