@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prefect import Flow
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
@@ -151,5 +152,6 @@ def _automate(name: str, description: str, trigger: EventTrigger, message: str) 
     except (ObjectNotFound, ValueError):
         automation.create()
         return
+    assert isinstance(existing, Automation)  # a coroutine only where an event loop runs
     automation.id, automation.enabled = existing.id, existing.enabled
     automation.update()

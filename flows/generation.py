@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from distributed.scheduler import KilledWorker
 from prefect import flow
@@ -21,7 +21,7 @@ from flows.settings import Settings
 from flows.worker_topics import subscribe
 from tasks.generation_tasks import release_checkpoints, select_and_mutate
 from tasks.logs.run_failures import fail_with_sentence
-from tasks.member_tasks import Evaluated, evaluate_member, progress_topic, train_member
+from tasks.member_tasks import Evaluated, Trained, evaluate_member, progress_topic, train_member
 from tasks.runs import layout
 from tasks.runs.failed_members import put_failed_attempt
 from tasks.runs.ref import RunRef
@@ -112,12 +112,17 @@ def _require_survivors(ref: RunRef, generation: int, results: Sequence[Evaluated
         raise
 
 
+def _submit(ref: RunRef, offspring: Offspring) -> tuple[PrefectFuture[Trained], PrefectFuture[Evaluated]]:
+    """Submit a member's training and its evaluation, to which Prefect gives what the training returns."""
+    training = train_member.submit(ref, offspring)
+    return training, evaluate_member.submit(ref, offspring, cast(Trained, training))
+
+
 def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
     """Run members side by side; those whose worker died again and again are missing from what is returned."""
     phases: dict[PrefectFuture[Any], Offspring] = {}
     for offspring in population:
-        training = train_member.submit(ref, offspring)
-        phases[training] = phases[evaluate_member.submit(ref, offspring, training)] = offspring
+        phases.update(dict.fromkeys(_submit(ref, offspring), offspring))
     results: dict[str, Evaluated] = {}
     clocks: dict[str, Timing | None] = {}
     for future in as_completed(list(phases)):
@@ -146,6 +151,7 @@ def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:
         store.put_training(offspring.generation, offspring.index, member.training, result.detail)
         store.put_member(offspring.generation, offspring.index, member, result.detail)
     except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
-        result = evaluate_member.submit(ref, offspring, train_member.submit(ref, offspring)).result()
+        _, evaluating = _submit(ref, offspring)
+        result = evaluating.result()
         observer().evaluated(result.member, result.detail)
     return result

@@ -11,4 +11,5 @@ def subscribe(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
     """Call `tell`, in another thread, with every event of a topic, in a flow run whose tasks run on the engine."""
     context = FlowRunContext.get()
     assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
-    context.task_runner.client.subscribe_topic(topic, lambda event: tell(event[1]))
+    client: Any = context.task_runner.client
+    client.subscribe_topic(topic, lambda event: tell(event[1]))

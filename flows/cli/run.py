@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -111,12 +111,13 @@ def read_settings(operational: Operational) -> Settings:
     from pydantic import ValidationError
 
     try:
-        return Settings(**{name: value for name, value in operational.items() if value is not None})
+        given: dict[str, Any] = {name: value for name, value in operational.items() if value is not None}
+        return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         flag, reason = str(first["loc"][0]).replace("_", "-"), first["msg"].removeprefix("Value error, ")
-        given = "" if "got" in reason else f", got {first['input']!r}"
-        raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{given}") from None
+        got = "" if "got" in reason else f", got {first['input']!r}"
+        raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{got}") from None
 
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:

@@ -73,8 +73,8 @@ def watch(
         attach_video(open_ref(run_id), study, path, settings.artifact_directory)
         console.print(f"the video is in the study: {dashboard_command(settings)}")
     if shared and settings.trackers:
-        shown = track_video(open_ref(run_id), settings, path)
-        console.print(f"the video is with {', '.join(shown)}" if shown else "none of these trackers shows videos")
+        trackers = track_video(open_ref(run_id), settings, path)
+        console.print(f"the video is with {', '.join(trackers)}" if trackers else "none of these trackers shows videos")
     return 0
 
 

@@ -46,7 +46,8 @@ class MainThreadNanny(Nanny):
     @property
     def process(self) -> "MainThreadProcess | None":
         """The worker's process, which Nanny makes and which becomes one of ours."""
-        return self._process
+        process: MainThreadProcess | None = self._process
+        return process
 
     @process.setter
     def process(self, made: WorkerProcess | None) -> None:
@@ -60,7 +61,7 @@ class MainThreadProcess(WorkerProcess):
     """A worker's process: Dask in a thread, tasks in the main one."""
 
     @classmethod
-    def _run(cls, **options: Any) -> None:
+    def _run(cls, **options: Any) -> None:  # type: ignore[override]  # Nanny passes everything by name
         """Run in the process itself."""
         prepare_process()
         silence_lost_connections()

@@ -7,6 +7,7 @@ from typing import Any
 import dask
 from distributed import Client
 from prefect import Task
+from prefect.task_runners import TaskRunner
 from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
 
@@ -35,7 +36,7 @@ class MemberRunner(DaskTaskRunner):
             resources=self.resources, tag=self.tag, address=self.address, client_kwargs=self.client_kwargs
         )
 
-    def submit(
+    def submit(  # type: ignore[override]  # the base class declares futures of threads
         self, task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any = None, dependencies: Any = None
     ) -> PrefectDaskFuture[Any]:
         """Submit one task."""
@@ -50,7 +51,7 @@ FLUSH_S = 5.0
 
 
 @contextmanager
-def open_engine(settings: Settings, members: int) -> Iterator[MemberRunner]:
+def open_engine(settings: Settings, members: int) -> Iterator[TaskRunner[Any]]:
     """Open a cluster, on this machine or of the class that was named, or connect to an existing scheduler.
 
     Yields a task runner that every generation can use, once there is a worker. Processes that were started here end

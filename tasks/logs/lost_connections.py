@@ -61,8 +61,7 @@ def silence_lost_connections() -> None:
     """Keep reports of lost connections off this process's terminal. Idempotent."""
     for name, each in _FILTERS.items():
         logging.getLogger(name).addFilter(each)
-    send: Any = _send_logs
-    APILogWorker._handle_batch = send
+    setattr(APILogWorker, "_handle_batch", _send_logs)  # noqa: B010  # mypy knows that a method is not assigned to
 
 
 async def _send_logs(self: APILogWorker, items: list[dict[str, Any]]) -> None:

@@ -133,6 +133,8 @@ def check_unlisted(
             found.append(run.get(name, kind) if required else run.find(name, kind))
         except StoreError as error:
             yield Finding(what, name, problem_of(run, error), generation, uid)  # type: ignore[arg-type]
-    training = next((r.training if isinstance(r, Member) else r for r in found if r is not None), None)
+    training = next(
+        (r.training if isinstance(r, Member) else r for r in found if isinstance(r, Member | Training)), None
+    )
     if training is not None and training.blob is not None:
         yield from check_blob(run, training, result, needed=True)

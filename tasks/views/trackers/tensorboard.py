@@ -32,7 +32,7 @@ class Tracker(base.Tracker):
     def begin(self, run: base.TrackedRun) -> int:
         """Open every series after the last generation that all of them hold; return that generation."""
         self._writers: dict[str, SummaryWriter] = {}
-        self._run, self._last = run, None
+        self._run = run
         names = [POPULATION, *(member_name(index) for index in range(run.config.population.size))]
         held = {name: _steps_by_generation(run.directory / name) for name in names}
         last = min(max(steps, default=0) for steps in held.values())
@@ -51,7 +51,6 @@ class Tracker(base.Tracker):
             self._add(member_name(member.offspring.index), member_measures(member), member_steps(member), at)
         self._writers[POPULATION].add_text("lineage", _table(commit), commit.train_steps)
         self._add(POPULATION, generation_measures(commit), commit.train_steps, max(ends))
-        self._last = commit
 
     def finish(self, ending: Ending) -> None:
         """Add the last genome of every slot with its fitness, for the hyperparameter tab, and the delivered agent."""
@@ -65,7 +64,7 @@ class Tracker(base.Tracker):
             }
             writer = self._writers[member_name(member.offspring.index)]
             for summary in hparams(values, {"fitness": 0.0}):  # names the metric; its value is the last point
-                writer.file_writer.add_summary(summary)
+                writer._get_file_writer().add_summary(summary)
         confirmed = (
             f"{ending.confirmed.mean} over {ending.confirmed.episodes} fresh episodes"
             if ending.confirmed

@@ -7,6 +7,7 @@ Every slot has its own x axis, the environment steps that its weights were train
 import os
 import shutil
 from pathlib import Path
+from typing import Literal, cast
 
 import wandb
 
@@ -15,6 +16,8 @@ from evo_core.records.chain import Generation
 from tasks.views.trackers import tracker as base
 from tasks.views.trackers.measures import generation_measures, lineage_row, member_measures, member_steps
 from tasks.views.trackers.tracker import member_name
+
+Mode = Literal["online", "offline", "disabled", "shared"]
 
 
 class Tracker(base.Tracker):
@@ -99,10 +102,11 @@ class Tracker(base.Tracker):
             self._run.define_metric(f"{slot}/*", step_metric=f"{slot}/steps")
 
 
-def _mode() -> str:
+def _mode() -> Mode:
     """Return W&B's mode; offline without a login, because W&B would prompt for a key on the terminal."""
     mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
-    return "offline" if mode == "online" and not wandb.login(prompt=False, verify=False) else mode
+    offline = mode == "online" and not wandb.login(prompt=False, verify=False)
+    return "offline" if offline else cast(Mode, mode)
 
 
 def _cells(row: dict[str, object]) -> list[object]:
