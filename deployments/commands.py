@@ -14,7 +14,7 @@ def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *,
     api = find_api()
     if api is None:
         raise BadInput(
-            "PREFECT_API_URL is not set: name the server that is to know the deployments, such as "
+            "PREFECT_API_URL is not set: name the server to register the deployments with, such as "
             "http://127.0.0.1:4200/api; without one, `evolve serve` starts everything"
         )
     settings = read_settings({"store": store})

@@ -19,7 +19,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def run(command: Sequence[str]) -> int:
     """Run a command and wait for it and for all that it leaves behind; return its exit code, 128 + n for signal n."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl: this process cannot wait for what others leave behind")
+        raise OSError(ctypes.get_errno(), "prctl: this process cannot adopt orphaned processes")
     ends = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # one that comes now waits until there is somebody to tell
     process = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ends))

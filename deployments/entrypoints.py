@@ -126,7 +126,7 @@ def resume(
         int | None,
         labeled(
             "From generation",
-            "Leave the run as it is, and go on from this generation under another name. 0 to 1000000000.",
+            "Leave the run as it is, and continue from this generation under another name. 0 to 1000000000.",
             ge=0,
             le=MOST_GENERATIONS,
         ),
@@ -221,12 +221,12 @@ def _begin() -> Settings:
     settings = Settings()
     if is_relative(settings.store):
         raise BadInput(
-            f"EVOLVE_STORE: expected a whole path or a URL in this worker's environment, got {settings.store!r}; "
+            f"EVOLVE_STORE: expected an absolute path or a URL in this worker's environment, got {settings.store!r}; "
             "start the worker with EVOLVE_STORE=s3://bucket/runs, or a directory such as /var/lib/evolve/runs"
         )
     if settings.study is not None and is_relative(settings.study):
         raise BadInput(
-            f"EVOLVE_STUDY: expected a whole path or a URL in this worker's environment, got {settings.study!r}; "
+            f"EVOLVE_STUDY: expected an absolute path or a URL in this worker's environment, got {settings.study!r}; "
             "start the worker with EVOLVE_STUDY=sqlite:////var/lib/evolve/study.db, or postgresql://user@host/optuna"
         )
     return settings

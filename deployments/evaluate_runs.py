@@ -29,7 +29,7 @@ BROKEN = {
     "deadline": "its episodes took longer than EVOLVE_MEMBER_DEADLINE allows",
     "memory": "its episodes took more memory than EVOLVE_MEMBER_MEMORY allows",
 }
-DIED = "its worker died again and again, perhaps for want of memory"
+DIED = "its worker died repeatedly, perhaps for lack of memory"
 
 
 @dataclass(frozen=True, slots=True)

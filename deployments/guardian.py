@@ -58,7 +58,7 @@ LATE_STATE_TIMEOUT_S = 180
 POLL_S = 2
 """How often a guardian looks whether it has."""
 
-PUT_BACK = "The worker's word on an attempt before had undone this state."
+PUT_BACK = "Restored: a late report of the worker on an earlier attempt had overwritten this state."
 """The message of a state that a guardian put back."""
 
 
@@ -116,12 +116,12 @@ def _end(flow_run: UUID, attempt: int) -> None:
             return  # it was tried again meanwhile, by a process that has a guardian of its own
         below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
         if own and own[0].state_type == StateType.CANCELLING:
-            said = Cancelled(message=f"{ENDED}. The deployment resume goes on with its run.")
+            said = Cancelled(message=f"{ENDED}. The deployment resume continues its run.")
             for run in (*below, *own):
                 client.set_flow_run_state(run.id, said.fresh_copy(), force=True)
             return
-        crash(client, own, f"{KILLED}: by the end of its worker, or for want of memory.")
-        crash(client, below, "The process of the run that it belongs to was killed.")
+        crash(client, own, f"{KILLED}: its worker stopped, or memory ran out.")
+        crash(client, below, "The process of its parent run was killed.")
 
 
 @_while_the_server_is_away
@@ -195,7 +195,7 @@ def crash_leftovers(client: SyncPrefectClient, pool: str, message: str) -> None:
 def crash(client: SyncPrefectClient, runs: list[FlowRun], message: str) -> None:
     """Mark flow runs as crashed; Retry goes on with them."""
     for run in runs:
-        client.set_flow_run_state(run.id, Crashed(message=f"{message} Retry goes on with it."), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=f"{message} Retry continues it."), force=True)
 
 
 if __name__ == "__main__":

@@ -110,10 +110,10 @@ def _listen_for(client: SyncPrefectClient) -> None:
 def _watch_for_crashes() -> None:
     """Make the server mark runs as crashed that stop sending heartbeats, or never send one."""
     ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")}
-    said = "No sign of life for {} s: its machine or its network died. Retry goes on with it."
+    said = "No sign of life for {} s: its machine or its network died. Retry continues it."
     _automate(
         "evolve: silent runs have crashed",
-        f"A flow run without a heartbeat for {SILENCE_S} s. Retry goes on with it.",
+        f"A flow run without a heartbeat for {SILENCE_S} s. Retry continues it.",
         EventTrigger(
             after={HEARTBEAT},
             expect={HEARTBEAT, *ends},

@@ -43,7 +43,7 @@ def lock_run(run_id: str) -> Iterator[None]:
             except TimeoutError:
                 # a server that was killed has forgotten the lease, and never ends it; one alone of all who wait does
                 if not _running(client, name) and _running(client, _waiting(name))[:1] == [runtime.flow_run.id]:
-                    get_run_logger().warning(f"nobody works on {run_id} any more; taking the turn that was left over")
+                    get_run_logger().warning(f"nobody works on {run_id} any more; reclaiming a stale lock")
                     client.release_concurrency_slots([name], slots=1, occupancy_seconds=LEASE_S)
         _mark(client, name, works=True)
         yield

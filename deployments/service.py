@@ -39,7 +39,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     check_login(no_auth=no_auth)
     if (api := find_api()) is not None:
         raise BadInput(
-            f"{api.subject}: a server is there already. `evolve deploy` registers the deployments "
+            f"{api.subject}: a server is configured already. `evolve deploy` registers the deployments "
             "there, and `prefect worker start --pool evolve` runs them; or unset it, to serve from here"
         )
     settings.check_trackers()
@@ -70,7 +70,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
                 return _work(console)
     except KeyboardInterrupt:
         if last_words:
-            console.print(f"the Prefect server ended again and again; giving up. Its last words:\n{last_words[0]}")
+            console.print(f"the Prefect server ended repeatedly; giving up. Its last output:\n{last_words[0]}")
         return 1 if last_words else 0
 
 
@@ -83,8 +83,8 @@ def _announce(console: Console, settings: Settings, exposure: Exposure, login: L
     console.print(f"lineage      {without_password(settings.study_url)}", highlight=False)
     shown = urlsplit(exposure.origins[0])
     if shown.scheme == "http" and not is_loopback(shown.hostname or ""):
-        console.print("the auth string crosses the network readable: put a proxy with TLS before it")
-    console.print("Ctrl-C ends the server and what it runs; Retry goes on with it later.", style="dim")
+        console.print("the auth string is sent unencrypted: put a proxy with TLS in front")
+    console.print("Ctrl-C ends the server and what it runs; Retry continues it later.", style="dim")
 
 
 def _check_port(host: str, port: int) -> None:
@@ -127,7 +127,7 @@ def _work(console: Console) -> int:
         with _worker() as worker:
             code = worker.wait()
         console.print(f"the worker ended by itself, with code {code}; starting another one")
-    console.print(f"{WORKERS} workers ended by themselves; giving up. Their words are above", style="red")
+    console.print(f"{WORKERS} workers ended by themselves; giving up. Their output is above", style="red")
     return 1
 
 

@@ -32,7 +32,7 @@ def confirm_elite(run_id: str, elite: EliteRef) -> Confirmation | None:
             detail = next((part.detail for part in played if part.detail is not None), None)
             record = confirmation(elite, [part.chunk for part in played])
         except KilledWorker:
-            observer().warned(f"{elite.uid}: its confirmation ended its worker again and again")
+            observer().warned(f"{elite.uid}: its confirmation ended its worker repeatedly")
         if record is None:
             said = f": {describe_detail(detail)}" if detail is not None else ""
             observer().warned(f"{elite.uid} cannot be confirmed: its environment broke{said}")

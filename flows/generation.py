@@ -119,7 +119,7 @@ def _submit(ref: RunRef, offspring: Offspring) -> tuple[PrefectFuture[Trained], 
 
 
 def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
-    """Run members side by side; those whose worker died again and again are missing from what is returned."""
+    """Run members side by side; those whose worker died repeatedly are missing from what is returned."""
     phases: dict[PrefectFuture[Any], Offspring] = {}
     for offspring in population:
         phases.update(dict.fromkeys(_submit(ref, offspring), offspring))
@@ -129,7 +129,7 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
         try:
             result = future.result()
         except KilledWorker:
-            observer().warned(f"{phases[future].uid}: its worker died again and again")
+            observer().warned(f"{phases[future].uid}: its worker died repeatedly")
             continue
         if isinstance(result, Evaluated):
             uid = result.member.uid

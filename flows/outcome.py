@@ -85,7 +85,7 @@ def delivery(run: RunRef) -> Delivery:
         command = evolve_command("resume", run.run_id, **store_flag())
         if (missing := missing_commit(run.open())) is not None:
             raise BadInput(describe_gap(missing, evolve_command("verify", run.run_id, "--repair", **store_flag())))
-        raise BadInput(f"run {run.run_id} has finished no generation yet; `{command}` goes on with it")
+        raise BadInput(f"run {run.run_id} has finished no generation yet; `{command}` continues it")
     return Delivery(head.elite, None, "unfinished")
 
 

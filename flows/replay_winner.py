@@ -26,5 +26,5 @@ def replay_winner(run_id: str, uid: str, kind: ReplayKind, count: int) -> Sequen
         try:
             found.append(future.result())
         except KilledWorker as error:
-            observer().warned(f"replay {number} ended its worker again and again: {error}")
+            observer().warned(f"replay {number} ended its worker repeatedly: {error}")
     return found

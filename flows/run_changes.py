@@ -58,7 +58,7 @@ def fork_run(
     with suppress(MissingError):
         origin = copy.run_file().forked_from
         if origin is None or (origin.run_id, origin.generation) != (run_id, generation):
-            raise BadInput(f"--run-id {new_id}: there is such a run already; choose another id for the fork")
+            raise BadInput(f"--run-id {new_id}: this run exists already; choose another id for the fork")
         return
     begun = copy.last(layout.commit)
     if begun is not None and (begun > generation or copy.commit(0) != store.commit(0)):
@@ -95,6 +95,7 @@ def _extension(
     if stored_ending(longer, head) is not None:
         raise BadInput(
             f"run {run.run_id} would still be finished: its target {extension.target} is reached, or its budget of "
-            f"{extension.max_steps:,} is no whole generation more; raise --extend, and --target as well if it has one"
+            f"{extension.max_steps:,} is less than one more generation; raise --extend, and --target as well if it "
+            "has one"
         )
     return extension

@@ -204,7 +204,7 @@ class Settings(OperationalSettings):
         try:
             found = getattr(importlib.import_module(package), name, None)
         except ImportError as error:
-            advice = extra or f"install the package that holds {package}, or mend the name"
+            advice = extra or f"install the package that holds {package}, or correct the name"
             raise BadInput(f"--engine {self.engine}: {error}; {advice}") from None
         if not (isinstance(found, type) and issubclass(found, Cluster)):
             raise BadInput(f"--engine {self.engine}: expected a Dask cluster class in {package}, got {found!r}")

@@ -82,7 +82,9 @@ class _Composer(Composer):
         elif id(node) in self._sizes:
             self._values += self._sizes[id(node)]
         else:
-            raise _problem(f"*{event.anchor} stands inside of what it repeats, which would never end", event)
+            raise _problem(
+                f"*{event.anchor} refers to a value that contains it; recursive aliases are not supported", event
+            )
         if self._values > MOST_VALUES:
             raise _problem(f"expected at most {MOST_VALUES} values, those that aliases repeat included", event)
         self._nested -= 1

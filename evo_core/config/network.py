@@ -112,7 +112,7 @@ class NetworkConfig(Section):
     )
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="From observation to latent vector.")
     head: HeadConfig = Field(default_factory=HeadConfig, description="From latent vector to actions, and to value.")
-    bounds: BoundsConfig = Field(default_factory=BoundsConfig, description="What architecture mutations may reach.")
+    bounds: BoundsConfig = Field(default_factory=BoundsConfig, description="Bounds of architecture mutations.")
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:

@@ -38,9 +38,9 @@ class RunConfig(Section):
     population: PopulationConfig = Field(default_factory=PopulationConfig, description="Size and initialization.")
     training: TrainingConfig = Field(description="Budget, steps per generation and target.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How fitness is measured.")
-    selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Who has offspring.")
-    mutation: MutationConfig = Field(default_factory=MutationConfig, description="How offspring differ.")
-    seed: int = bounded("Root of all randomness.", default=1, ge=0, le=SAFE_INTEGER)
+    selection: SelectionConfig = Field(default_factory=SelectionConfig, description="Selection of parents.")
+    mutation: MutationConfig = Field(default_factory=MutationConfig, description="Mutation of offspring.")
+    seed: int = bounded("Seed of all random numbers.", default=1, ge=0, le=SAFE_INTEGER)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -189,7 +189,7 @@ class EvaluationConfig(Section):
 
 
 class SelectionConfig(Section):
-    """Who has offspring."""
+    """Selection of parents."""
 
     model_config = ConfigDict(title="Selection")
 

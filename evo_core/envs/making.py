@@ -83,8 +83,8 @@ def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None
     package = module.partition(".")[0]
     allowed = ", ".join(sorted(packages)) or "none"
     return (
-        f"{field} {name!r}: package {package} is not allowed here (allowed: {allowed}), so it was not imported; who "
-        f"deploys allows it by EVOLVE_ENV_PACKAGES={package}"
+        f"{field} {name!r}: package {package} is not allowed here (allowed: {allowed}), so it was not imported; the "
+        f"operator can allow it by EVOLVE_ENV_PACKAGES={package}"
     )
 
 
@@ -124,9 +124,7 @@ def _require_registered(name: str) -> None:
     module, colon, env_id = name.rpartition(":")
     prefix = module + colon
     if env_id in _IMPORTERS:
-        raise ConfigError(
-            [f"env.id {env_id!r}: makes environments of old versions by their names; register them instead"]
-        )
+        raise ConfigError([f"env.id {env_id!r}: creates environments of old versions by name; register them instead"])
     try:
         gym.spec(env_id)
     except gym.error.DeprecatedEnv as error:

@@ -29,7 +29,7 @@ PATIENCE_S = 10.0
 """Seconds that those steps may take; a run does not wait longer to begin."""
 
 SMALL = 0.1
-"""Share below which the initial policy hardly meets the action space."""
+"""Share below which the initial policy barely overlaps the action space."""
 
 
 def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
@@ -47,7 +47,7 @@ def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
     except TimeoutError:
         found.append(
             f"{config.env.id} did not finish {STEPS} random steps within {PATIENCE_S:g} s, so its observations and "
-            "actions were not looked at; one that hangs costs every member its deadline (--member-deadline)"
+            "actions were not checked; one that hangs costs every member its deadline (--member-deadline)"
         )
         return found
     found += _constant_observations(shown)
@@ -127,7 +127,7 @@ def _missed_actions(config: RunConfig, spec: EnvSpec, shown: list[Arrays]) -> It
         i = missed[0]
         which = f"element {i}" if len(missed) == 1 else f"{len(missed)} of {len(mean)} elements, as element {i}"
         yield (
-            f"the initial policy hardly meets the action space: {which} is between {mean[i] - 2 * std:.3g} and "
+            f"the initial policy barely overlaps the action space: {which} is between {mean[i] - 2 * std:.3g} and "
             f"{mean[i] + 2 * std:.3g} (mean ± 2 algorithm.action_std_init), its bounds are {low[i]:g} and {high[i]:g}, "
             f"and what lies outside is clipped; {_remedy(space)}"
         )

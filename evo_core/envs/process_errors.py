@@ -66,7 +66,7 @@ def read_fault_file(name: str, directory: Path) -> MemberFailure:
         fault = _Fault.model_validate_json(path.read_text())
         said, place = f"{name}: {fault.text}", Place(fault.environment, 0, 0)
         return MemberFailure("environment_error", 0, said, place, fault.raised)
-    return MemberFailure("environment_error", 0, f"{name}: a process ended while it made the environment")
+    return MemberFailure("environment_error", 0, f"{name}: a process ended while creating the environment")
 
 
 def _fault(index: int, error: BaseException) -> _Fault:

@@ -139,7 +139,8 @@ class VectorEnvs(ABC):
                 self._inside_so_far.remove(leaf)
                 _SAID.add((self.name, leaf.name))
                 log.warning(
-                    "%s: step %d: observation leaf %r is outside the bounds of its space; the run goes on (said once)",
+                    "%s: step %d: observation leaf %r is outside the bounds of its space; the run continues "
+                    "(reported once)",
                     self.name,
                     self.steps,
                     leaf.name,

@@ -72,7 +72,7 @@ def resume(
     target: Target = None,
     from_generation: Annotated[
         int | None,
-        number("Leave the run as it is, and go on from this generation under another id.", 0, MOST_GENERATIONS),
+        number("Leave the run as it is, and continue from this generation under another id.", 0, MOST_GENERATIONS),
     ] = None,
     run_id: Annotated[str | None, Parameter(help="With --from-generation: the new run's id [made up].")] = None,
     operational: Operational = DEFAULTS,

@@ -82,5 +82,5 @@ Member = Annotated[
 ]
 Seed = Annotated[int | None, number("Draws the episodes [the run's seed].", 0, SAFE_INTEGER)]
 Generations = Annotated[int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)]
-Steps = Annotated[int | None, number("New TOTAL of training steps; the run goes on with it.", 1, SAFE_INTEGER)]
-Target = Annotated[float | None, number("New target; the run goes on until it is reached.", -LARGEST, LARGEST)]
+Steps = Annotated[int | None, number("New TOTAL of training steps; the run continues with it.", 1, SAFE_INTEGER)]
+Target = Annotated[float | None, number("New target; the run continues until it is reached.", -LARGEST, LARGEST)]

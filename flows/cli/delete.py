@@ -62,8 +62,9 @@ def _require_idle(run: RunStore, settings: Settings) -> None:
         print(f"warning: {error}", file=sys.stderr)
     if working:
         raise BadInput(
-            f"run {run.run_id} is running; end it first (Ctrl-C, or Cancel on its page). On S3, where no process can "
-            "be asked, a run that is not finished is taken to be running for a quarter of an hour after its last record"
+            f"run {run.run_id} is running; end it first (Ctrl-C, or Cancel on its page). On S3, where processes are "
+            "not visible, a run that is not finished is taken to be running for a quarter of an hour after its "
+            "last record"
         )
 
 
@@ -77,7 +78,7 @@ def _agreed(run: RunStore, settings: Settings) -> bool:
     """Ask for confirmation on the terminal; raise BadInput if there is no terminal."""
     if not sys.stdin.isatty():
         command = evolve_command("delete", run.run_id, "--yes", **store_flag())
-        raise BadInput(f"--yes: expected it where nobody can be asked: {command}")
+        raise BadInput(f"--yes: required without a terminal: {command}")
     last = None if is_half_deleted(run) else run.last(layout.commit)
     what = f"{last or 0} generations" if last is not None else "the rest of it"
     question = f"delete {run.run_id} ({what}) in {settings.store_url}, and its study? [y/N] "

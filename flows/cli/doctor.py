@@ -86,7 +86,7 @@ def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
     try:
         yield from _environment_behavior(config)
     except MemberFailure as failure:
-        yield Check("1,000 random steps", str(failure), "mend the environment: its members would fail")
+        yield Check("1,000 random steps", str(failure), "fix the environment: its members would fail")
 
 
 def _networks(config: "RunConfig", spec: "EnvSpec") -> Iterator[Check]:
@@ -119,7 +119,7 @@ def _gymnasium(config: "RunConfig") -> Check:
             check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
         except Exception as error:  # whatever an environment makes of being checked
             finding = f"{type(error).__name__}: {error}".split("\n")[0]
-            return Check("Gymnasium's checker", finding, "mend the environment: it breaks Gymnasium's interface")
+            return Check("Gymnasium's checker", finding, "fix the environment: it breaks Gymnasium's interface")
         finally:
             env.close()
     remarks = [_COLORS.sub("", str(warning.message)) for warning in said]

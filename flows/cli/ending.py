@@ -102,9 +102,9 @@ class Report:
 
     def _next_steps(self) -> list[str]:
         steps = {
-            "report": "what happened, on one page",
-            "watch": "the agent at play",
-            "export": "its policy, as one file",
+            "report": "report on one page",
+            "watch": "watch the agent",
+            "export": "export its policy",
         }
         commands = {self._command(name, "store"): comment for name, comment in steps.items()}
         width = max(map(len, commands))

@@ -29,7 +29,7 @@ LONGEST_EPISODE = 1000
 def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
     """Convert a file, check what can be checked here, and write or print it; ConfigError says why it cannot be."""
     if output is not None and output.exists():
-        raise BadInput(f"--output {output}: there is such a file already; name another one, or delete it")
+        raise BadInput(f"--output {output}: this file exists already; name another one, or delete it")
     converted = convert(_read(path))
     _check_environment(converted)
     notes = converted.notes.lines()

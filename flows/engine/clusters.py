@@ -72,8 +72,8 @@ def _require_single(cluster: Cluster, engine: str) -> None:
     per_job = getattr(getattr(cluster, "_dummy_job", None), "worker_processes", 1)
     if per_job > 1:
         raise BadInput(
-            f"--engine {engine}: its jobs have {per_job} workers each, and would make {per_job} times as many as are "
-            "asked for; set cores: 1 and processes: 1 in Dask's configuration file, and the memory of one worker"
+            f"--engine {engine}: its jobs have {per_job} workers each, and would start {per_job} times as many as "
+            "requested; set cores: 1 and processes: 1 in Dask's configuration file, and the memory of one worker"
         )
 
 

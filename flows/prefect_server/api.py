@@ -100,7 +100,8 @@ def require_api(api: ConfiguredApi) -> None:
         ) from error
     except (PrefectException, ValueError, TypeError) as error:  # what answers speaks no JSON, or another one
         raise BadInput(
-            f"{api.subject}: what answers there is no Prefect server ({type(error).__name__}); expected an address "
+            f"{api.subject}: the response is not that of a Prefect server ({type(error).__name__}); expected an "
+            "address "
             f"such as {EXAMPLE}"
         ) from error
 

@@ -71,7 +71,7 @@ def make_auth_string() -> str:
 
 
 def _say_that_it_is_gone(words: str) -> None:
-    said = "the embedded Prefect server ended again and again, and is given up. Its last words:"
+    said = "the embedded Prefect server ended repeatedly, and is given up. Its last output:"
     print(said, words, sep="\n", file=sys.stderr)
 
 
@@ -201,7 +201,7 @@ def _await_health(server: subprocess.Popen[bytes], url: str, output: IO[bytes]) 
     state = f"ended with code {server.returncode}" if server.returncode is not None else "did not answer"
     raise ServerFailed(
         f"the embedded Prefect server {state} within {START_TIMEOUT_S:.0f} s. Start one yourself (prefect server "
-        f"start) and set PREFECT_API_URL, or free memory and try again. Its last words:\n{_tail(output)}"
+        f"start) and set PREFECT_API_URL, or free memory and try again. Its last output:\n{_tail(output)}"
     )
 
 

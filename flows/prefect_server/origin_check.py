@@ -26,7 +26,7 @@ class SameOriginMiddleware:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             else:
-                await PlainTextResponse("This name or page may not call this server.", 403)(scope, receive, send)
+                await PlainTextResponse("This host name or origin is not allowed.", 403)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

@@ -52,7 +52,7 @@ def announce_restart(code: int) -> None:
     global _restart_announced
     _restart_announced = time.monotonic()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    print(f"warning: the Prefect server {how}; it is started again, and what runs goes on", file=sys.stderr)
+    print(f"warning: the Prefect server {how}; restarting it, and runs continue", file=sys.stderr)
 
 
 def describe_outage(error: BaseException) -> str | None:
@@ -81,4 +81,6 @@ def _warn(state: tenacity.RetryCallState) -> None:
     """Report once that the API is unavailable, after some seconds in which a server of our own may be restarted."""
     said = time.monotonic() - _restart_announced < RESTART_S
     if state.attempt_number == 2 and state.outcome is not None and not said:
-        observer().warned(f"the Prefect API is away ({state.outcome.exception()}); waiting for it to come back")
+        observer().warned(
+            f"the Prefect API is unavailable ({state.outcome.exception()}); waiting until it is available"
+        )

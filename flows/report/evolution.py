@@ -104,7 +104,7 @@ def schedules(view: RunView) -> Figure:
         "schedules",
         "Schedules that evolution found",
         "The line is the value that the ancestors of the winner had, the band holds 80 % of the population: where the "
-        "line leaves the band, selection found something, and where the band is narrow, everybody agreed.",
+        "line leaves the band, selection found something, and where the band is narrow, all members agreed.",
         plot,
     )
 

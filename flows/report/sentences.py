@@ -61,7 +61,7 @@ def describe_kinship(lineage: Lineage, one: str, other: str) -> str:
         )
     if ancestor.uid in (one, other):
         old, young = (one, other) if ancestor.uid == one else (other, one)
-        return f"{old} is an ancestor of {young}." if old != young else f"{one} is one and the same member."
+        return f"{old} is an ancestor of {young}." if old != young else f"{one} is the same member."
     return f"The last ancestor that {one} and {other} share is {ancestor.uid}."
 
 

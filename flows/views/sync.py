@@ -72,9 +72,9 @@ class ViewSync:
             if isinstance(news, Generation):
                 self._try(f"{self._name} lacks generations up to {news.generation}", partial(self._bring_up, head=news))
             elif self._view is not None:
-                self._try(f"{self._name} does not know how far the run is", partial(_advance, steps=news))
+                self._try(f"{self._name} lacks the current progress", partial(_advance, steps=news))
         if (ending := self._ending) is not None and self.behind is None:
-            self._try(f"{self._name} does not know how the run ended", lambda view: view.finish(ending))
+            self._try(f"{self._name} lacks the outcome of the run", lambda view: view.finish(ending))
         self._let_go()
 
     def _next(self) -> Generation | int | None:

@@ -68,8 +68,8 @@ def sentence(error: BaseException) -> str:
     """Describe an exception in a sentence: this program's errors by their own message, others with their type."""
     if isinstance(error, KilledWorker):
         return (
-            "A worker died again and again over the same task: its process was killed, perhaps for want of memory. "
-            "Give workers more (--member-memory, fewer --workers), or look at the environment; then go on with the run."
+            "A worker died repeatedly over the same task: its process was killed, perhaps for lack of memory. "
+            "Give workers more (--member-memory, fewer --workers), or look at the environment; then resume the run."
         )
     if isinstance(error, ValidationError):
         problems = [f"{'.'.join(map(str, e['loc'])) or error.title}: {e['msg']}" for e in error.errors()]

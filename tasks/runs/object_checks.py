@@ -117,7 +117,7 @@ def check_unnamed(run: RunStore, sha: str) -> Iterator[Finding]:
         yield Finding("orphan", name, problem_of(run, error))
         return
     if not intact:
-        yield Finding("orphan", name, f"{run.key(name)}: its content is not what its name says")
+        yield Finding("orphan", name, f"{run.key(name)}: its content does not match its name")
 
 
 def check_unlisted(

@@ -129,12 +129,12 @@ class RecordStore:
     def _gone(self, what: str) -> GoneError:
         return GoneError(
             f"the store is gone: {self.store.url} {what}. Was it moved, unmounted, deleted or replaced? Nothing was "
-            f"made in its place; bring it back, then `evolve resume {self.run_id}`"
+            f"created in its place; restore it, then `evolve resume {self.run_id}`"
         )
 
     def _advice(self, name: str) -> str:
         if name.startswith((layout.RUN, "extend/", "gc/")):
-            return "nothing else in the store says what it held, restore it from a copy"
+            return "its content cannot be recomputed from the store, restore it from a copy"
         return f"`evolve verify {self.run_id} --repair` may restore it"
 
     def _series(self, name: Callable[[int], str], kind: type[RecordT]) -> Iterator[RecordT]:

@@ -41,7 +41,7 @@ class Repair:
             case "timings" | "replay" | "orphan":
                 self.run.store.delete(self.run.key(finding.name))
                 return "deleted: nothing depends on it"
-        raise Unrepairable(f"{finding.name}: nothing else in the store says what it held; restore it from a copy")
+        raise Unrepairable(f"{finding.name}: its content cannot be recomputed from the store; restore it from a copy")
 
     def _blob(self, finding: Finding) -> str:
         assert finding.uid is not None

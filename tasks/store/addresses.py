@@ -53,7 +53,7 @@ def directory_of(url: str) -> Path:
         raise AddressError(f"expected a path without ? and #, got {shown(url)}; write %3F and %23, or the plain path")
     if not path.startswith("/") or path.startswith("/~"):
         raise AddressError(
-            f"expected a whole path, got {shown(url)}; write file:///path, or the plain path, such as ~/runs"
+            f"expected an absolute path, got {shown(url)}; write file:///path, or the plain path, such as ~/runs"
         )
     _require_text(path, "a path")
     return Path(f"/{path.lstrip('/')}")
@@ -116,7 +116,7 @@ def _database_file(scheme: str, rest: str, text: str) -> str:
     if path in ("", "/", "/:memory:"):
         raise AddressError(f"expected a file, got {shown(text)}: a database in memory is lost; write {scheme}:////path")
     if not path.startswith("/"):
-        raise AddressError(f"expected {scheme}:////path (whole) or {scheme}:///path (relative), got {shown(text)}")
+        raise AddressError(f"expected {scheme}:////path (absolute) or {scheme}:///path (relative), got {shown(text)}")
     name = path[1:]
     if not name.startswith(("/", ".", "~")):
         first, whole = name.split("/")[0], scheme == JOURNAL

@@ -87,7 +87,7 @@ def test_addresses_that_would_vanish_with_the_flow_run_are_refused(monkeypatch):
     for name, value in (("EVOLVE_STORE", "runs"), ("EVOLVE_STUDY", "sqlite:///study.db")):
         monkeypatch.setenv("EVOLVE_STORE", "~/runs")
         monkeypatch.setenv(name, value)
-        with pytest.raises(BadInput, match=f"{name}: expected a whole path or a URL"):
+        with pytest.raises(BadInput, match=f"{name}: expected an absolute path or a URL"):
             _begin()
     monkeypatch.setenv("EVOLVE_STORE", "~/runs")
     monkeypatch.setenv("EVOLVE_STUDY", "sqlite:////var/study.db")

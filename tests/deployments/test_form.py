@@ -131,7 +131,7 @@ def test_what_does_not_fit_together_is_said_in_one_line():
     assert "Learning rate was changed in the form" in refused(lr=0.5, yaml=CONFIGS[0].read_text())
     assert "not YAML" in refused(yaml="env: [")
     assert "expected sections" in refused(yaml="hello")
-    assert "*a stands inside of what it repeats" in refused(yaml="a: &a [*a]")
+    assert "*a refers to a value that contains it" in refused(yaml="a: &a [*a]")
     assert "too deep" in refused(yaml="[" * 3000)
     assert refused(yaml="seed: !!int one").startswith(
         "Configuration as YAML: not YAML: expected what !!int stands for, got 'one'"
@@ -205,7 +205,7 @@ def test_messages_name_the_fields_of_the_form():
 
     @errors_in_form_terms
     def resume():
-        raise BadInput("--run-id one: there is such a run already")
+        raise BadInput("--run-id one: this run exists already")
 
     @errors_in_form_terms
     def evolve():
@@ -216,5 +216,5 @@ def test_messages_name_the_fields_of_the_form():
         evolve()
     with pytest.raises(BadInput, match=r"^Budget in steps: expected more, From generation: expected 0 to 3$"):
         body()
-    with pytest.raises(BadInput, match=r"^Name of the branch one: there is such a run already$"):
+    with pytest.raises(BadInput, match=r"^Name of the branch one: this run exists already$"):
         resume()

@@ -15,7 +15,7 @@ from deployments.guardian import (
     _restore_retry,
 )
 
-OURS = Crashed(message=f"{KILLED}: by the end of its worker.")
+OURS = Crashed(message=f"{KILLED}: its worker stopped.")
 FIRST = Crashed(message=f"{CRASH_PREFIX}: -9.")
 SECOND = Crashed(message=f"{LATE_CRASH_PREFIX} with non-zero status code -9.")
 GONE = Cancelled(message=f"{ENDED}.")

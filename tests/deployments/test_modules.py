@@ -121,7 +121,7 @@ def test_keyword_arguments_are_values_not_names(mark, argument):
 def test_environments_that_would_import_another_by_name_are_refused(mark, name):
     config = put(("env", "id"), name)
     config["env"]["kwargs"] = {"env_id": "canary_mod:Canary-v0"}
-    with pytest.raises(ConfigError, match="makes environments of old versions by their names"):
+    with pytest.raises(ConfigError, match="creates environments of old versions by name"):
         begin(config)
     assert not mark.exists() and "canary_mod" not in sys.modules
 

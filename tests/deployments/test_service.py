@@ -121,4 +121,4 @@ def test_a_run_whose_machine_died_is_crashed_within_ten_minutes(ui, dead_machine
     assert datetime.fromisoformat(state["timestamp"]) - died < timedelta(minutes=10)
     assert state["type"] == "CRASHED"
     assert "No sign of life" in state["message"]
-    assert "Retry goes on with it" in state["message"]
+    assert "Retry continues it" in state["message"]

@@ -341,7 +341,7 @@ def test_observations_that_leave_their_bounds_are_said_once(vector, caplog, monk
         for _ in range(8):
             envs.step([0, 0, 0])
     said = [r.getMessage() for r in caplog.records if "outside the bounds" in r.getMessage()]
-    leaf = "observation leaf 'a' is outside the bounds of its space; the run goes on (said once)"
+    leaf = "observation leaf 'a' is outside the bounds of its space; the run continues (reported once)"
     assert said == [f"Probe/Wrong-v0: step 9: {leaf}"]
 
 

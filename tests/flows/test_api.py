@@ -97,7 +97,11 @@ def test_a_server_that_is_not_there_is_bad_input(bare, capsys, command):
     assert cli._main([command, *arguments]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert f"api.url in {bare}/prefect.toml is {url}: " in said
-    assert "a server is there already" in said if command == "serve" else "remove that setting to run embedded" in said
+    assert (
+        "a server is configured already" in said
+        if command == "serve"
+        else "remove that setting to run embedded" in said
+    )
     assert not (bare / "runs" / "one").exists()
 
 
@@ -116,7 +120,7 @@ def test_what_answers_but_is_no_prefect_server_is_bad_input(bare, monkeypatch, p
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
-        with pytest.raises(BadInput, match="what answers there is no Prefect server"):
+        with pytest.raises(BadInput, match="the response is not that of a Prefect server"):
             require_api(find_api())
         server.shutdown()
     monkeypatch.setenv("PREFECT_API_URL", prefect_url.removesuffix("/api"))

@@ -48,7 +48,7 @@ REFUSED = [
     (("--from-generation", "3", "--extend", "100", "--run-id", "two"), "--extend: expected the new TOTAL"),
     (("--from-generation", "7"), "expected 0 to 3"),
     (("--from-generation", "1", "--run-id", "Not Valid"), "run id 'Not Valid': expected 1 to 63"),
-    (("--from-generation", "1", "--run-id", "one"), "there is such a run already"),
+    (("--from-generation", "1", "--run-id", "one"), "this run exists already"),
     (("--extend", "100"), "--extend: expected the new TOTAL of training steps"),
     (("--extend", str(STEPS + 1)), "run one would still be finished"),
     (("--run-id", "two"), "give both, or neither"),

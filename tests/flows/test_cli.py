@@ -34,7 +34,7 @@ BAD_INPUT = [
     (("--store", "ftp://host/x"), "expected a directory, or a URL that begins with file:// or s3://"),
     (("--store", "file://tmp/x"), "write file:///tmp/x, or tmp/x for a directory below this one"),
     (("--store", "file://tmp/x", "--dry-run"), "write file:///tmp/x, or tmp/x for a directory below this one"),
-    (("--study", "sqlite://tmp/x"), "--study: expected sqlite:////path (whole) or sqlite:///path (relative)"),
+    (("--study", "sqlite://tmp/x"), "--study: expected sqlite:////path (absolute) or sqlite:///path (relative)"),
     (("--engine", "ray"), "--engine: expected local, a scheduler's address"),
     (("--engine", "tcp://far:8786"), "cannot reach this directory; use --store s3://"),
     (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
@@ -168,7 +168,7 @@ def test_doctor_examines_an_environment(examined, capfd):
     assert re.match(r"[\d,]{5,} steps/s on one core, 16 environments", checks["speed"]["finding"])
     checks = examined("Probe/Unseeded-v0", expect=1)
     assert "self.np_random" in checks["deterministic under a seed"]["advice"]
-    assert "mend the environment" in checks["Gymnasium's checker"]["advice"]
+    assert "fix the environment" in checks["Gymnasium's checker"]["advice"]
     checks = examined("Probe/Wrong-v0", expect=1)
     assert "leaf 'a': expected shape (2,), got (3,)" in checks["1,000 random steps"]["finding"]
     assert cli._main(["doctor", "CartPol-v1"]) == 2

@@ -53,7 +53,7 @@ def test_a_fork_with_a_higher_budget_has_the_chain_of_a_run_that_had_it_from_the
     assert two.forked_from.commit == before[1]
     assert "whole" in origin("verify", "two").stdout
     taken = origin("resume", "one", "--from-generation", "2", "--run-id", "two", expect=2)
-    assert "there is such a run already" in taken.stderr
+    assert "this run exists already" in taken.stderr
 
 
 def test_bad_changes_are_refused_with_advice(one):

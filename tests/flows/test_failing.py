@@ -153,7 +153,7 @@ class _Form(BaseModel):
 
 def test_sentences_say_what_to_change():
     assert sentence(BadInput("--workers: expected at least 1")) == "--workers: expected at least 1"
-    assert "A worker died again and again" in sentence(KilledWorker("train", None, 3))
+    assert "A worker died repeatedly" in sentence(KilledWorker("train", None, 3))
     with pytest.raises(ValidationError) as wrong:
         _Form(steps="many")
     assert sentence(wrong.value).startswith("_Form: steps: Input should be a valid integer")

@@ -131,5 +131,5 @@ def test_a_hostile_python_file_is_refused(tmp_path, capsys, text):
 def test_no_file_is_overwritten(tmp_path, capsys):
     (tmp_path / "ppo.yaml").write_text(RECURRENT)
     assert _main(["import-agilerl", str(tmp_path / "ppo.yaml"), "--output", str(tmp_path / "ppo.yaml")]) == 2
-    assert "there is such a file already" in capsys.readouterr().err
+    assert "this file exists already" in capsys.readouterr().err
     assert (tmp_path / "ppo.yaml").read_text() == RECURRENT

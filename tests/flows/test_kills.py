@@ -32,7 +32,7 @@ def oracle():
 
 
 class Campaign:
-    """One run, killed again and again, and what it leaves alive."""
+    """One run, killed repeatedly, and what it leaves alive."""
 
     def __init__(self, cli: Cli, server: S3Server) -> None:
         self.cli, self.server, self.rng = cli, server, random.Random(0)

@@ -35,7 +35,7 @@ def returns_late(monkeypatch):
 def test_an_api_that_stays_away_is_said_once(returns_late):
     with watched_by(hearing := Hearing()):
         assert returns_late() == "done"
-    assert hearing.heard == ["the Prefect API is away (nobody there); waiting for it to come back"]
+    assert hearing.heard == ["the Prefect API is unavailable (nobody there); waiting until it is available"]
 
 
 def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, capsys):
@@ -43,7 +43,7 @@ def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, ca
     with watched_by(hearing := Hearing()):
         assert returns_late() == "done"
     assert hearing.heard == []
-    said = "warning: the Prefect server was killed by signal 9; it is started again, and what runs goes on\n"
+    said = "warning: the Prefect server was killed by signal 9; restarting it, and runs continue\n"
     assert capsys.readouterr().err == said
 
 

@@ -69,7 +69,7 @@ def test_a_server_that_dies_all_the_time_is_given_up(capsys):
     monitor.start()
     assert given_up.wait(60)
     assert len(started) == 1 + RESTARTS
-    said = "warning: the Prefect server ended with code 0; it is started again, and what runs goes on\n"
+    said = "warning: the Prefect server ended with code 0; restarting it, and runs continue\n"
     assert capsys.readouterr().err == said * RESTARTS
     ending.set()
     monitor.join(30)

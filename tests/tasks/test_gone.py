@@ -63,7 +63,7 @@ def test_whenever_the_store_vanishes_nothing_is_made_in_its_place_and_the_resume
         directory = tmp_path / f"at-{number}"
         monkeypatch.setattr(Vanishing, "writes", 0)
         monkeypatch.setattr(Vanishing, "at", number)
-        with pytest.raises(GoneError, match=r"the store is gone: .* Nothing was made in its place; bring it back"):
+        with pytest.raises(GoneError, match=r"the store is gone: .* Nothing was created in its place; restore it"):
             evolve(run, keep_generations=1)
         assert not directory.exists(), number
         monkeypatch.setattr(Vanishing, "at", -1)

@@ -43,8 +43,8 @@ NINE = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 10)
 )
 HOSTILE = {
-    "a cycle": ("search: &s {lr: *s}", r"\*s stands inside of what it repeats, .* \(line 1, column 17\)"),
-    "a cycle of merges": ("{<<: &a {<<: *a}}", "stands inside of what it repeats"),
+    "a cycle": ("search: &s {lr: *s}", r"\*s refers to a value that contains it; .* \(line 1, column 17\)"),
+    "a cycle of merges": ("{<<: &a {<<: *a}}", "refers to a value that contains it"),
     "nine levels of aliases": (NINE, f"expected at most {MOST_VALUES} values"),
     "deep": ("[" * (MOST_DEPTH + 1), f"nested too deep: expected at most {MOST_DEPTH} levels"),
     "very deep": ("{a: " * 20_000, "nested too deep"),
@@ -128,4 +128,4 @@ def test_an_endless_file_is_not_read_to_its_end(capsys):
 
 def test_a_hostile_flag_is_refused_too(capsys):
     assert _main(["run", "--env.kwargs", "&a [*a]"]) == 2
-    assert "stands inside of what it repeats" in capsys.readouterr().err
+    assert "refers to a value that contains it" in capsys.readouterr().err

@@ -11,7 +11,7 @@ OTHER_ALGORITHMS: dict[str, tuple[str, ...]] = {
 _OFF_POLICY = "PPO learns from its own rollouts alone"
 _INITIALIZATION = "networks are always initialized orthogonally, with small last layers of the policy"
 _STORE = "every generation is kept in the store"
-_OPERATIONAL = "this is not of the run but of who starts it: see the flags of `evolve run --help`"
+_OPERATIONAL = "this is an operational setting: see the flags of `evolve run --help`"
 _ENVIRONMENT = "environments are registered with Gymnasium, and named package.module:Id"
 _ELITE = "the elite passes unmutated"
 
