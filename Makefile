@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install extras test test-slow check test-all audit lint docs clean
+.PHONY: demo install extras test test-slow check retry test-all audit lint docs clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -46,6 +46,10 @@ test-slow: extras
 # test and test-slow in one session, which shares servers and runs
 check: extras
 	$(TESTS) -m "not campaign" --durations=20
+
+# the tests that failed last, each once more and alone; fails if one fails again, or if none is known
+retry: extras
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1
 
 test-all: check
 	$(BIN)/python -m pytest -m campaign
