@@ -14,6 +14,7 @@ from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import make_vect_envs
 from evo_core.evaluation.episodes import evaluate, evaluation_seeds
 from evo_core.genome.genome import algorithm_of
+from evo_core.networks.inputs import Tensors
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import LearnStats, learn
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
@@ -21,7 +22,7 @@ from evo_core.records.canonical import sha256
 from evo_core.records.chain import BlobRef, Failure, FailureDetail, FailureReason, Member, Offspring, Training, Update
 from evo_core.records.failures import REPORTED_ELSEWHERE, MemberFailure
 from evo_core.seeding import Purpose, environment_seeds, stream
-from evo_core.spaces.observations import ObservationLayout, Tensors
+from evo_core.spaces.observations import ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
 PROBES = 64

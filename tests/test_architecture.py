@@ -76,6 +76,10 @@ def test_help_imports_neither_torch_nor_prefect():
     assert imported_by(code).isdisjoint({"torch", "prefect", "optuna", "gymnasium", "dask"})
 
 
+def test_the_process_of_an_environment_does_not_import_torch():
+    assert "torch" not in imported_by("from evo_core.envs.gym_vector import AsyncEnvs, _in_process")
+
+
 def test_the_core_works_without_orchestration_or_storage():
     loaded = imported_by("import evo_core.local")
     assert "torch" in loaded

@@ -17,8 +17,10 @@ from evo_core.agent.normalization import Normalizer
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.stack import initialize
-from evo_core.spaces.observations import Arrays, Tensors
+from evo_core.spaces.actions import read_mask
+from evo_core.spaces.observations import Arrays
 from evo_core.spaces.spaces import Spaces
 
 ADAM_EPSILON = 1e-5
@@ -88,7 +90,8 @@ class Agent:
         distribution, rows = self.network.distribution, self.network.layout.stack(observations)
         allowed = None
         if masks is not None:
-            allowed = torch.from_numpy(np.stack([distribution.read_mask(mask) for mask in masks])).to(self.device)
+            options = np.stack([read_mask(self.spaces.action, mask) for mask in masks])
+            allowed = torch.from_numpy(options).to(self.device)
         with torch.inference_mode():
             before = self.no_memory(len(observations)) if memory is None else memory
             outputs, after = self.network.policy(self.observe(rows), before)

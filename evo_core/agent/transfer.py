@@ -15,10 +15,10 @@ from torch import Tensor
 from evo_core.agent.agent import AgentState, initial_state
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import sequences
 from evo_core.networks.stack import Axis, AxisTable, axis_table, output_dimension
 from evo_core.numerics.roots import sqrt
-from evo_core.spaces.observations import Tensors
 from evo_core.spaces.spaces import Spaces
 
 NEW = -1

@@ -27,8 +27,8 @@ from evo_core.envs.process_vector import EXIT_TIMEOUT_S, Processes
 from evo_core.envs.process_warnings import collect_remarks, repeat_remarks, take_remarks
 from evo_core.envs.step_values import read_flags, read_reset, read_rewards, read_step, require_info
 from evo_core.envs.vector_env import MASK, Transition, VectorEnvs
-from evo_core.networks.distributions import make_distribution
 from evo_core.records.failures import MemberFailure, creation_failure
+from evo_core.spaces.actions import mask_size, read_mask, require_supported
 from evo_core.spaces.observations import Arrays, ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
@@ -230,7 +230,7 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
         self._index = index
         self._layout = ObservationLayout(env.observation_space)
         self._row = self._layout.empty(1)
-        self._distribution = make_distribution(env.action_space, squash=False)
+        require_supported(env.action_space)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         with transport_exceptions(self._index):
@@ -248,9 +248,9 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
 
     def _mask(self, info: Mapping[str, Any]) -> dict[str, Any]:
         mask = info.get(MASK)
-        if mask is None or not self._distribution.masks:
+        if mask is None or not mask_size(self.action_space):
             return {}
-        self._distribution.read_mask(mask)
+        read_mask(self.action_space, mask)
         return {MASK: mask}
 
 

@@ -5,17 +5,19 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from evo_core.envs.step_values import ReturnedError
-from evo_core.networks.distributions import make_distribution
 from evo_core.records.chain import FailureReason
 from evo_core.records.failures import MemberFailure, Place, text_of
+from evo_core.spaces.actions import mask_size, read_mask, require_supported
 from evo_core.spaces.observations import Arrays, InvalidObservation, ObservationLayout
 from evo_core.spaces.spaces import Spaces
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MASK = "action_mask"
 """Key of an environment's info under which it says what actions it allows, as Gymnasium's own environments do."""
@@ -79,7 +81,8 @@ class VectorEnvs(ABC):
         self.steps = 0
         self.own_steps = np.zeros(count, np.int64)
         self.at: int | None = None
-        self._distribution = make_distribution(spaces.action, squash=False)
+        require_supported(spaces.action)
+        self._options = mask_size(spaces.action)
         self._inside_so_far = [leaf for leaf in self.layout.leaves if (name, leaf.name) not in _SAID]
 
     def step(self, actions: Iterable[Any]) -> Transition:
@@ -150,10 +153,10 @@ class VectorEnvs(ABC):
     def read_mask(self, index: int, info: Mapping[str, Any]) -> None:
         """Return the action mask in an environment's info; without one, every action is allowed."""
         mask = info.get(MASK)
-        if mask is not None and self._distribution.masks:
+        if mask is not None and self._options:
             if self.masks is None:
-                self.masks = np.ones((self.count, self._distribution.outputs), np.bool_)
-            self.masks[index] = self._distribution.read_mask(mask)
+                self.masks = np.ones((self.count, self._options), np.bool_)
+            self.masks[index] = read_mask(self.spaces.action, mask)
         elif self.masks is not None:
             self.masks[index] = True
 

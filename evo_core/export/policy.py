@@ -19,7 +19,8 @@ from evo_core.agent.normalization import LIMIT, Moments, Normalizer
 from evo_core.genome.architecture import Record
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.networks.inputs import Tensors
+from evo_core.spaces.observations import Leaf
 
 FORMAT = 1
 """Version of the inputs, outputs and description of exported files."""

@@ -7,9 +7,10 @@ from evo_core.genome.genome import Genome
 from evo_core.networks.distributions import make_distribution
 from evo_core.networks.encoders import build_encoder
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import Axis, Stack
-from evo_core.spaces.observations import ObservationLayout, Tensors
+from evo_core.spaces.observations import ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
 

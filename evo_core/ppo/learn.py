@@ -10,13 +10,14 @@ from torch import Tensor
 from evo_core.agent.agent import Agent
 from evo_core.config.sections import AlgorithmConfig
 from evo_core.networks.distributions.distribution import masked
+from evo_core.networks.inputs import Tensors, select_rows
 from evo_core.networks.recurrence import sequences
 from evo_core.ppo.gae import generalized_advantages, normalize
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import Rollout
 from evo_core.ppo.sequences import Minibatch, Pieces, cut, minibatches
 from evo_core.records.failures import MemberFailure
-from evo_core.spaces.observations import Tensors, concatenate, flatten_time, select_rows
+from evo_core.spaces.observations import concatenate, flatten_time
 
 STEPS_PER_BATCH = 4096
 """Steps whose old values are computed in one batch."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from evo_core.agent.devices import to_device
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences, sequences
-from evo_core.spaces.observations import Tensors
 
 
 @dataclass(frozen=True, slots=True)

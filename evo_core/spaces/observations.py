@@ -1,23 +1,19 @@
 """Observations as leaves: every space, however nested, becomes a row of named arrays.
 
 A plain space has one leaf. Leaves keep the environment's small types (images stay uint8) until a network reads them.
+Imports no torch, because processes of environments import it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import Space, spaces
-from torch import Tensor, nn
 
 Arrays = dict[str, np.ndarray]
 """Observations, by the name of their leaf; each [..., *leaf.shape]."""
-
-Tensors = dict[str, Tensor]
-"""The same on a device."""
 
 ROOT = "observation"
 """Name of the only leaf of a space that is not nested."""
@@ -91,7 +87,7 @@ class Leaf:
 
     @cached_property
     def vector_size(self) -> int:
-        """Length of the vector that `as_vector` makes."""
+        """Length of its vector of floats, indices one-hot."""
         return spaces.flatdim(self.space)
 
     def find(self, observation: Any) -> Any:
@@ -149,34 +145,6 @@ class Leaf:
         """Return True if any row of a Box is outside its bounds."""
         space = self.space
         return isinstance(space, spaces.Box) and bool(((values < space.low) | (values > space.high)).any())
-
-    def as_vector(self, values: Tensor) -> Tensor:
-        """Convert rows [N, *shape] to floats [N, vector_size]: indices one-hot, bytes scaled to [0, 1]."""
-        match self.space:
-            case spaces.Discrete():
-                return _one_hot(values - int(self.space.start), int(self.space.n))
-            case spaces.MultiDiscrete():
-                start = torch.as_tensor(self.space.start, device=values.device)
-                indices = (values - start).flatten(1).unbind(1)
-                sizes = self.space.nvec.reshape(-1).tolist()
-                return torch.cat([_one_hot(i, n) for i, n in zip(indices, sizes, strict=True)], 1)
-        flat = values if values.ndim == 2 else values.reshape(values.shape[0], -1)
-        return self._scaled(flat) if flat.dtype != torch.float32 else flat
-
-    def as_image(self, values: Tensor) -> Tensor:
-        """Convert rows of an image to floats [N, C, H, W], scaled to [0, 1] if its bounds are known."""
-        assert self.image is not None
-        moved = values.permute(0, *(axis + 1 for axis in self.image)).reshape(-1, *self.image_shape)
-        return self._scaled(moved)
-
-    def _scaled(self, values: Tensor) -> Tensor:
-        space, floats = self.space, values.to(torch.float32)
-        if not isinstance(space, spaces.Box) or space.dtype == np.bool_:
-            return floats
-        low, high = float(space.low.min()), float(space.high.max())
-        if not np.isfinite([low, high]).all() or low == high or (low, high) == (0.0, 1.0):
-            return floats
-        return (floats - low) / (high - low)
 
 
 class ObservationLayout:
@@ -250,11 +218,6 @@ def flatten_time(rows: Arrays) -> Arrays:
     return {name: values.reshape(-1, *values.shape[2:]) for name, values in rows.items()}
 
 
-def select_rows(batch: Mapping[str, Tensor], index: Tensor) -> Tensors:
-    """Select rows of every leaf."""
-    return {name: values.index_select(0, index) for name, values in batch.items()}
-
-
 def _leaves(space: Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
     match space:
         case spaces.Dict():
@@ -277,10 +240,6 @@ def _leaves(space: Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
 
 def _at(path: tuple[str | int, ...]) -> str:
     return f" (leaf {'/'.join(map(str, path))!r})" if path else ""
-
-
-def _one_hot(indices: Tensor, size: int) -> Tensor:
-    return nn.functional.one_hot(indices, size).to(torch.float32)
 
 
 def _shown(values: np.ndarray) -> str:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from evo_core.networks.inputs import as_image, as_vector
 from evo_core.spaces.observations import InvalidObservation, Leaf, ObservationLayout
 
 CAMERA = spaces.Box(0, 255, (8, 6, 3), np.uint8)
@@ -15,7 +16,7 @@ def vector(space, values):
     leaf = Leaf((), space)
     target = np.zeros((1, *leaf.shape), leaf.dtype)
     leaf.put(target, 0, values)
-    return leaf.as_vector(torch.from_numpy(target))[0].tolist()
+    return as_vector(leaf, torch.from_numpy(target))[0].tolist()
 
 
 def test_nested_spaces_become_leaves_named_by_their_path():
@@ -68,7 +69,7 @@ def test_an_image_is_moved_and_scaled_to_the_unit_interval_and_stays_bytes_until
     leaf = ObservationLayout(spaces.Dict({"camera": CAMERA})).leaves[0]
     image = np.zeros((1, 8, 6, 3), np.uint8)
     image[0, 2, 5, 1] = 255
-    moved = leaf.as_image(torch.from_numpy(image))
+    moved = as_image(leaf, torch.from_numpy(image))
     assert moved.shape == (1, 3, 8, 6)
     assert torch.nonzero(moved).tolist() == [[0, 1, 2, 5]]
     assert moved.max() == 1.0

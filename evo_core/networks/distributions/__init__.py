@@ -8,18 +8,18 @@ from gymnasium import Space, spaces
 from evo_core.networks.distributions.categorical import Categorical, MultiCategorical
 from evo_core.networks.distributions.distribution import Distribution
 from evo_core.networks.distributions.gaussian import DiagonalGaussian, SquashedGaussian
-
-SUPPORTED = "Discrete, MultiDiscrete, MultiBinary, Box of floats"
+from evo_core.spaces.actions import require_supported
 
 
 def make_distribution(space: Space[Any], *, squash: bool, std_init: float = 1.0) -> Distribution:
     """Return the distribution for an action space; raise ValueError if it is not supported or cannot be squashed."""
+    require_supported(space)
     match space:
         case spaces.Discrete():
             return Categorical(space, std_init)
-        case spaces.MultiDiscrete() | spaces.MultiBinary() if spaces.flatdim(space) > 0:
+        case spaces.MultiDiscrete() | spaces.MultiBinary():
             return MultiCategorical(space, std_init)
-        case spaces.Box() if spaces.flatdim(space) > 0 and np.dtype(space.dtype).kind == "f":
+        case spaces.Box():
             if not squash:
                 return DiagonalGaussian(space, std_init)
             if not (space.is_bounded() and (space.low < space.high).all()):
@@ -28,7 +28,7 @@ def make_distribution(space: Space[Any], *, squash: bool, std_init: float = 1.0)
                     f"({_open_sides(space)}); set it to false: then actions are clipped where there is a bound"
                 )
             return SquashedGaussian(space, std_init)
-    raise ValueError(f"action space {space} is not supported; supported: {SUPPORTED}")
+    raise TypeError(f"no distribution is made for {type(space).__name__}")
 
 
 def _open_sides(space: spaces.Box) -> str:

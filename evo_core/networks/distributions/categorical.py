@@ -58,10 +58,6 @@ class Categorical(Distribution):
         """Turn actions into what the environment takes, [N] int64."""
         return actions + self.start
 
-    def read_mask(self, mask: Any) -> Array:
-        """Read n numbers, of which zero forbids."""
-        return _with_a_choice(_checked(np.asarray(mask), (self.outputs,)).astype(np.bool_), [0])
-
 
 class MultiCategorical(Distribution):
     """Independent choices: of MultiDiscrete, or yes and no of MultiBinary. Actions are int64, [N, choices].
@@ -129,19 +125,6 @@ class MultiCategorical(Distribution):
         shaped = actions.reshape(-1, *self.start.shape) + torch.as_tensor(self.start)
         return shaped.to(torch_dtype(self.space))
 
-    def read_mask(self, mask: Any) -> Array:
-        """Read a mask as Gymnasium's `sample` takes it.
-
-        MultiDiscrete: one mask per choice, in a tuple or one after the other; zero forbids. MultiBinary: 0 or 1
-        where only that value is allowed, 2 where both are.
-        """
-        if isinstance(self.space, spaces.MultiBinary):
-            values = _checked(np.asarray(mask), self.space.shape).reshape(-1)
-            return np.stack([values != 1, values != 0], 1).reshape(-1)
-        flat = np.concatenate([np.ravel(part) for part in _parts(mask)]) if isinstance(mask, tuple | list) else mask
-        allowed = _checked(np.ravel(np.asarray(flat)), (self.outputs,)).astype(np.bool_)
-        return _with_a_choice(allowed, np.cumsum((0, *self.options[:-1])))
-
     def _choices(self, logits: Tensor) -> Tensor:
         """Lay logits out as [N, choices, options], padding impossible."""
         padded = nn.functional.pad(logits, (0, 1), value=FORBIDDEN)
@@ -152,24 +135,6 @@ def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw standard Gumbel noise on the generator's device: −log E with E from Exp(1)."""
     waits = torch.empty(shape, device=generator.device).exponential_(generator=generator)
     return waits.clamp_(min=torch.finfo(waits.dtype).tiny).log_().neg_()
-
-
-def _parts(mask: Any) -> list[Any]:
-    """Flatten nested tuples of masks."""
-    return [inner for part in mask for inner in (_parts(part) if isinstance(part, tuple | list) else [part])]
-
-
-def _checked(mask: Array, shape: tuple[int, ...]) -> Array:
-    if mask.shape != shape or mask.dtype.kind not in "iub":
-        raise ValueError(f"action_mask: expected whole numbers of shape {shape}, got {mask.dtype} {mask.shape}")
-    return mask
-
-
-def _with_a_choice(allowed: Array, starts: Any) -> Array:
-    """Pass a mask on in which every choice has an option left; `starts` are the places of their first options."""
-    if not np.logical_or.reduceat(allowed, starts).all():
-        raise ValueError(f"action_mask: expected at least one allowed option per choice, got {allowed.tolist()}")
-    return allowed
 
 
 def _backward(

@@ -69,10 +69,6 @@ class Distribution(nn.Module, ABC):
     def to_space(self, actions: Tensor) -> Tensor:
         """Do what `to_env` does with tensors alone, for exported policies: [N, *space.shape], of the space's type."""
 
-    def read_mask(self, mask: Any) -> Array:
-        """Turn an environment's action mask into truth values per output; ValueError when nothing is allowed."""
-        raise ValueError(f"action_mask: {type(self).__name__} takes no mask")
-
 
 def torch_dtype(space: Space[Any]) -> torch.dtype:
     """Return the torch dtype of a space's elements."""

@@ -6,9 +6,10 @@ from evo_core.config.network import Activation
 from evo_core.genome.architecture import Convolution
 from evo_core.networks.convolution import FromChannels, blocks, grid
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors, as_image
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf
 
 
 class CnnEncoder(Encoder):
@@ -33,7 +34,7 @@ class CnnEncoder(Encoder):
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
-        h = self.leaf.as_image(observations[self.leaf.name])
+        h = as_image(self.leaf, observations[self.leaf.name])
         for block in self.blocks:
             h = block(h)
         h = self.output(h)

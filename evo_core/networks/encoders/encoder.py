@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf
 
 Leaves = tuple[Leaf, ...]
 

@@ -5,9 +5,10 @@ from torch import Tensor
 from evo_core.config.network import Activation
 from evo_core.genome.architecture import Layers
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Stack
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf
 
 
 class MlpEncoder(Encoder):
@@ -23,5 +24,5 @@ class MlpEncoder(Encoder):
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
-        h: Tensor = self.stack(self.leaf.as_vector(observations[self.leaf.name]))
+        h: Tensor = self.stack(as_vector(self.leaf, observations[self.leaf.name]))
         return h if self.activation is None else self.activation(h)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS
-from evo_core.spaces.observations import Tensors
 
 
 class MultiInputEncoder(Encoder):

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from evo_core.config.network import Activation
 from evo_core.genome.encoders import RecurrentArchitecture
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import RecurrentBlock, Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Linear
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf
 
 
 class RecurrentEncoder(Encoder):
@@ -64,7 +65,7 @@ class RecurrentEncoder(Encoder):
 
     def _observe(self, observations: Tensors) -> Tensor:
         if self.features is None:
-            return self.leaf.as_vector(observations[self.leaf.name])
+            return as_vector(self.leaf, observations[self.leaf.name])
         features: Tensor = self.features(observations)
         return features
 

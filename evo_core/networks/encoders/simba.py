@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from evo_core.config.network import Activation
 from evo_core.genome.encoders import SimbaArchitecture
 from evo_core.networks.encoders.encoder import Encoder
+from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import Sequences
 from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
-from evo_core.spaces.observations import Leaf, Tensors
+from evo_core.spaces.observations import Leaf
 
 
 class Norm(nn.Module):
@@ -73,7 +74,7 @@ class SimbaEncoder(Encoder):
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
-        h: Tensor = self.input(self.leaf.as_vector(observations[self.leaf.name]))
+        h: Tensor = self.input(as_vector(self.leaf, observations[self.leaf.name]))
         for block in self.blocks:
             h = block(h)
         h = self.output(self.norm(h))
