@@ -5,7 +5,7 @@ Names, defaults and bounds are those of the configuration (evo_core/config/secti
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from annotated_types import Le
 from pydantic import ConfigDict, Field, create_model
@@ -64,9 +64,12 @@ ExistingRun = Annotated[str, existing_run(f"The name of an existing run. {_NAMED
 AnyRun = Annotated[
     str, existing_run(f"The name of an existing run. {_NAMED} Empty: every run.", f"^({RUN_ID.pattern})?$")
 ]
-Hyperparameter = Literal[
-    *(name for name in evolvable_hyperparameters() if AlgorithmConfig.model_fields[name].default is not None)
-]
+if TYPE_CHECKING:
+    Hyperparameter = str
+else:
+    Hyperparameter = Literal[
+        *(name for name in evolvable_hyperparameters() if AlgorithmConfig.model_fields[name].default is not None)
+    ]
 """Hyperparameters that have an initial value, around which they can evolve."""
 
 Evolving = Annotated[

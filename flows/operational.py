@@ -23,7 +23,7 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS)]
 
 
-def setting(default: Any, description: str, *, unset: str = "", **bounds: float) -> Any:
+def setting(default: Any, description: str, *, unset: str = "", **bounds: Any) -> Any:
     """Declare a setting; `unset` says what holds without a value, where the default itself does not."""
     return Field(
         default=default, description=description, json_schema_extra={"unset": unset} if unset else None, **bounds

@@ -1,8 +1,9 @@
 """Arguments shared by several commands; those of operational settings are derived. Imports nothing heavy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import Parameter
 from pydantic.fields import FieldInfo
@@ -39,20 +40,21 @@ def number(help: str, low: float, high: float, *, above: bool = False) -> Parame
     return Parameter(help=f"{help} {words[0].upper()}{words[1:]}.", validator=between)
 
 
-def setting_flag(name: str) -> Any:
-    """Derive the flag of an operational setting: its type, text, default and range; None leaves it to the setting."""
+def setting_flag(name: str) -> Parameter:
+    """Describe the flag of an operational setting: its text, default and range."""
     field = OperationalSettings.model_fields[name]
-    text, kind = _described(field), _plain(field.annotation)
-    if kind not in (int, float):
-        return Annotated[kind | None, Parameter(help=text)]
+    text = _described(field)
+    if _plain(field.annotation) not in (int, float):
+        return Parameter(help=text)
     low, high, above = limits(field.metadata)
-    return Annotated[kind | None, number(text, low, high, above=above)]
+    return number(text, low, high, above=above)
 
 
 def _described(field: FieldInfo) -> str:
     """Put the default of a setting, or what holds without a value, before the end of its description."""
-    default = (field.json_schema_extra or {}).get("unset", field.default)
-    return f"{field.description.removesuffix('.')} [{default}]." if default else field.description
+    extra, text = field.json_schema_extra, field.description or ""
+    default = extra["unset"] if isinstance(extra, dict) else field.default
+    return f"{text.removesuffix('.')} [{default}]." if default else text
 
 
 def _plain(annotation: Any) -> Any:
@@ -61,19 +63,31 @@ def _plain(annotation: Any) -> Any:
     return kind if kind in (int, float) or get_origin(kind) is Literal else str
 
 
-Store = setting_flag("store")
-Study = setting_flag("study")
+Run = Annotated[str, Parameter(name="RUN")]
+Store = Annotated[str | None, setting_flag("store")]
+Study = Annotated[str | None, setting_flag("study")]
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
+Overrides = Annotated[Mapping[str, object], Parameter(parse=False)]
+"""Configuration flags, such as --algorithm.lr 3e-4, which are read apart."""
 
-Operational = Parameter(name="*")(
-    make_dataclass(
-        "Operational",
-        [(name, setting_flag(name), None) for name in OperationalSettings.model_fields],
-        frozen=True,
-        namespace={"__module__": __name__},  # of another module, cyclopts would take the class for a built-in one
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class Operational:
+        """Every operational setting as a flag; None leaves it to the environment (EVOLVE_STORE, …) and the default."""
+
+else:
+    Operational = Parameter(name="*")(
+        make_dataclass(
+            "Operational",
+            [
+                (name, Annotated[_plain(field.annotation) | None, setting_flag(name)], None)
+                for name, field in OperationalSettings.model_fields.items()
+            ],
+            frozen=True,
+            namespace={"__module__": __name__},  # of another module, cyclopts would take the class for a built-in one
+        )
     )
-)
-"""Every operational setting as a flag; None leaves it to the environment (EVOLVE_STORE, …) and the default."""
 
 DEFAULTS = Operational()
 
