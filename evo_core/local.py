@@ -23,7 +23,7 @@ Blobs = dict[str, bytes]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunResult:
-    """What a run found. `commits` is the chain from COMMIT 0 on; `checkpoint` holds the delivered agent's bytes."""
+    """The result of a run. `commits` is the chain from COMMIT 0 on; `checkpoint` holds the delivered agent's bytes."""
 
     status: Literal["target_reached", "budget_spent"]
     commits: tuple[Generation, ...]

@@ -13,7 +13,7 @@ POPULATION = 2**31 - 1
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for. Values are part of every run's identity: never renumber."""
+    """Purpose of a stream of random numbers. The values determine results: never renumber them."""
 
     MUTATE = 1
     TRANSFER = 2

@@ -64,7 +64,7 @@ def train(
     """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
 
     Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
-    `on_failure` with what the record of a failure does not hold.
+    `on_failure` with the details of a failure, which the record does not contain.
     """
     updates: list[Update] = []
     shift: float | None = None
@@ -116,7 +116,7 @@ def evaluate_member(
 
 
 def record_lost_member(offspring: Offspring, training: Training | None, reason: FailureReason) -> Member:
-    """Record a member whose every attempt was lost, in evaluation if it was trained."""
+    """Create the record of a member all of whose attempts were lost, in evaluation if it was trained."""
     failure = Failure(reason=reason, step=training.steps if training else 0)
     untrained = Training(uid=offspring.uid, steps=0, failure=failure)
     return Member(offspring=offspring, training=training or untrained, failure=failure)

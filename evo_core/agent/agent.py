@@ -29,7 +29,7 @@ ADAM_EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """Everything that an agent is, as named tensors on the CPU: weights, Adam's moments and its step count.
+    """The complete state of an agent, as named tensors on the CPU: weights, Adam's moments and its step count.
 
     `statistics` are those of its normalization, if it has any.
     """

@@ -26,7 +26,7 @@ from evo_core.spaces.spaces import Spaces
 METADATA = "evolve"
 FORMAT = 1
 MOST_HEADER = 2**24
-"""Bytes of a header at most. Those that are written have some thousands."""
+"""Maximum size of a header in bytes. Written headers have a few thousand."""
 
 _PARTS = ("weights", "exp_avg", "exp_avg_sq")
 _STATISTICS = "statistics"
@@ -40,15 +40,15 @@ _WRONG = (
     RecursionError,
     RuntimeError,  # torch, of negative sizes and of sizes that overflow
 )
-"""What the libraries raise that read a header, or bytes that are none."""
+"""Exceptions raised by the libraries that parse a header."""
 
 
 class CheckpointError(ValueError):
-    """Bytes that are not a whole, finite checkpoint of this format."""
+    """Raised for bytes that are not a complete, finite checkpoint of this format."""
 
 
 def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyType({})) -> bytes:
-    """Serialize an agent, with whatever the header is to say `beside`; the same gives the same bytes everywhere."""
+    """Serialize an agent, with additional header entries; equal inputs give equal bytes on every machine."""
     tensors = {
         f"{part}/{name}": tensor.contiguous()
         for part in (*_PARTS, _STATISTICS)
@@ -66,7 +66,7 @@ def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyTy
 def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
     """Parse checkpoint bytes of an agent for these spaces; CheckpointError says what is wrong with them.
 
-    Nothing is allocated for what a header asks for: only for what the bytes hold.
+    Memory is allocated for the bytes that exist, not for the sizes that a header claims.
     """
     try:
         header = _header(content)
@@ -107,7 +107,7 @@ def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:
 def load_agent(content: bytes, spaces: Spaces | None = None, device: torch.device | str = "cpu") -> Agent:
     """Load an agent from a checkpoint's bytes; CheckpointError says what is wrong with them.
 
-    An exported file brings its spaces along, a run's checkpoint does not.
+    An exported file contains its spaces, a checkpoint of a run does not.
     """
     if spaces is None:
         try:

@@ -28,7 +28,7 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
 def draws_on_device(device: torch.device) -> bool:
     """Return True if action noise and minibatch order are drawn on the device.
 
-    It does on CUDA, which saves a copy per rollout and one per epoch. On the CPU NumPy draws: its streams are part
+    True on CUDA, which saves a copy per rollout and one per epoch. On the CPU NumPy draws: its streams are part
     of every chain. A few numbers at a time, as in evaluation, are drawn by NumPy on every device.
     """
     return device.type == "cuda"

@@ -42,13 +42,13 @@ class Moments:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Standard deviation, and 1 before anything was seen."""
+        """Standard deviation; 1 before the first update."""
         deviation: np.ndarray = np.sqrt(self.variance + EPSILON) if self.count else np.ones_like(self.variance)
         return deviation
 
 
 class Transitions(Protocol):
-    """What is read of a rollout: observations [T, B, ...]; rewards, ends and validity [T, B]."""
+    """The parts of a rollout that the normalizer reads: observations [T, B, ...]; rewards, ends and validity [T, B]."""
 
     observations: Arrays
     rewards: np.ndarray
@@ -58,7 +58,7 @@ class Transitions(Protocol):
 
 
 class Normalizer:
-    """Normalizes what is switched on, and passes all else through."""
+    """Normalizes observations and rewards as configured, and passes everything else through."""
 
     def __init__(self, statistics: Statistics) -> None:
         names = {name.rsplit(".", 1)[0] for name in statistics}
@@ -83,8 +83,9 @@ class Normalizer:
     def before_learning(self, rollout: Transitions, gamma: float) -> np.ndarray:
         """Update the statistics with a rollout's returns, and return its scaled rewards, [T, B].
 
-        Observations are taken in after learning, so that actions are judged as they were chosen; but for a founder's
-        first ones, which a nearly uniform policy chose: learning from numbers of any size would do more harm.
+        Observations update the statistics after learning, so that actions are evaluated with the statistics under which
+        they were chosen. The first ones of a founder are an exception: its policy is nearly uniform, and learning from
+        unscaled numbers would do more harm.
         """
         self._first = any(not moments.count for moments in self.leaves.values())
         if self._first:
@@ -138,7 +139,7 @@ def initial_statistics(layout: ObservationLayout, *, observations: bool, returns
 
 
 def are_statistics_complete(statistics: Statistics, layout: ObservationLayout) -> bool:
-    """Return True if the statistics are complete: of all observations, of returns, of both or of neither."""
+    """Return True if statistics cover all observations, returns, both, or neither."""
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in statistics.items()}
     return any(
         found == {name: (tensor.shape, tensor.dtype) for name, tensor in expected.items()}
@@ -151,7 +152,7 @@ def are_statistics_complete(statistics: Statistics, layout: ObservationLayout) -
 
 
 def _is_normalized(leaf: Leaf) -> bool:
-    """Vectors of floats are normalized; images, bytes and indices have a scale of their own."""
+    """Return True for vectors of floats; images, bytes and indices have a known scale."""
     return isinstance(leaf.space, Box) and leaf.dtype == np.float32 and leaf.image is None
 
 

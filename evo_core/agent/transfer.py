@@ -74,7 +74,7 @@ def perturb(state: AgentState, mutation_sd: float, rng: np.random.Generator) -> 
 
 
 def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observations: Tensors) -> float:
-    """Measure how far a transfer moved the outputs: the largest difference of a logit (or action mean) or value.
+    """Measure the effect of a transfer on the outputs: the largest difference of a logit (or action mean) or value.
 
     A recurrent network sees the observations as sequences of PIECE steps.
     """

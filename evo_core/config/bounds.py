@@ -43,7 +43,7 @@ LONGEST_TEXT = 10_000
 """Characters of one text there."""
 
 DEEPEST = 6
-"""How deep lists and mappings may be nested there."""
+"""Maximum nesting depth of such lists and mappings."""
 
 
 def describe_range(low: float, high: float, *, above: bool = False) -> str:
@@ -98,7 +98,7 @@ def _require(allowed: bool, expected: str, got: str) -> None:
 
 
 def _schema(depth: int) -> dict[str, Any]:
-    """Describe what `require_bounded` allows as a JSON schema: a server checks a form by it."""
+    """Describe what `require_bounded` allows as a JSON schema, by which the server validates forms."""
     bounds: dict[str, Any] = {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER, "maxLength": LONGEST_TEXT}
     if depth == 0:
         return {**bounds, "maxItems": 0, "maxProperties": 0}

@@ -22,9 +22,8 @@ Stride = Annotated[int, Field(ge=1, le=16)]
 
 
 class EncoderConfig(Section):
-    """From observation to latent vector.
-
-    Every leaf of an observation gets an encoder of its own: convolutions for images, hidden layers for all else.
+    """Encoder from observation to latent vector. Every leaf of an observation gets an encoder of its own: convolutions
+    for images, hidden layers for all else.
     """
 
     model_config = ConfigDict(title="Encoder")
@@ -70,7 +69,7 @@ class EncoderConfig(Section):
 
 
 class HeadConfig(Section):
-    """From latent vector to action distribution, and to value."""
+    """Heads from latent vector to action distribution and to value."""
 
     model_config = ConfigDict(title="Heads")
 
@@ -80,7 +79,7 @@ class HeadConfig(Section):
 
 
 class BoundsConfig(Section):
-    """What architecture mutations may reach; the initial network must lie within."""
+    """Bounds of architecture mutations; the initial network must lie within them."""
 
     model_config = ConfigDict(title="Bounds")
 

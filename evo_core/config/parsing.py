@@ -15,7 +15,7 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot run; each line names field, value and what was expected."""
+    """Raised for an invalid configuration; each line names field, value and what was expected."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(problems)
@@ -62,7 +62,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
 
 
 def numbers(value: object) -> object:
-    """Read 1e6 as the number that it is, where a reader of YAML 1.1 took it for a word.
+    """Convert strings such as 1e6 to numbers, because readers of YAML 1.1 return them as strings.
 
     Arguments of the environment and of its wrappers stay as they are.
     """
@@ -103,7 +103,7 @@ def _describe(error: object) -> str:
 
 
 def _expectation(message: str) -> str:
-    """Turn pydantic's sentence into what follows a field's name."""
+    """Convert pydantic's message to the text that follows a field's name."""
     expected = message.replace("Input should be", "expected").replace("a valid tuple", "a list such as [64, 64]")
     return expected[0].lower() + expected[1:]
 

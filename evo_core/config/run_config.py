@@ -25,7 +25,7 @@ from evo_core.config.sections import (
 
 
 class RunConfig(Section):
-    """Everything that decides what a run computes."""
+    """The configuration of a run: every field that affects results."""
 
     model_config = ConfigDict(title="Run configuration")
 
@@ -66,26 +66,26 @@ class RunConfig(Section):
 
     @property
     def run_name(self) -> str:
-        """What a run of this configuration is called where people see it: lunarlander-v3 · pop 6 · seed 1."""
+        """Display name of a run of this configuration: lunarlander-v3 · pop 6 · seed 1."""
         return f"{self.env.id.lower()} · pop {self.population.size} · seed {self.seed}"
 
     def with_instances(self, most: int | None) -> "RunConfig":
-        """Return this configuration under another `env.max_instances`, on which results do not depend."""
+        """Return a copy with another `env.max_instances`, which does not affect results."""
         return self.model_copy(update={"env": self.env.model_copy(update={"max_instances": most})})
 
     @property
     def generation_steps(self) -> int:
-        """Training steps of one whole generation."""
+        """Training steps of one full generation."""
         return self.population.size * self.training.evo_steps
 
     @property
     def max_generations(self) -> int:
-        """Generations that the budget pays for in full."""
+        """Number of full generations within the budget."""
         return self.training.max_steps // self.generation_steps
 
     @property
     def left_over_steps(self) -> int:
-        """Steps of the budget that stay unspent, because they are less than a whole generation."""
+        """Steps of the budget that remain unspent, because they are less than a full generation."""
         return self.training.max_steps % self.generation_steps
 
 

@@ -29,7 +29,7 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, and unknown keys, NaN and infinities are refused."""
+    """Base class of all sections: frozen; rejects unknown keys, NaN and infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -87,7 +87,7 @@ class EnvConfig(Section):
 
     @model_serializer(mode="wrap")
     def _leave_out_no_limit(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write the limit only where there is one: records of runs that have none stay byte for byte what they were."""
+        """Serialize the limit only if it is set, so that records of runs without it keep their bytes."""
         plain: dict[str, Any] = serialize(self)
         if self.max_instances is None:
             plain.pop("max_instances", None)
@@ -125,7 +125,7 @@ class AlgorithmConfig(Section):
 
 
 class PopulationConfig(Section):
-    """How many members, and how they start."""
+    """Size and initialization of the population."""
 
     model_config = ConfigDict(title="Population")
 
@@ -149,7 +149,7 @@ class PopulationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How much is trained."""
+    """Budget and target of training."""
 
     model_config = ConfigDict(title="Training")
 
@@ -174,7 +174,7 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How fitness is measured, on environments of its own."""
+    """Measurement of fitness, on separate environments."""
 
     model_config = ConfigDict(title="Evaluation")
 

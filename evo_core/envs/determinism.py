@@ -15,7 +15,7 @@ from evo_core.networks.distributions.distribution import masked
 from evo_core.spaces.observations import take
 
 SEEDS = (1, 2)
-"""Two environments side by side: what they share by mistake shows."""
+"""Seeds of two environments, so that accidentally shared state shows."""
 
 
 class RandomActions:
@@ -39,7 +39,7 @@ class RandomActions:
 
 
 def first_difference(env: EnvConfig, steps: int = 1000) -> str | None:
-    """Play the same seeds and actions twice; say where the two differ, None when they never do.
+    """Play the same seeds and actions twice; return the first difference, or None.
 
     Raises MemberFailure when the environment breaks.
     """

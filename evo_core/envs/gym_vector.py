@@ -39,7 +39,7 @@ Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class GymVectorEnvs(VectorEnvs):
-    """Any of Gymnasium's vector environments behind our interface."""
+    """Adapter for Gymnasium's vector environments."""
 
     def __init__(self, env: EnvConfig, spaces: Spaces, vector: VectorEnv[Any, Any, Any], seed: Any) -> None:
         super().__init__(env.id, spaces, vector.num_envs)
@@ -151,7 +151,7 @@ class AsyncEnvs(GymVectorEnvs):
         return super().failure(error)
 
     def close(self) -> None:
-        """End every process: politely, unless one of them did not answer."""
+        """End every process: by request, or by kill if one of them did not answer."""
         if self._vector.closed:
             return
         if not self._broken:
@@ -213,16 +213,17 @@ class EnvpoolEnvs(GymVectorEnvs):
 
 @contextmanager
 def _said_once() -> Iterator[None]:
-    """Silence what Gymnasium says as a warning before it raises it."""
+    """Suppress warnings that Gymnasium issues before it raises the same message."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
 
 
 class _Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Reads what the environment returns where it is made, so that what is wrong is named; see TransportedError.
+    """Wrapper that validates what an environment returns inside its process, so that errors are specific; see
+    TransportedError.
 
-    Of infos only action masks are sent on: Gymnasium would merge all of them, and fails where arrays change shape.
+    Only action masks are forwarded of infos, because Gymnasium merges all entries and fails where arrays change shape.
     """
 
     def __init__(self, env: gym.Env[Any, Any], index: int) -> None:

@@ -20,7 +20,7 @@ from evo_core.spaces.spaces import Spaces
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """What the rest of the program must know of an environment. `time_limit` is None when it has none.
+    """The properties of an environment that the program needs. `time_limit` is None when it has none.
 
     `unread_masks`: it offers `action_masks()`, which is not called, and no mask in its info.
     """
@@ -61,7 +61,7 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
 
 
 def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
-    """Return True if an environment tells sb3-contrib what is allowed, and not its info; resets it to find out."""
+    """Return True if an environment offers `action_masks()` as in sb3-contrib, but no mask in its info; resets it."""
     if not env.has_wrapper_attr("action_masks"):
         return False
     with suppress(Exception):  # what a reset raises is said when members are trained
@@ -70,7 +70,7 @@ def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
 
 
 def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
-    """Do what `inspect_environment` does and refuse wrappers that carry state: once, before a run starts."""
+    """Inspect an environment and reject wrappers that carry state: called once, before a run starts."""
     with quietly():
         spec = inspect_environment(config, packages)
         require_stateless(config.env)

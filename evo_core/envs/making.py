@@ -36,7 +36,7 @@ def make_env(env: EnvConfig) -> gym.Env[Any, Any]:
 
 
 def close_env(env: gym.Env[Any, Any]) -> None:
-    """Close an environment. What it raises is logged: its work is done, and others are to be closed too."""
+    """Close an environment. Exceptions are logged, so that the remaining environments are closed too."""
     try:
         env.close()
     except Exception as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Fault(Record):
-    """What one environment raised, or that its observation is not sound."""
+    """What one environment raised, or the description of an invalid observation."""
 
     environment: int
     text: str
@@ -26,7 +26,7 @@ class _Fault(Record):
 
 
 class TransportedError(Exception):
-    """Carries a fault out of a process as text.
+    """Exception that carries a fault out of a subprocess as text.
 
     Gymnasium sends type and value of an exception, and raises another one of that type: one that cannot be pickled ends
     the process instead, one with other arguments raises a TypeError, and index and traceback are lost.
@@ -51,7 +51,7 @@ def transport_exceptions(index: int) -> Iterator[None]:
 
 @contextmanager
 def exit_with_fault_file(index: int, directory: Path) -> Iterator[None]:
-    """Leave what the body raises in a file, and end this process: its environment could not be made."""
+    """Write what the body raises to a file, and exit: the environment could not be created."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -61,7 +61,7 @@ def exit_with_fault_file(index: int, directory: Path) -> Iterator[None]:
 
 
 def read_fault_file(name: str, directory: Path) -> MemberFailure:
-    """Read why the process of an environment ended before there was an environment."""
+    """Read why the process of an environment ended before the environment was created."""
     for path in sorted(directory.glob("*.json")):
         fault = _Fault.model_validate_json(path.read_text())
         said, place = f"{name}: {fault.text}", Place(fault.environment, 0, 0)

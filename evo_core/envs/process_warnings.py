@@ -1,6 +1,6 @@
 """Transport of warnings from environment subprocesses, in their infos, to the learner's process.
 
-There it is heard with the name of the member, as the warnings of environments in the learner's own process are.
+They are reported with the name of the member, like the warnings of environments in the learner's own process.
 """
 
 import builtins
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 REMARKS = "evolve_remarks"
-"""Key of an environment's info under which its process sends what was warned of since the last time."""
+"""Key of an environment's info under which its process sends the warnings since the last step."""
 
 _pending: list[tuple[str, ...]] = []
 
@@ -31,13 +31,13 @@ def take_remarks() -> dict[str, Any]:
 
 
 def write_remarks() -> None:
-    """Write what was kept to standard error: there will be no info to carry it."""
+    """Write the collected warnings to standard error, when no info will carry them."""
     for kind, *_, text in take_remarks().get(REMARKS, ()):
         print(f"{kind}: {text}", file=sys.stderr)
 
 
 def repeat_remarks(info: Mapping[str, Any]) -> None:
-    """Warn in this process of what processes of environments have sent."""
+    """Repeat in this process the warnings sent by environment processes."""
     for sent in info.get(REMARKS, ()):
         _repeat(sent or ())
 

@@ -25,7 +25,8 @@ MASK = "action_mask"
 log = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
-"""Environments and leaves of which this process has said that they leave their bounds: every generation would."""
+"""Environments and leaves already reported as out of bounds by this process, because every generation would report
+them."""
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def _nothing(record: logging.LogRecord) -> bool:
 
 
 class Transition(NamedTuple):
-    """What one step of B environments gave: rewards, terminated, truncated, valid, each [B].
+    """The result of one step of B environments: rewards, terminated, truncated, valid, each [B].
 
     Rows that are not `valid` are no transitions: the environment was reset instead of being stepped.
     `final_observations` maps every environment that ended its episode to the observation it ended with.
@@ -61,7 +62,7 @@ class Transition(NamedTuple):
 
 
 class VectorEnvs(ABC):
-    """Environments stepped together, and where they stand.
+    """Base class of environments that are stepped together, with their current state.
 
     `observations`: per leaf [B, ...]; `masks`: what actions are allowed, [B, outputs], None if environments do not
     say; `returns`, `lengths`: [B], of each running episode; `ended_returns`, `ended_lengths`: [B], of the last one
@@ -86,7 +87,7 @@ class VectorEnvs(ABC):
         self._inside_so_far = [leaf for leaf in self.layout.leaves if (name, leaf.name) not in _SAID]
 
     def step(self, actions: Iterable[Any]) -> Transition:
-        """Step every environment; MemberFailure when one raises, or returns what is not sound."""
+        """Step every environment; MemberFailure when one raises or returns invalid values."""
         try:
             made = self._advance(actions)
         except MemberFailure:
@@ -107,7 +108,7 @@ class VectorEnvs(ABC):
 
     @abstractmethod
     def _advance(self, actions: Iterable[Any]) -> Transition:
-        """Step every environment, and leave what it shows in `observations` and `masks`."""
+        """Step every environment, and write to `observations` and `masks`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -131,7 +132,7 @@ class VectorEnvs(ABC):
         return None if index is None else Place(index, int(self.own_steps[index]), int(self.lengths[index]))
 
     def require_valid(self) -> None:
-        """Raise MemberFailure unless all observations are; warn once when they leave their stated bounds."""
+        """Raise MemberFailure unless all observations are valid; warn once when they leave their bounds."""
         try:
             self.layout.check(self.observations)
         except InvalidObservation as error:

@@ -20,7 +20,7 @@ from evo_core.spaces.observations import take
 STEPS = 64
 SEED = 1
 PATIENCE_S = 30.0
-"""Seconds that the episodes may take; what is slower is not judged."""
+"""Time limit of the episodes; slower environments are not checked."""
 
 _STATELESS = (gym.wrappers.TimeLimit, gym.wrappers.OrderEnforcing, gym.wrappers.PassiveEnvChecker)
 _STATISTICS = {
@@ -34,7 +34,7 @@ Values = dict[str, Any]
 def require_stateless(env: EnvConfig) -> None:
     """Raise ConfigError when a wrapper carries state from one episode to the next.
 
-    Two episodes of one instance with the same seed and actions are compared. Only wrappers are judged: an environment
+    Two episodes of one instance with the same seed and actions are compared. Only wrappers are checked: an environment
     that itself differs, or draws from a generator that no seed reaches, passes here.
     """
     if env.vectorization in ("native", "envpool"):  # have no wrappers
@@ -87,7 +87,7 @@ def _wrappers(env: gym.Env[Any, Any]) -> Iterator[gym.Wrapper[Any, Any, Any, Any
 
 
 class _Tap:
-    """Notes what goes into the innermost environment and what comes out of it."""
+    """Wrapper that records the actions and observations of the innermost environment."""
 
     def __init__(self, base: gym.Env[Any, Any]) -> None:
         self.seen: list[tuple[Any, Any]] = []
@@ -106,7 +106,7 @@ class _Tap:
         return returned
 
     def take(self) -> list[tuple[Any, Any]]:
-        """Return what was noted since the last call."""
+        """Return what was recorded since the last call."""
         seen, self.seen = self.seen, []
         return seen
 

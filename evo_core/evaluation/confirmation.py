@@ -24,7 +24,7 @@ Chunk = tuple[list[float], int]
 
 
 def chunk_count(config: RunConfig) -> int:
-    """Count the chunks of a confirmation; they are independent and may be played anywhere, in any order."""
+    """Return the number of chunks of a confirmation, which are independent and may be played in any order."""
     return math.ceil(config.evaluation.confirm_episodes / CHUNK)
 
 
@@ -37,9 +37,8 @@ def play_chunk(
     device: torch.device | str = "cpu",
     on_failure: Callable[[FailureDetail], None] = lambda detail: None,
 ) -> Chunk | None:
-    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used.
-
-    Returns None when the environment breaks, and calls `on_failure` with what it said.
+    """Play one chunk of the episodes that confirm an elite, on seeds that selection never used. Returns None when the
+    environment breaks, and calls `on_failure` with the details.
     """
     seeds = confirmation_seeds(config, elite.generation)[chunk * CHUNK : (chunk + 1) * CHUNK]
     try:

@@ -58,9 +58,9 @@ def play_episodes(
 ) -> Episodes:
     """Play one episode per seed; `on_step` sees the environments after their reset and after every step.
 
-    Always stepped in turn, whatever steps the training environments. Finished environments are dropped, so nothing
-    is stepped for longer than its episode. Raises MemberFailure when
-    an environment raises, when it returns what is not finite, and when the network does.
+    Environments are stepped sequentially, regardless of the vectorization in training. Finished environments are
+    dropped, so nothing is stepped for longer than its episode. Raises MemberFailure when an environment raises, when it
+    returns what is not finite, and when the network does.
     """
     played: list[Episodes] = []
     for start in range(0, len(seeds), CHUNK):
@@ -162,7 +162,7 @@ def _act(
     memory: Tensor,
     rng: np.random.Generator | None,
 ) -> tuple[Iterable[Any], Tensor]:
-    """Choose what the environments get: the most likely actions, or with a generator drawn ones; and remember.
+    """Choose actions: the most likely ones, or sampled ones if a generator is given; and update the memory.
 
     The environments that are `alive` have the `places` in a batch of `count` rows, in which the others are fillers.
     """

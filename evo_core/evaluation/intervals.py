@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 FEWEST = 3
-"""Of two values, Student's t says no more than that they are two."""
+"""Fewest values with a useful interval: of two values, Student's t is too wide."""
 
 
 def student_interval(values: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from evo_core.config.run_config import RunConfig
 from evo_core.records.chain import Confirmation, EliteRef, Generation
 
 Confirm = Callable[[EliteRef], Confirmation | None]
-"""Confirms an elite, or gives None when its environment broke meanwhile. May raise NotConfirmed."""
+"""Function that confirms an elite, or returns None when its environment broke. May raise NotConfirmed."""
 
 
 class NotConfirmed(Exception):

@@ -54,7 +54,7 @@ def score(returns: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) ->
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> Any:
-    """Average what is left of values without their lowest and highest quarter, along an axis."""
+    """Return the interquartile mean along an axis: without the lowest and highest quarter."""
     return trim_mean(values, 0.25, axis=axis)
 
 

@@ -52,7 +52,7 @@ def mutate_parameters(genome: Genome, config: RunConfig, rng: np.random.Generato
 
 
 def mutate_activation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
-    """Exchange the activation function for another."""
+    """Replace the activation function by another one."""
     others = [name for name in ACTIVATIONS if name != genome.activation]
     chosen = others[rng.integers(len(others))]
     mutation = Mutation(kind="activation", what="activation", before=genome.activation, after=chosen)

@@ -27,7 +27,7 @@ QUOTED = 3
 
 
 class GenerationFailed(RuntimeError):
-    """Too few members finished for a generation to count; the one before it stands."""
+    """Raised when too few members of a generation finished; the previous generation remains the last."""
 
 
 def create_population(config: RunConfig, observation_space: Space[Any]) -> Generation:
@@ -91,7 +91,7 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
 
 
 def elite_ref(member: Member) -> EliteRef:
-    """Refer to a member that finished."""
+    """Return a reference to a member that finished."""
     assert member.evaluation is not None and member.training.blob is not None
     return EliteRef(
         uid=member.uid,

@@ -33,9 +33,9 @@ def replay(
     device: torch.device | str = "cpu",
     on_generation: Callable[[Member], None] = lambda member: None,
 ) -> Replay:
-    """Train a fresh agent for as many generations as a line has, and play it on seeds that training never saw.
+    """Train a fresh agent for as many generations as a line has, and evaluate it on unseen seeds.
 
-    Weight noise is luck and not schedule, so it is left out; architecture, activation and hyperparameters follow the
+    Weight noise is not part of the schedule and is left out; architecture, activation and hyperparameters follow the
     line, with weights and moments transferred as in evolution.
     """
     genomes = [(line[-1] if kind == "fixed" else member).offspring.genome for member in line]

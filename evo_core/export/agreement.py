@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What B environments showed, and what the agent made of it.
+    """Observations of B environments, and the outputs of the agent.
 
     `began` [B]: whether an episode begins; `mask` [B, options], None where all is allowed; `logits` [B, A]: the
     distribution's parameters; `action` [B, *shape]; `memory` [B, M] after the step, that of the policy's encoder.

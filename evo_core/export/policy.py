@@ -42,7 +42,7 @@ class Port(Record):
 
 
 class Card(Record):
-    """What an exported file says of itself.
+    """The description in an exported file.
 
     `fitness` is the mean return of its member's evaluation, whose episodes ended after `max_steps` at the latest.
     """
@@ -59,7 +59,7 @@ class Card(Record):
 
 
 class Policy(nn.Module):
-    """From observations, and where there are any action mask and memory, to actions, logits and memory.
+    """Module that maps observations, action masks and memory (if any) to actions, logits and memory.
 
     `inputs` and `outputs` name the tensors in order. Inputs: every leaf of the observation; with `masks` `action_mask`
     [batch, options], true where an option is allowed, those of several choices one after the other (a switch of
@@ -131,7 +131,7 @@ class Policy(nn.Module):
 
 
 class _Input(nn.Module):
-    """One leaf as the environment gives it, cast and normalized as networks read it."""
+    """Module that casts and normalizes one leaf of raw observations."""
 
     def __init__(self, leaf: Leaf, moments: Moments | None) -> None:
         super().__init__()

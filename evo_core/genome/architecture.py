@@ -9,14 +9,15 @@ PartT = TypeVar("PartT")
 WholeT = TypeVar("WholeT")
 
 AMOUNTS = (16, 32, 64)
-"""Units added or removed at once, as in AgileRL; less where a bound is nearer."""
+"""Numbers of units added or removed at once, as in AgileRL; fewer at a bound."""
 
 CHANNEL_AMOUNTS = (8, 16, 32)
 """The same for the channels of a convolution."""
 
 
 class Record(BaseModel):
-    """Base of everything that crosses a process or is written to the store: frozen, nothing unknown."""
+    """Base class of everything that crosses a process or is written to the store: frozen, unknown fields are
+    rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +55,7 @@ Convolutions = tuple[Convolution, ...]
 
 
 class ConvolutionBounds(Protocol):
-    """What changes of convolutions may reach, as fewest and most."""
+    """Bounds of convolution mutations, as [minimum, maximum]."""
 
     @property
     def layers(self) -> tuple[int, int]:
@@ -118,7 +119,7 @@ def layer_changes(
 
 
 def layer_sizes(part: str, layers: Layers, noun: str = "nodes") -> dict[str, int]:
-    """Sum up a stack: how many layers, and how many nodes in all of them."""
+    """Return the number of layers of a stack and their total number of nodes."""
     return {f"{part}.layers": len(layers), f"{part}.{noun}": sum(layer.nodes for layer in layers)}
 
 

@@ -38,7 +38,8 @@ class EncoderArchitecture(Record, ABC):
 
     @abstractmethod
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate, by names that never do: layers, and their nodes, channels or units."""
+        """Return the sizes that may mutate, under names that never change: layers, and their nodes, channels or
+        units."""
 
 
 class MlpArchitecture(EncoderArchitecture):
@@ -60,12 +61,12 @@ class MlpArchitecture(EncoderArchitecture):
         ]
 
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
+        """Return the sizes that may mutate."""
         return layer_sizes(part, self.layers)
 
 
 class SimbaArchitecture(EncoderArchitecture):
-    """The stream's width, which never changes because normalization stands on it, and the inner sizes of its blocks."""
+    """The width of the residual stream, which is fixed because it is normalized, and the inner sizes of its blocks."""
 
     kind: Literal["simba"] = "simba"
     width: int
@@ -85,7 +86,7 @@ class SimbaArchitecture(EncoderArchitecture):
         ]
 
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
+        """Return the sizes that may mutate."""
         return layer_sizes(part, self.layers)
 
 
@@ -113,7 +114,7 @@ class CnnArchitecture(EncoderArchitecture):
         ]
 
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
+        """Return the sizes that may mutate."""
         layers = self.convolutions
         return {
             f"{part}.layers": len(layers),
@@ -140,7 +141,7 @@ class MultiInputArchitecture(EncoderArchitecture):
         ]
 
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
+        """Return the sizes that may mutate."""
         return {name: n for leaf, inner in self.parts.items() for name, n in inner.sizes(f"{part}.{leaf}").items()}
 
 
@@ -148,7 +149,7 @@ Features = Annotated[SerializeAsAny[EncoderArchitecture], "of one step"]
 
 
 class RecurrentArchitecture(EncoderArchitecture):
-    """Recurrent layers before the latent vector. A vector goes straight into them; `features` encodes all else first.
+    """Recurrent layers before the latent vector. Vectors are fed in directly; `features` encodes everything else first.
 
     `max_seq_len` is the length at which backpropagation through time is cut.
     """
@@ -178,7 +179,7 @@ class RecurrentArchitecture(EncoderArchitecture):
         return found
 
     def sizes(self, part: str) -> dict[str, int]:
-        """Sum up the sizes that may mutate."""
+        """Return the sizes that may mutate."""
         own = layer_sizes(f"{part}.{self.cell}", self.layers, noun="units")
         if self.features is None:
             return own
@@ -186,7 +187,7 @@ class RecurrentArchitecture(EncoderArchitecture):
 
 
 class LeafArchitecture(Protocol):
-    """What an architecture for one leaf offers beside what all do."""
+    """An architecture for one leaf."""
 
     def initial(self, network: NetworkConfig, leaf: Leaf) -> EncoderArchitecture:
         """Express the configured encoder as an architecture for a leaf."""
@@ -243,7 +244,7 @@ def architecture_by_kind(value: object) -> object:
 
 
 def _for_leaf(network: NetworkConfig, leaf: Leaf) -> EncoderArchitecture:
-    """Images are read by convolutions unless `mlp` is asked for; all else by the kind that is asked for."""
+    """Return the encoder of a leaf: convolutions for images unless `mlp` is configured, else the configured kind."""
     kind = network.encoder.kind
     if leaf.image:
         return LEAF_ARCHITECTURES["mlp" if kind == "mlp" else "cnn"].initial(network, leaf)

@@ -26,7 +26,8 @@ class Architecture(Record):
 
 
 class Genome(Record):
-    """What is inherited and mutated. `hyperparameters` holds the genes; all others come from the configuration."""
+    """What offspring inherit and mutation changes. `hyperparameters` holds the genes; all others come from the
+    configuration."""
 
     hyperparameters: dict[str, Number]
     architecture: Architecture
@@ -34,7 +35,7 @@ class Genome(Record):
 
 
 def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
-    """Express the configured hyperparameters and network as a genome; ValueError when they do not fit the space."""
+    """Create the genome of the configured hyperparameters and network; ValueError when they do not fit the space."""
     network = config.network
     head = dense_layers(network.head.hidden_size)
     return Genome(
@@ -59,7 +60,7 @@ def algorithm_of(genome: Genome, config: RunConfig) -> AlgorithmConfig:
 
 
 def sizes(genome: Genome) -> dict[str, int]:
-    """Sum up the sizes of every part of a genome, by names that are the same for all genomes of a run."""
+    """Return the sizes of every part of a genome, under names that are the same for all genomes of a run."""
     architecture = genome.architecture
     return {
         **architecture.encoder.sizes("encoder"),

@@ -10,17 +10,16 @@ from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Generation
 
 FEW = 3
-"""Fewer pairs than this have no rank correlation worth showing."""
+"""Minimum number of pairs for a rank correlation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One generation.
-
-    `founders`: how many of them still have descendants; `effective_parents`: how many equally used parents its
-    members' parents are worth (inverse Simpson index), None for founders; `diversity`: standard deviation of the
-    genes, each on its own scale with its range as 1, averaged (0.29 = spread evenly); `heritability`: Spearman's rank
-    correlation of members' fitness with their parents', None for few pairs or where all are equal.
+    """Health of one generation. `founders`: how many of them still have descendants; `effective_parents`: how many
+    equally used parents its members' parents are worth (inverse Simpson index), None for founders; `diversity`:
+    standard deviation of the genes, each on its own scale with its range as 1, averaged (0.29 = spread evenly);
+    `heritability`: Spearman's rank correlation of members' fitness with their parents', None for few pairs or where all
+    are equal.
     """
 
     generation: int

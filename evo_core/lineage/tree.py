@@ -11,7 +11,7 @@ from evo_core.records.chain import Generation, Member
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much fitter a member is than its parent, and the standard error of that (None: single episodes)."""
+    """Difference in fitness between a member and its parent, with its standard error (None for single episodes)."""
 
     value: float
     se: float | None
@@ -63,7 +63,7 @@ class Lineage:
         """Compare a mutated member's fitness with the mean of its unmutated siblings'.
 
         They share parent, weights, training steps and evaluation seeds: what is left is the mutation, and noise. None
-        for one that is as its parent was, that failed, or that has no such sibling.
+        for a member without a mutation, one that failed, or one without such a sibling.
         """
         offspring = member.offspring
         if offspring.parent is None or offspring.mutation.kind == "none" or member.evaluation is None:
@@ -98,7 +98,7 @@ class Lineage:
 
     @cached_property
     def alive(self) -> set[str]:
-        """Names of the members that have a line to the offspring of the last COMMIT; all others are extinct."""
+        """Names of the members with descendants among the offspring of the last COMMIT; all others are extinct."""
         alive: set[str] = set()
         if self.commits:
             for child in self.commits[-1].offspring:
@@ -109,7 +109,7 @@ class Lineage:
         return alive
 
     def common_ancestor(self, one: str, other: str) -> Member | None:
-        """Return the last common ancestor of two lines, or None if they descend from different founders."""
+        """Return the last common ancestor of two members, or None if they descend from different founders."""
         shared = None
         for a, b in zip(self.line(one), self.line(other), strict=False):
             if a.uid != b.uid:
@@ -119,5 +119,5 @@ class Lineage:
 
 
 def mutated(members: Sequence[Member]) -> list[Member]:
-    """Leave out the members that are as their parents were."""
+    """Return the members that have a mutation."""
     return [member for member in members if member.offspring.mutation.kind != "none"]

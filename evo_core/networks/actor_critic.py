@@ -50,7 +50,7 @@ class ActorCritic(nn.Module):
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Tensor]:
         """Compute the distribution's parameters [N, A] and the values [N] of N steps.
 
-        A recurrent network needs to know how the steps hang together.
+        A recurrent network needs the layout of the sequences.
         """
         if sequences is None or self.critic_encoder is None:
             features = self.encoder(observations, sequences)

@@ -20,7 +20,7 @@ class Conv(nn.Conv2d):
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:
-        """Leave the weights alone: torch's own initialization would draw from the global generator."""
+        """Do nothing, because torch's own initialization would draw from the global generator."""
 
     def axes(self) -> AxisTable:
         """Return the axis label of each dimension of each parameter."""
@@ -81,7 +81,7 @@ class FromChannels(nn.Module):
 def blocks(
     layers: tuple[Convolution, ...], inputs: Axis, label: str, activation: Activation
 ) -> tuple[nn.ModuleList, Axis]:
-    """Stack convolutions; return them and the channels that come out."""
+    """Stack convolutions; return them and the number of output channels."""
     stacked: list[Any] = []
     for i, layer in enumerate(layers):
         stacked.append(ConvBlock(layer, inputs, f"{label}.{i}", activation))
@@ -90,7 +90,7 @@ def blocks(
 
 
 def grid(layers: tuple[Convolution, ...], height: int, width: int) -> tuple[int, int]:
-    """Compute the size of what comes out of convolutions."""
+    """Return the output size of convolutions."""
     for layer in layers:
         height, width = math.ceil(height / layer.stride), math.ceil(width / layer.stride)
     return height, width

@@ -11,12 +11,12 @@ from evo_core.networks.stack import Axis, AxisTable, Linear
 
 GATES: dict[CellKind, int] = {"lstm": 4, "gru": 3}
 FORGET_GATE = 1
-"""Which of an LSTM's gates forgets; its bias starts at one (Jozefowicz et al. 2015)."""
+"""Index of the forget gate of an LSTM; its bias starts at one (Jozefowicz et al. 2015)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """How the N steps of a batch hang together: as pieces of episodes that lie one behind the other.
+    """Layout of the N steps of a batch: consecutive pieces of episodes.
 
     Recurrent layers see them side by side, [length, pieces], shorter ones padded by repeating their last step.
     `padded` [length · pieces]: the step at each place; `places` [N]: the place of each step; `memory` [pieces, M]:

@@ -24,7 +24,7 @@ HIDDEN_GAIN = 2**0.5
 class Axis(NamedTuple):
     """A named row of units. Axes with the same label in parent and child hold the same units.
 
-    `kernel` axes are places around a center, and grow and shrink at both ends; `gates` are never more or fewer.
+    `kernel` axes grow and shrink at both ends; the number of `gates` is fixed.
     """
 
     label: str
@@ -63,7 +63,7 @@ class Linear(nn.Linear):
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:
-        """Leave the weights alone: torch's own initialization would draw from the global generator."""
+        """Do nothing, because torch's own initialization would draw from the global generator."""
 
     def axes(self) -> AxisTable:
         """Return the axis label of each dimension of each parameter."""
@@ -104,7 +104,7 @@ class Residual(nn.Module):
         return torch.add(h, self.change(h))
 
     def change(self, h: Tensor) -> Tensor:
-        """Compute what is added, [N, in]."""
+        """Compute the residual, [N, in]."""
         change: Tensor = self.outer(self.inner(h))
         return change
 

@@ -58,7 +58,7 @@ def fingerprint() -> str:
 
 
 def differing_groups(one: str, other: str) -> list[str]:
-    """List the groups in which two fingerprints differ; an unknown one, which is empty, differs in nothing."""
+    """Return the groups in which two fingerprints differ; an empty (unknown) fingerprint equals any other."""
     if not one or not other:
         return []
     first, second = (dict(part.rsplit(" ", 1) for part in text.split(", ")) for text in (one, other))

@@ -15,7 +15,7 @@ from evo_core.numerics.instructions import is_portable
 from evo_core.numerics.simulators import package_versions
 
 DEVICE = ("device", "cuda")
-"""What a process knows of the device it computes on itself; a flow may have another one than its workers."""
+"""Numerics of the device of a process; a flow may use another device than its workers."""
 
 
 def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[str, str]:
@@ -29,7 +29,7 @@ def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[s
 
 
 def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """List in what this process differs from recorded numerics; what was not recorded, or is not known, is equal."""
+    """Return the differences of this process from recorded numerics; unknown entries count as equal."""
     if recorded.get("mode", here.get("mode")) != here.get("mode"):
         # capability and fingerprint differ for this reason alone, as far as anybody can tell
         mode = recorded["mode"]

@@ -15,7 +15,7 @@ ENGINES = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
 def package_versions(env: EnvConfig) -> str:
     """Return the packages of an environment and its wrappers with their versions: `box2d 2.3.10, mine 0.1`.
 
-    Nothing is imported. What is no installed package (a module of one's own) is left out; so is Gymnasium itself.
+    Nothing is imported. Modules that belong to no installed package are left out; so is Gymnasium itself.
     """
     found = {_distribution(module) for module in _modules(env)}
     return ", ".join(sorted(name for name in found if name and not name.startswith("gymnasium ")))

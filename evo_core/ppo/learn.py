@@ -20,12 +20,12 @@ from evo_core.records.failures import MemberFailure
 from evo_core.spaces.observations import concatenate, flatten_time
 
 STEPS_PER_BATCH = 4096
-"""Steps whose old values are computed in one batch."""
+"""Number of steps whose old log-probabilities and values are computed in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearnStats:
-    """What an update did; losses are means over its last epoch."""
+    """Statistics of an update; losses are means over its last epoch."""
 
     policy_loss: float
     value_loss: float
@@ -101,7 +101,7 @@ def prepare(
 def _old_log_probs_and_values(
     agent: Agent, observations: Tensors, actions: Tensor, masks: Tensor | None, pieces: Pieces, memories: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute log-probabilities and values, both [N], some thousand steps at a time so that images fit into memory."""
+    """Compute log-probabilities and values, both [N], in batches, so that images fit into memory."""
     network, found = agent.network, []
     per_part = max(1, STEPS_PER_BATCH // int(pieces.lengths.max()))
     ends = np.cumsum(pieces.lengths)

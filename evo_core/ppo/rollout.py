@@ -47,9 +47,9 @@ class Rollout:
 
 
 def collect_rollouts(agent: Agent, envs: VectorEnvs, length: int, rng: np.random.Generator) -> Rollout:
-    """Act for `length` steps in every environment, from where they stand.
+    """Act for `length` steps in every environment, from its current state.
 
-    Raises MemberFailure when an environment raises, or returns what is not sound.
+    Raises MemberFailure when an environment raises or returns invalid values.
     """
     network, count = agent.network, envs.count
     distribution, recurrent = network.distribution, network.memory_size > 0

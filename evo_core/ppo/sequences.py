@@ -19,7 +19,7 @@ from evo_core.networks.recurrence import Sequences, sequences
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Where the pieces of a rollout of T × B steps lie.
+    """Index of the pieces of a rollout of T × B steps.
 
     `rows` [N]: every valid step exactly once, as t · B + b, piece behind piece; `lengths` [pieces].
     """
@@ -55,8 +55,8 @@ def cut(terminated: np.ndarray, truncated: np.ndarray, valid: np.ndarray, length
 class Minibatch:
     """N transitions: observations per leaf [N, ...], actions [N] or [N, A], the rest [N].
 
-    `masks` [N, outputs] are None when nothing is ever forbidden; `sequences` says how the steps hang together, None
-    when every step stands for itself.
+    `masks` [N, outputs] are None when nothing is ever forbidden; `sequences` is the layout of recurrent sequences, None
+    when all steps are independent.
     """
 
     observations: Tensors
@@ -76,7 +76,8 @@ def minibatches(
     batch_size: int,
     rng: np.random.Generator | torch.Generator,
 ) -> Iterator[Minibatch]:
-    """Shuffle the pieces, and cut into the fewest minibatches of at most `batch_size` steps, equal to within a piece.
+    """Shuffle the pieces, and split them into the fewest minibatches of at most `batch_size` steps, equal to within a
+    piece.
 
     `data` and `memories` [pieces, M] are in the order of the pieces. A minibatch holds at least one piece, and as
     many as fit if all were as long as the longest. Where every step is a piece of its own, a generator of torch's

@@ -31,7 +31,7 @@ class BlobRef(Record):
 
 
 class Mutation(Record):
-    """What made an offspring differ from its parent: kind, the part it touched, and the value before and after."""
+    """The mutation of an offspring: kind, the part it touched, and the value before and after."""
 
     kind: Literal["none", "architecture", "parameters", "activation", "rl_hp"]
     what: str | None = None
@@ -58,14 +58,14 @@ class Offspring(Record):
 
 
 class Failure(Record):
-    """Why a member did not finish, and after how many environment steps of its generation, evaluation included."""
+    """Reason of a member's failure, and the environment steps of its generation until then, including evaluation."""
 
     reason: FailureReason
     step: int
 
 
 class FailureDetail(Record):
-    """What a failure said, for people: free text, kept beside records and part of no hash.
+    """Details of a failure for users: free text, stored next to records and not hashed.
 
     `error` is the type of what was raised, None when a value was at fault; `where` names the step of the member and
     the environment; `frames` are the environment's own last lines of the traceback, the innermost last.
@@ -78,17 +78,17 @@ class FailureDetail(Record):
 
     @property
     def cause(self) -> str:
-        """What was wrong, without the place: the same for all members that failed of the same fault."""
+        """Description without the place, equal for all members with the same fault."""
         return f"{self.error}: {self.message}".removesuffix(": ") if self.error else self.message
 
     @property
     def sentence(self) -> str:
-        """What was wrong, and where."""
+        """Description with the place."""
         return f"{self.cause} ({self.where})" if self.where else self.cause
 
 
 class Update(Record):
-    """One rollout and what was learned from it; the training curve is a tuple of these.
+    """Statistics of one rollout and update; the training curve is a tuple of these.
 
     Losses are means over the last epoch. `episode_return` and `episode_length` are null when no episode ended.
     """
@@ -108,7 +108,7 @@ class Update(Record):
 
 
 class Training(Record):
-    """What training made of an offspring.
+    """The result of training an offspring.
 
     `output_shift` is how far the transfer from parent to child moved the network's outputs: the largest difference
     of a logit (or action mean) and of a value on random observations; null for founders.
@@ -132,7 +132,7 @@ class Evaluation(Record):
 
 
 class Member(Record):
-    """An offspring and what its generation made of it; `failure` and `evaluation` exclude each other."""
+    """An offspring with the results of its generation; `failure` and `evaluation` exclude each other."""
 
     offspring: Offspring
     training: Training
@@ -151,7 +151,7 @@ class Member(Record):
 
 
 class EliteRef(Record):
-    """A best member: whom, how good, and where its weights are."""
+    """Reference to an elite: uid, fitness, and checkpoint."""
 
     uid: str
     generation: int
@@ -201,10 +201,10 @@ ReplayKind = Literal["schedule", "fixed"]
 
 
 class Replay(Record):
-    """How a fresh agent did: `fitness` after each generation of the line, and `returns` of its last episodes.
+    """Result of a fresh agent: `fitness` after each generation of the line, and `returns` of its last episodes.
 
-    `kind`: along the `schedule` of the winner's line, or with the winner's genome `fixed` all the way. The steps are
-    those of the line, so that both can be compared with it. `uid` is the winner's.
+    `kind`: along the `schedule` of the winner's line, or with the winner's final genome throughout (`fixed`). The steps
+    are those of the line, so that both can be compared with it. `uid` is the winner's.
     """
 
     uid: str
@@ -220,10 +220,10 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class Sealed(Record, Generic[RecordT]):
-    """A record as it is stored: with its hash, and beside the hashed part the numerics that it was computed under.
+    """A record as stored: with its hash and, outside the hashed part, the numerics it was computed under.
 
-    `detail`, of members that failed, stands there too. `seal` is the hash of hash, numerics and detail, so that no byte
-    of a stored record can change unseen.
+    `detail`, of members that failed, stands there too. `seal` is the hash of hash, numerics and detail, so that any
+    change of a stored record is detected.
     """
 
     record: SerializeAsAny[RecordT]
@@ -239,7 +239,7 @@ def record_hash(record: Record) -> str:
 
 
 def config_hash(config: RunConfig) -> str:
-    """Hash what decides a run's results: the configuration without its budget fields and `env.max_instances`."""
+    """Hash the fields that determine results: the configuration without its budget fields and `env.max_instances`."""
     plain = config.model_dump(mode="json")
     plain["env"].pop("max_instances", None)
     for field in ("max_steps", "target"):

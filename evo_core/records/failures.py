@@ -8,18 +8,18 @@ from typing import NamedTuple
 from evo_core.records.chain import Failure, FailureDetail, FailureReason
 
 MESSAGE_LENGTH, FRAME_LENGTH, FRAMES = 500, 200, 5
-"""How much of a failure is kept: characters of its message and of each frame, and the number of frames."""
+"""Limits of a stored failure: characters of its message and of each frame, and number of frames."""
 
 REPORTED_ELSEWHERE = {"reported_elsewhere": True}
-"""Marks log records whose content reaches the user in another way too."""
+"""Marks log records whose content is reported to the user elsewhere too."""
 
 _OURS = str(Path(__file__).parents[1])
 _PASSED_THROUGH = ("gymnasium/wrappers/", "gymnasium/core.py", "gymnasium/vector/", "gymnasium/envs/registration.py")
-"""Files whose frames lead to an environment and are none of its own."""
+"""Files of frames between this program and an environment."""
 
 
 class Place(NamedTuple):
-    """Which environment of a vector failed, after how many steps of its own, and of its running episode."""
+    """Index of the environment that failed, its steps, and the steps of its current episode."""
 
     environment: int
     steps: int
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 class MemberFailure(Exception):
-    """Raised where a member cannot go on.
+    """Raised when a member cannot continue.
 
     `step` counts the environment steps of the phase so far. `detail` is free text for people: it is logged, and
     kept out of everything that is hashed. `raised` describes an exception that another process had; one of this
@@ -70,7 +70,7 @@ def creation_failure(name: str, error: BaseException) -> MemberFailure:
 
 
 def describe_exception(error: BaseException | None) -> FailureDetail | None:
-    """Describe what an environment raised; None for what it returned, and for nothing."""
+    """Describe an exception of an environment; None for exceptions of this program, and for None."""
     if error is None or type(error).__module__.partition(".")[0] == "evo_core":
         return None
     frames = (f"{f.filename}:{f.lineno} in {f.name}: {f.line}".removesuffix(": ") for f in _own_frames(error))
@@ -78,12 +78,12 @@ def describe_exception(error: BaseException | None) -> FailureDetail | None:
 
 
 def plain(text: str) -> str:
-    """Write what UTF-8 cannot hold as an escape."""
+    """Escape characters that UTF-8 cannot encode."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def text_of(error: BaseException) -> str:
-    """Read an exception's message; some raise another one when they are asked for it."""
+    """Return the message of an exception, even if its `__str__` raises."""
     try:
         return plain(str(error))
     except Exception as other:

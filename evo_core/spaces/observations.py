@@ -22,7 +22,7 @@ SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of the
 
 
 class InvalidObservation(ValueError):
-    """An observation that is not what its space promises; `finite` tells whether only its values are at fault."""
+    """Raised for an observation outside its space; `finite` is False if only its values are not finite."""
 
     def __init__(self, message: str, *, finite: bool = True) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class InvalidObservation(ValueError):
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array of an observation: where it is found, and its space."""
+    """One array of an observation: its path and its space."""
 
     path: tuple[str | int, ...]
     space: Space[Any]
@@ -53,7 +53,7 @@ class Leaf:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """How it is stored: small integers and truth values as they are, indices as int64, all else as float32."""
+        """Storage type: small integers and booleans unchanged, indices as int64, everything else as float32."""
         given = np.dtype(self.space.dtype)
         if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
             return np.dtype(np.int64)
@@ -61,7 +61,7 @@ class Leaf:
 
     @cached_property
     def image(self) -> tuple[int, ...] | None:
-        """Order of axes that makes an image channels-first, stacked frames before channels; None for all others.
+        """Permutation of axes to a channels-first image, stacked frames before channels; None for other leaves.
 
         Three axes are an image, whose smallest outer axis holds the channels (the last one when in doubt); four are
         a stack of images; two are one if their values are bytes and both sides have at least eight.
@@ -198,7 +198,7 @@ class ObservationLayout:
         return {leaf.name: leaf.draw(count, rng) for leaf in self.leaves}
 
     def check(self, rows: Arrays) -> None:
-        """Raise InvalidObservation unless every leaf's rows are sound."""
+        """Raise InvalidObservation unless the rows of every leaf are valid."""
         for leaf in self.leaves:
             leaf.check(rows[leaf.name])
 

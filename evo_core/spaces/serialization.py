@@ -8,7 +8,7 @@ from gymnasium import Space, spaces
 from pydantic import JsonValue
 
 MOST_NUMBERS = 2**26
-"""Numbers of one Box or MultiBinary space at most: a stack of ten full-HD pictures."""
+"""Maximum number of elements of a Box or MultiBinary space: a stack of ten full-HD images."""
 
 
 def describe_space(space: Space[Any]) -> dict[str, JsonValue]:
@@ -57,7 +57,7 @@ def read_space(described: Any) -> Space[Any]:
 
 
 def _checked(shape: list[int]) -> tuple[int, ...]:
-    """Refuse a shape that nothing can have, before anything of it is made."""
+    """Raise ValueError for an impossible shape, before allocating anything."""
     if not all(type(side) is int and side >= 0 for side in shape) or math.prod(shape) > MOST_NUMBERS:
         raise ValueError(f"expected a shape of at most {MOST_NUMBERS} numbers, got {shape!r:.100}")
     return tuple(shape)

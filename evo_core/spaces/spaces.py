@@ -8,7 +8,7 @@ from gymnasium import Space
 
 @dataclass(frozen=True, slots=True)
 class Spaces:
-    """What one environment (not a vector of them) observes and accepts."""
+    """Observation and action space of a single environment."""
 
     observation: Space[Any]
     action: Space[Any]

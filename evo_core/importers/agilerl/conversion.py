@@ -31,7 +31,7 @@ AGILERL_DEFAULTS: dict[str, object] = {
     "target_kl": None,
     "recurrent": False,
 }
-"""What AgileRL's PPO takes where nothing is given."""
+"""Defaults of AgileRL's PPO."""
 
 NUM_ENVS, LEARN_STEP, EVO_STEPS, MAX_STEPS = 16, 2048, 10_000, 1_000_000
 WEIGHTS = ("no_mutation", "architecture", "new_layer_prob", "parameters", "activation", "rl_hp", "mutation_sd")
@@ -42,7 +42,7 @@ Section = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A configuration of ours: as sections, and checked; and how it differs from AgileRL's."""
+    """A converted configuration, as sections and validated, with its differences from AgileRL's."""
 
     sections: dict[str, object]
     config: RunConfig
@@ -50,7 +50,7 @@ class Conversion:
 
 
 def convert(content: Mapping[str, object]) -> Conversion:
-    """Turn a parsed configuration of AgileRL into ours. ConfigError says what cannot be."""
+    """Convert a parsed AgileRL configuration. ConfigError names what cannot be converted."""
     manifest = read_manifest({key: numbers(value) for key, value in content.items()})
     _require_ppo(manifest)
     notes = Notes()

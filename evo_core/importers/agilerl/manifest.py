@@ -26,14 +26,14 @@ SECTIONS = {
     "selection_strategy": "selection",
     "tournament_selection": "selection",
 }
-"""What a section of a file is about, by its name in small letters."""
+"""Section of the configuration for each section of a file, by its lower-case name."""
 
 HOMES = {
     **dict.fromkeys(("env_name", "num_envs"), "environment"),
     **dict.fromkeys(("max_steps", "evo_steps", "eval_steps", "eval_loop", "pop_size", "target_score"), "training"),
     **dict.fromkeys(("tournament_size", "elitism"), "selection"),
 }
-"""Where a field of INIT_HP belongs; all others are the algorithm's."""
+"""Section of each field of INIT_HP; all others belong to the algorithm."""
 
 ALIASES = {
     "env_name": "name",
@@ -57,7 +57,7 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value, and where it stood in the file."""
+    """A value, and its path in the file."""
 
     path: str
     value: object
@@ -65,7 +65,7 @@ class Given:
 
 @dataclass(slots=True)
 class Manifest:
-    """Values by section and name, such as training.max_steps; those that were asked for are `used`."""
+    """Values by section and name, such as training.max_steps; those already read are `used`."""
 
     given: dict[str, Given]
     used: set[str] = field(default_factory=set)
@@ -95,7 +95,7 @@ class Manifest:
         return {name[len(prefix) :]: given for name, given in self.given.items() if name.startswith(prefix)}
 
     def unused(self) -> Iterator[tuple[str, Given]]:
-        """List what nobody asked for."""
+        """Return the values that were not read."""
         return ((name, given) for name, given in self.given.items() if name not in self.used)
 
 

@@ -23,7 +23,7 @@ Bounds = dict[str, tuple[int, int]]
 
 
 def convert_network(manifest: Manifest, notes: Notes) -> Section:
-    """Turn a network into ours; what is not given stays at our defaults."""
+    """Convert a network; missing fields keep our defaults."""
     network: Section = {"share_encoder": manifest.value("algorithm.share_encoders", True)}
     for name in ("latent_dim", "squash_output"):
         if (value := manifest.value(f"network.{name}")) is not None:
@@ -128,7 +128,7 @@ def _given_bounds(manifest: Manifest, name: str, end: str) -> list[int]:
 
 
 def _fill(notes: Notes, network: Section, encoder: Section, head: Section, bounds: Bounds) -> None:
-    """Write out sizes that are not given where our own lie outside of the bounds that are."""
+    """Write sizes that are not given where our defaults lie outside the given bounds."""
     fields = NetworkConfig.model_fields
     latent = _within(bounds, "latent_dim", fields["latent_dim"].default)
     if "latent_dim" not in network and latent != fields["latent_dim"].default:
@@ -163,7 +163,7 @@ def _numbers(given: Given) -> list[object]:
 
 
 def _side(given: Given, kernel: object) -> int:
-    """Read a kernel's side: a number, or twice the same one."""
+    """Read the side of a kernel: a number, or two equal ones."""
     sides = set(kernel) if isinstance(kernel, list | tuple) else {kernel}
     side = next(iter(sides))
     if len(sides) > 1 or not isinstance(side, int):

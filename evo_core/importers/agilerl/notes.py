@@ -16,7 +16,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A field whose value or meaning is another one here. `field` is AgileRL's; None where nothing was given."""
+    """A field whose value or meaning differs here. `field` is AgileRL's; None where nothing was given."""
 
     field: str | None
     value: object
@@ -27,7 +27,7 @@ class Changed:
 
 @dataclass(slots=True)
 class Notes:
-    """Everything that whoever converts should know."""
+    """Notes for the user of a conversion."""
 
     dropped: list[Dropped] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Notes:
         self.dropped.append(Dropped(given.path, given.value, why))
 
     def change(self, given: Given | None, becomes: str, before: object, after: object, why: str) -> None:
-        """Note that a value becomes another one, if it does."""
+        """Note that a value changes, if it does."""
         if before != after:
             self.changed.append(Changed(given.path if given else None, before, becomes, after, why))
 
@@ -47,7 +47,7 @@ class Notes:
         self.changed.append(Changed(given.path, given.value, becomes, to, why))
 
     def imply(self, becomes: str, to: object, why: str) -> None:
-        """Note what is written although nothing of it was given."""
+        """Note values that are written although they were not given."""
         self.changed.append(Changed(None, None, becomes, to, why))
 
     def lines(self) -> list[str]:

@@ -126,7 +126,7 @@ class MultiCategorical(Distribution):
         return shaped.to(torch_dtype(self.space))
 
     def _choices(self, logits: Tensor) -> Tensor:
-        """Lay logits out as [N, choices, options], padding impossible."""
+        """Reshape logits to [N, choices, options], padded with impossible options."""
         padded = nn.functional.pad(logits, (0, 1), value=FORBIDDEN)
         return padded.index_select(1, self.get_buffer("place")).view(-1, len(self.options), self.widest)
 

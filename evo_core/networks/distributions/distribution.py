@@ -12,14 +12,14 @@ from torch import Tensor, nn
 Array = np.ndarray
 
 Backward = Callable[[Tensor, float], Tensor]
-"""From gradients by log-probabilities [N] and by every entropy (one number) to gradients by the outputs [N, A]."""
+"""Maps gradients by log-probabilities [N] and by each entropy (one number) to gradients by the outputs [N, A]."""
 
 FORBIDDEN = -1e8
 """Logit of a masked choice: its probability is exactly zero, and no infinity enters a sum."""
 
 
 class ActionTerms(NamedTuple):
-    """What a loss needs of actions under a policy: log π(a|s) [N], entropies [N], and the way back to the outputs.
+    """Terms of a loss for actions under a policy: log π(a|s) [N], entropies [N], and the way back to the outputs.
 
     The gradients are closed forms: for networks this small, recording them in autograd costs more than the network.
     """
@@ -63,11 +63,11 @@ class Distribution(nn.Module, ABC):
 
     @abstractmethod
     def to_env(self, actions: Array) -> Iterable[Any]:
-        """Turn actions into what each environment's step takes."""
+        """Convert actions to the arguments of each environment's step."""
 
     @abstractmethod
     def to_space(self, actions: Tensor) -> Tensor:
-        """Do what `to_env` does with tensors alone, for exported policies: [N, *space.shape], of the space's type."""
+        """Like `to_env`, on tensors, for exported policies: [N, *space.shape], of the space's type."""
 
 
 def torch_dtype(space: Space[Any]) -> torch.dtype:

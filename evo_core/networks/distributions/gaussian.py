@@ -93,9 +93,9 @@ class DiagonalGaussian(Distribution):
 
 
 class SquashedGaussian(DiagonalGaussian):
-    """Normals u whose tanh, stretched to the space's bounds, is the action (Haarnoja et al. 2018, appendix C).
+    """Normals u whose tanh, scaled to the bounds of the space, is the action (Haarnoja et al. 2018, appendix C).
 
-    Actions are kept as u, so that nothing is inverted: log π(a|s) = log N(u) − Σ log(½ (high − low) (1 − tanh² u)).
+    Actions are stored as u, so that no inverse is needed: log π(a|s) = log N(u) − Σ log(½ (high − low) (1 − tanh² u)).
     The mode is that of u: the same range in training and evaluation.
     """
 

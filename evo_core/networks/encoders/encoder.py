@@ -12,7 +12,7 @@ Leaves = tuple[Leaf, ...]
 
 
 class Encoder(nn.Module, ABC):
-    """From observations to latent vectors. Those without a memory ignore how steps hang together."""
+    """Encoder from observations to latent vectors. Encoders without a memory ignore the sequences."""
 
     memory_size: int = 0
     max_seq_len: int = 1
