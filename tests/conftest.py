@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,12 +70,18 @@ def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Commands that are called in this process export their settings, which must not reach the next module."""
+    """Commands that are called in this process export their settings, which must not reach the next module.
+
+    Nor must settings that Prefect has read while a test had changed the environment: without the address of its API,
+    Prefect starts a server.
+    """
     before = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
     yield
     for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
         del os.environ[name]
     os.environ.update(before)
+    if context := sys.modules.get("prefect.context"):
+        context.refresh_global_settings_context()
 
 
 @pytest.fixture

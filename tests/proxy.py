@@ -56,7 +56,7 @@ def fault_proxy(upstream: int) -> Iterator[Proxy]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(proxy, upstream, ready, stop)))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(120)
         yield proxy
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -155,7 +155,7 @@ def credentials() -> tuple[str, str]:
     return user, password
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 60, interval_s: float = 0.05) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 120, interval_s: float = 0.05) -> None:
     """Wait until a condition holds; look less often where looking is work for a server."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -191,11 +191,11 @@ def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
             process = subprocess.Popen(serve, user=owner, stdout=output, stderr=output, cwd=own)
         try:
             ready = [home / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-            wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, timeout_s=60)
+            wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0)
             yield f"postgresql+psycopg2://evolve@127.0.0.1:{port}/postgres"
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is connected
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 def migrated_database(shared: Path) -> Path:

@@ -26,6 +26,9 @@ ALONE = "TESTS_ALONE"
 CHEAP = ("oracle", "slower_oracle", "broken", "api", "s3", "_own_environment")
 """Fixtures of modules that are shared anyway, or made in two seconds."""
 
+TOGETHER = {"tests/flows/test_durability.py": "tests/flows/test_evolve.py"}
+"""Modules that go to the process of another one, whose run they share."""
+
 _directory: Path | None = None
 
 
@@ -36,7 +39,8 @@ class Scheduling(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid in _alone() else nodeid.partition("::")[0]
+        module = nodeid.partition("::")[0]
+        return nodeid if nodeid in _alone() else TOGETHER.get(module, module)
 
 
 @cache

@@ -51,7 +51,7 @@ def tapped(upstream: int) -> Iterator[Tap]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(tap, upstream, ready, stop)))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(120)
         yield tap
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -89,5 +89,5 @@ def copied(source: Path, home: Path) -> Path:
 def ui(prefect_url: str) -> Iterator[Ui]:
     """The UI of a server that knows the deployments."""
     register([])
-    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as api:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=120) as api:
         yield Ui(api)

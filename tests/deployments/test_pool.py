@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
-from tests.deployments.working import ADVANCED, QUICK, begun, chain, pool_worker, seconds_until, undisturbed_form
+from tests.deployments.working import LASTING, begun, chain, pool_worker, seconds_until, undisturbed_form
 from tests.flows.conftest import alive, descendants
 from tests.services import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
 
-LONGER = 2 * QUICK["max_steps"]
+LONGER = 2 * LASTING["max_steps"]
 """Budget of a run that lasts until those that wait for it have started."""
 
 
@@ -29,13 +29,13 @@ def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui,
         family = {process, *descendants(process)}
         worker.process.send_signal(signal.SIGTERM)
         worker.process.wait(120)
-        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
+        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 30
         wait_for(lambda: not any(alive(pid) for pid in family))  # test_serve.py goes on with such a run
 
 
 def test_flow_runs_on_one_run_take_turns(ui, worker):
     first, _ = begun(worker, ui, "shared", max_steps=LONGER)
-    other = ui.submit("evolve", {**QUICK, "max_steps": LONGER, "run_id": "shared", "seed": 2})
+    other = ui.submit("evolve", {**LASTING, "max_steps": LONGER, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
     assert "exists in " in (said := ui.wait(other)["message"]) and "Seed: 1 in the store, 2 given" in said
     assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
@@ -44,11 +44,12 @@ def test_flow_runs_on_one_run_take_turns(ui, worker):
     assert ui.wait(second)["type"] == "COMPLETED"
     logs = ui.answer("POST", "logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
     assert any("another flow run works on shared" in line["message"] for line in logs)
-    assert chain(worker.store, "shared") == undisturbed_form(ADVANCED, max_steps=LONGER)
+    assert len(chained := chain(worker.store, "shared")) == 7
+    assert chained[:4] == undisturbed_form(LASTING)  # a larger budget goes on along the same chain
 
 
 def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
-    flow_run = ui.submit("evolve", {**QUICK, "batch_size": 4096})
+    flow_run = ui.submit("evolve", {**LASTING, "batch_size": 4096})
     message = ui.wait(flow_run)["message"]
     assert "Minibatch size: expected at most the initial rollout of 512 steps" in message
     logs = {"flow_run_id": {"any_": [flow_run]}, "level": {"ge_": logging.ERROR}}
@@ -63,7 +64,7 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
         next(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == kind)
         for kind in ("RUNNING", "FAILED")
     )
-    assert (ended - began).total_seconds() < 10  # at once, on a busy machine
+    assert (ended - began).total_seconds() < 30  # at once, on a busy machine
 
 
 def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
@@ -72,7 +73,7 @@ def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
 
 
 def test_evaluation_and_collection_of_all_runs(ui, worker):
-    done = ui.submit("evolve", {**QUICK, "run_id": "judged", "max_steps": 24_576})
+    done = ui.submit("evolve", {**LASTING, "run_id": "judged", "max_steps": 12_288, "evo_steps": 4096})
     assert ui.wait(done)["type"] == "COMPLETED"
     evaluated, collected = (
         ui.submit("evaluate", {"episodes": 3, "run_id": "judged"}),

@@ -60,7 +60,7 @@ class Proxy:
     def client(self, name: str = "localhost", **options: object) -> httpx.Client:
         """A browser that trusts the certificate; every name is this machine."""
         trusted = ssl.create_default_context(cafile=str(self.certificate))
-        client = httpx.Client(base_url=self.prefect, verify=trusted, timeout=30, **options)
+        client = httpx.Client(base_url=self.prefect, verify=trusted, timeout=120, **options)
         client.headers["Host"] = f"{name}:{self.port}"
         client.event_hooks["request"] = [lambda request: request.extensions.update(sni_hostname=name)]
         return client
@@ -227,5 +227,5 @@ def test_prefects_client_and_its_websockets_pass(proxy):
         PREFECT_API_SSL_CERT_FILE: str(proxy.certificate),
     }
     with temporary_settings(trusted):
-        flow, event = asyncio.run(asyncio.wait_for(send_and_receive(), timeout=30))
+        flow, event = asyncio.run(asyncio.wait_for(send_and_receive(), timeout=120))
     assert flow.startswith("through-the-proxy") and event == name

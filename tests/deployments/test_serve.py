@@ -59,4 +59,4 @@ def test_a_service_that_ends_leaves_a_crashed_run_which_retry_finishes_with_the_
             final = (StateType.COMPLETED, StateType.FAILED)
             wait_for(lambda: states(client, flow_run)[-1] in final, timeout_s=300, interval_s=0.5)
             assert states(client, flow_run)[-1] == StateType.COMPLETED, (tmp_path / "serve.log").read_text()[-3000:]
-    assert chain(store, "served") == undisturbed_form()
+    assert chain(store, "served") == undisturbed_form(FORM)

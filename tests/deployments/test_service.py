@@ -9,8 +9,7 @@ import pytest
 
 from deployments.guardian import LATE_STATE_TIMEOUT_S
 from tests.deployments.working import (
-    ADVANCED,
-    QUICK,
+    LASTING,
     begun,
     chain,
     made_up,
@@ -38,7 +37,7 @@ gymnasium.register("Fragile-v0", Fragile, max_episode_steps=500)
 
 @pytest.fixture(scope="module")
 def oracle():
-    return undisturbed_form(ADVANCED)
+    return undisturbed_form(LASTING)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
 def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_mended(ui, worker):
     broken = worker.store.parent / "broken"
     broken.touch()
-    form = {**QUICK, "environment": "fragile:Fragile-v0", "run_id": "failed"}
+    form = {**LASTING, "environment": "fragile:Fragile-v0", "run_id": "failed"}
     flow_run = ui.submit("evolve", form)
     failed = ui.wait(flow_run)
     assert failed["type"] == "FAILED"

@@ -112,13 +112,13 @@ def test_schedules_make_runs(api, server):
     (schedule,) = ask(api, "POST", f"deployments/{made['id']}/schedules", [off])
     assert scheduled(api, made["id"]) == []
     ask(api, "PATCH", f"deployments/{made['id']}/schedules/{schedule['id']}", active=True)
-    wait_for(lambda: len(scheduled(api, made["id"])) >= 3, timeout_s=60)
+    wait_for(lambda: len(scheduled(api, made["id"])) >= 3)
     ask(api, "POST", f"deployments/{made['id']}/schedule")
     ask(api, "DELETE", f"deployments/{made['id']}/schedules/{schedule['id']}")
     name = f"{ask(api, 'GET', f'flows/{flow}')['name']}/timed"
     command = [sys.executable, "-m", "prefect", "deployment", "schedule", "create", name, "--interval", "60"]
     subprocess.run(command, env={**os.environ, "PREFECT_API_URL": server}, check=True, capture_output=True)
-    wait_for(lambda: len(scheduled(api, made["id"])) >= 3, timeout_s=60)
+    wait_for(lambda: len(scheduled(api, made["id"])) >= 3)
 
 
 def test_runs_that_nobody_starts_are_late(api):

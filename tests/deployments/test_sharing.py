@@ -65,7 +65,7 @@ def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, m
     def look_together(client, tag):
         found = look(client, tag)
         if tag == "evolve-run-left-over" and not hasattr(met, "other"):
-            met.other = both.wait(60)  # both have seen that nobody works before either does anything about it
+            met.other = both.wait(120)  # both have seen that nobody works before either does anything about it
         return found
 
     monkeypatch.setattr(sharing, "_running", look_together)

@@ -49,7 +49,7 @@ def service(tmp_path_factory):
 @pytest.fixture(scope="module")
 def oracle():
     """The same run in one process."""
-    return undisturbed_form()
+    return undisturbed_form(FORM)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def looking_away(page):
 
 def state(page, name, timeout_s=450):
     """Wait until a run is in a state, and its page says so."""
-    with looking_away(page) as url, httpx.Client(auth=tuple(AUTH.split(":", 1)), timeout=30) as api:
+    with looking_away(page) as url, httpx.Client(auth=tuple(AUTH.split(":", 1)), timeout=120) as api:
         shown = urlsplit(url)
         asked = f"{shown.scheme}://{shown.netloc}/api/flow_runs/{shown.path.rpartition('/')[2]}"
 
@@ -210,7 +210,7 @@ def test_a_wrong_value_is_refused_and_a_good_one_runs_to_its_end(page, service, 
 
 def test_the_advanced_box_arrives(page, service):
     _, directory, _ = service
-    fill(page, run_id="advanced", max_steps=24_576)
+    fill(page, run_id="advanced", max_steps=12_288)
     page.get_by_text("Advanced", exact=True).last.click()
     page.get_by_label("Gamma").fill("0.9")
     submit(page)
@@ -222,7 +222,7 @@ def test_the_advanced_box_arrives(page, service):
 
 def test_a_file_is_pasted_and_its_run_resumed_from_the_list(page, service):
     _, directory, _ = service
-    config = {**DEFAULT.model_dump(mode="json"), "training": {"max_steps": 16_384, "evo_steps": 8_192}}
+    config = {**DEFAULT.model_dump(mode="json"), "training": {"max_steps": 8192, "evo_steps": 4096}}
     config |= {"population": {"size": 2}, "env": {"id": "CartPole-v1", "num_envs": 4}}
     open_form(page)
     page.get_by_label("Name of the run").fill("pasted")
@@ -234,7 +234,7 @@ def test_a_file_is_pasted_and_its_run_resumed_from_the_list(page, service):
     page.get_by_text("Select", exact=True).click()
     page.get_by_role("option", name="pasted", exact=True).click()
     page.get_by_text("int", exact=True).first.click()
-    page.locator("input[type=number]").first.fill("32768")  # it has no label of its own
+    page.locator("input[type=number]").first.fill("16384")  # it has no label of its own
     submit(page)
     state(page, "Completed")
     assert len(chain(directory / "runs", "pasted")) == 3

@@ -25,17 +25,17 @@ from tests.spreading import undisturbed
 
 FORM = {
     "population_size": 3,
-    "max_steps": 73_728,
-    "evo_steps": 8192,
+    "max_steps": 36_864,
+    "evo_steps": 4096,
     "num_envs": 4,
     "batch_size": 64,
     "learn_step": 512,
 }
-"""A run of three generations, of some seconds each."""
+"""A run of three generations, of few seconds each."""
 
 ADVANCED = {"algorithm": {"update_epochs": 4}, "evaluation": {"episodes": 2, "confirm_episodes": 4}}
-QUICK = {**FORM, "advanced": ADVANCED}
-"""The same, with short evaluations."""
+LASTING = {**FORM, "max_steps": 73_728, "evo_steps": 8192, "advanced": ADVANCED}
+"""One that is still learning when it is cancelled, with short evaluations."""
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -168,7 +168,7 @@ def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator
 def begun(worker: Worker, ui: Ui, run_id: str | None, **form: Any) -> tuple[str, int]:
     """Submit a run and wait until its first member is trained; return the flow run and its process."""
     before = set(worker.flow_processes())
-    flow_run = ui.submit("evolve", {**QUICK, **({"run_id": run_id} if run_id else {}), **form})
+    flow_run = ui.submit("evolve", {**LASTING, **({"run_id": run_id} if run_id else {}), **form})
     directory = worker.store / (run_id or made_up(flow_run))
     wait_for(lambda: list(directory.glob("gen/000001/m/*.train.json")), timeout_s=180)
     (process,) = set(worker.flow_processes()) - before
@@ -180,15 +180,10 @@ def made_up(flow_run: str) -> str:
     return f"cartpole-v1-{flow_run[-8:]}"
 
 
-def undisturbed_form(advanced: dict[str, Any] | None = None, **changed: Any) -> list[str]:
-    """Compute the chain of the form's run in one process."""
-    form = {
-        **FORM_DEFAULTS,
-        **FORM,
-        **changed,
-        "yaml": "",
-        "advanced": None if advanced is None else Advanced(**advanced),
-    }
+def undisturbed_form(form: dict[str, Any]) -> list[str]:
+    """Compute the chain of a form's run in one process."""
+    advanced = Advanced(**form["advanced"]) if "advanced" in form else None
+    form = {**FORM_DEFAULTS, **form, "yaml": "", "advanced": advanced}
     return [record_hash(commit) for commit in undisturbed(config_of(form)).commits]
 
 

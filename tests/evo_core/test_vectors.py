@@ -522,8 +522,8 @@ def test_processes_in_mid_step_end_with_the_process_that_started_them(registered
     pids = context.Queue()
     parent = context.Process(target=hang_in_a_step, args=(config, pids))
     parent.start()
-    children = pids.get(timeout=60)
+    children = pids.get(timeout=120)
     parent.join(3)  # by now they hang
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
-    wait_for(lambda: not any(alive(pid) for pid in children), timeout_s=15)
+    wait_for(lambda: not any(alive(pid) for pid in children))

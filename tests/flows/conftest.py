@@ -21,6 +21,7 @@ from evo_core.evaluation.run_end import deliver
 from tasks.runs.ref import RunRef
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
+from tests.conftest import make_config
 from tests.fake import confirm_elite, evolve
 from tests.preloaded import Forked, can_fork
 
@@ -86,6 +87,20 @@ class Cli:
 def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
     """The command line, with a Prefect server that is already there."""
     return Cli(tmp_path, dict(prefect_environment))
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]
+) -> tuple[Cli, dict[str, Any]]:
+    """A finished run of three generations, `whole`, on two workers, and what it printed; read it, and spoil a copy.
+
+    The server is named by a file of Prefect's settings.
+    """
+    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
+    url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
+    (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
+    return cli, cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
 
 
 @pytest.fixture

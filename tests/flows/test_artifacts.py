@@ -39,7 +39,7 @@ LINEAGE = make_lineage_config(4, 5)
 
 @pytest.fixture(scope="module")
 def api(prefect_url):
-    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as client:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=120) as client:
         yield client
 
 

@@ -66,7 +66,7 @@ def dashboard(reported):
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: answers(f"{url}/api/studies"), timeout_s=60)
+        wait_for(lambda: answers(f"{url}/api/studies"))
         yield url
     finally:
         process.terminate()

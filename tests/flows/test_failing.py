@@ -23,7 +23,7 @@ from tests.services import credentials
 
 @pytest.fixture
 def api(prefect_url):
-    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=30) as client:
+    with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=120) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ from tests.proxy import at_random, fault_proxy
 from tests.services import BUCKET, wait_for
 from tests.spreading import undisturbed
 
-CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
+CONFIG = make_config(**{"training.evo_steps": 2048, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
 FAULTS = ("500", "503", "507", "404", "hang", "truncate", "flip", "lost reply")
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_credentials_that_are_refused_stop_a_run_soon(started):
     proxy.choose = lambda request: "403"
     began = time.monotonic()
     out, err = process.communicate(timeout=120)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert process.returncode == 1
     assert "access denied" in out
     assert "evolve resume faulty" in err

@@ -9,7 +9,7 @@ from tests.conftest import make_config
 from tests.services import free_port, prefect_server, wait_for
 from tests.spreading import undisturbed
 
-CONFIG = make_config(**{"training.evo_steps": 8192, "training.max_steps": 73_728, "algorithm.update_epochs": 4})
+CONFIG = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
 AWAY_S = 60
 
 

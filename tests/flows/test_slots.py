@@ -141,7 +141,7 @@ def test_who_else_reaches_loopback_cannot_speak_to_a_local_cluster():
     with open_local(place(1, 1, 2, ())) as cluster:
         plan(cluster, 1)
         with Client(cluster, set_as_default=False) as client:
-            assert client.submit(os.getpid).result(timeout=60) != os.getpid()
+            assert client.submit(os.getpid).result(timeout=120) != os.getpid()
             (worker,) = list_workers(client)
         own = cluster.security.get_connection_args("client")
         for address, kind in ((cluster.scheduler_address, "Scheduler"), (worker, "Worker")):
@@ -245,10 +245,10 @@ def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member(err
         monitor.running(),
     ):
         client.subscribe_topic(ended_topic("session"), ended.append)
-        first = client.submit(os.getpid, pure=False).result(timeout=60)
+        first = client.submit(os.getpid, pure=False).result(timeout=120)
         with pytest.raises(KilledWorker):
-            client.submit(break_the_gpu, error).result(timeout=60)
-        assert client.submit(os.getpid, pure=False).result(timeout=60) != first
+            client.submit(break_the_gpu, error).result(timeout=120)
+        assert client.submit(os.getpid, pure=False).result(timeout=120) != first
     assert ended == []
 
 

@@ -69,6 +69,6 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(t
     (place := tmp_path / "place").mkdir()
     path = Cli(tmp_path).config(make_config())
     cli = Cli(place, {"PYTHONPATH": os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", "")])})
-    refused = cli("run", "--config", path, "--track", "csv,wandb", expect=2, timeout=60)
+    refused = cli("run", "--config", path, "--track", "csv,wandb", expect=2)
     assert "--track: wandb is not installed (blocked): pip install 'evolve-rl[wandb]'" in refused.stderr
     assert list(place.iterdir()) == []

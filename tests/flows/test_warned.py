@@ -44,9 +44,9 @@ def sent():
     ):
         client.subscribe_topic(warnings_topic("warned"), hear)
         for uid in ("g0001/m00", "g0001/m01"):
-            client.submit(warn_a_lot, uid).result(timeout=30)
+            client.submit(warn_a_lot, uid).result(timeout=120)
         client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.log_event(warnings_topic("warned"), "done"))
-        assert done.wait(30)
+        assert done.wait(120)
     return [event for event in events if event != "done"]
 
 
