@@ -25,7 +25,7 @@ def deploy(
 ) -> int:
     """Register deployments, work pool, limits and automations with the Prefect server at PREFECT_API_URL.
 
-    Once, and again after every update: what exists is brought up to date.
+    Run it once, and after every update: existing objects are updated.
     """
     from deployments.commands import register_all
 

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 PR_SET_CHILD_SUBREAPER = 36
-"""Of prctl(2): who is left behind becomes a child of this process, as it does anyway of a container's first."""
+"""Option of prctl(2): orphans become children of this process, as they do of the first process of a container."""
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command and wait for it and for all that it leaves behind; return its exit code, 128 + n for signal n."""
+    """Run a command and reap it and its orphaned children; return its exit code, 128 + n for signal n."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl: this process cannot adopt orphaned processes")
     ends = (signal.SIGTERM, signal.SIGINT)
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # one that comes now waits until there is somebody to tell
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # a signal that arrives now stays pending until the child exists
     process = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ends))
     child, code = process.pid, 0
 
     def tell(number: int, frame: object) -> None:
-        with suppress(ProcessLookupError):  # it has just ended
+        with suppress(ProcessLookupError):  # the process has just ended
             os.kill(child, number)
 
     for number in ends:

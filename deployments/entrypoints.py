@@ -50,16 +50,16 @@ from tasks.runs.ref import RunRef
 from tasks.store.addresses import is_relative
 from tasks.views.artifacts import artifact_key, belongs_here, newest
 
-refuse_stored_results()  # before Prefect's engine begins the flow run that this module is imported for
+refuse_stored_results()  # before Prefect's engine starts the flow run for which this module is imported
 
 _ENV, _TRAINING, _ALGORITHM = DEFAULT.env, DEFAULT.training, DEFAULT.algorithm
 
 SEEDS = 2**32
-"""How many seeds of an evaluation there are."""
+"""Number of possible seeds of an evaluation."""
 
 
 def _name() -> str:
-    """Name a flow run by what it evolves, or by the run that it works on; a refused one says why."""
+    """Return the name of a flow run: what it evolves, the run it works on, or why it was rejected."""
     parameters, kind = runtime.flow_run.parameters, runtime.flow_run.flow_name.removeprefix("evolve-")
     refused = next((value for value in parameters.values() if isinstance(value, Refused)), None)
     if refused is not None:
@@ -68,7 +68,7 @@ def _name() -> str:
         return f"{kind} {parameters.get('run_id') or 'all runs'}"
     try:
         config = config_of(parameters)
-    except ConfigError as error:  # the run itself will say it, too
+    except ConfigError as error:  # the run itself reports the error
         return refused_name(kind, replace_names_by_titles(str(error), kind, pasted=bool(parameters.get("yaml"))))
     return config.run_name
 
@@ -98,7 +98,7 @@ def evolve(
     settings = _begin()
     settings.check_reach(configured_api())
     run_id = run_id or derived_run_id(config, runtime.flow_run.id)
-    inspect_environment(config, settings.packages)  # what is wrong is said at once, and not after others' turns
+    inspect_environment(config, settings.packages)  # report errors at once, before waiting for the lock
     if not check_run(settings, config, run_id):
         _require_unbegun(settings, run_id)
     with lock_run(run_id), also_watched_by(Offering()):
@@ -133,7 +133,7 @@ def resume(
     ] = None,
     new_run_id: NewBranch = "",
 ) -> RunSummary:
-    """Go on with a run from its last COMMIT and its finished members, with its own configuration."""
+    """Continue a run from its last COMMIT and its finished members, with its own configuration."""
     settings = _begin()
     settings.check_reach(configured_api())
     config = open_ref(run_id).config
@@ -163,7 +163,7 @@ def evaluate(
         labeled("Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, le=SEEDS - 1),
     ] = None,
 ) -> dict[str, Score]:
-    """Play runs' delivered agents on episodes that chose nobody; each run keeps a table of its evaluations."""
+    """Evaluate the delivered agents of runs on fresh episodes; each run keeps a table of its evaluations."""
     settings = _begin()
     settings.check_reach(configured_api())
     seed = UUID(runtime.flow_run.id).int % SEEDS if seed is None else seed
@@ -205,7 +205,7 @@ def gc(
 
 
 def _require_unbegun(settings: Settings, run_id: str) -> None:
-    """Raise GoneError on a Retry of a flow run that has begun a run, which its bar of progress shows."""
+    """Raise GoneError on a Retry of a flow run that has started its run already, as its progress bar shows."""
     if (runtime.flow_run.run_count or 1) > 1:
         bar = newest(artifact_key("progress", run_id))
         if bar is not None and belongs_here(bar):
@@ -213,10 +213,7 @@ def _require_unbegun(settings: Settings, run_id: str) -> None:
 
 
 def _begin() -> Settings:
-    """Read the worker's settings, and have the flow run guarded.
-
-    BadInput for a store that would vanish with the flow run's directory.
-    """
+    """Read the worker's settings and start a guardian; BadInput for a store in the flow run's own directory."""
     guard()
     settings = Settings()
     if is_relative(settings.store):

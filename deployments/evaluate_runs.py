@@ -34,7 +34,7 @@ DIED = "its worker died repeatedly, perhaps for lack of memory"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which member to play (None: the delivered agent), how many episodes, and what draws them."""
+    """Member to evaluate (None: the delivered agent), number of episodes, and their seed."""
 
     member: str | None
     episodes: int
@@ -42,7 +42,7 @@ class Request:
 
 
 class Warnings(Observer):
-    """Writes warnings, such as those of the engine, into the log of the flow run that it is made in."""
+    """Observer that writes warnings, such as those of the engine, to the log of the current flow run."""
 
     def __init__(self) -> None:
         self._log = run_logger()
@@ -56,7 +56,7 @@ class Warnings(Observer):
 @flow(name="evolve-evaluation", flow_run_name="evaluation", persist_result=False)
 @fail_with_sentence
 def evaluate_runs(run_id: str, request: Request) -> dict[str, Score]:
-    """Play with a member of one run, or of every run of the store side by side; Failed names runs that failed."""
+    """Evaluate a member of one run, or of every run of the store in parallel; Failed names the runs that failed."""
     failed: list[str] = []
     refs = select_runs(run_id, failed)
     limits = Settings().limits(max(1, len(refs)))
@@ -69,7 +69,7 @@ def evaluate_runs(run_id: str, request: Request) -> dict[str, Score]:
 @fail_with_sentence
 @errors_in_form_terms
 def play(ref: RunRef, request: Request) -> Score:
-    """Play fresh episodes with a member, and put its score into its run's table of evaluations."""
+    """Play fresh episodes with a member, and add its score to the run's table of evaluations."""
     with watched(ref.limits, ref.session, ref.run_id):
         chosen = load(ref, request.member)
         with chosen.playing():
@@ -84,7 +84,7 @@ def play(ref: RunRef, request: Request) -> Score:
 
 
 def _score_of(reasons: dict[str, FailureReason], playing: PrefectFuture[Score]) -> Score:
-    """Wait for a score; Failed says why there is none where the worker cannot."""
+    """Wait for a score; raise Failed with the reason if the worker died."""
     try:
         return playing.result()
     except KilledWorker as error:

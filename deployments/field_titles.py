@@ -34,7 +34,7 @@ SHOWN = {
     "recurrent": "algorithm.recurrent",
     "seed": "seed",
 }
-"""Fields of the form, and the fields of the configuration that they are."""
+"""Configuration field of each field of the form."""
 
 TITLES = {
     "environment": "Environment",
@@ -52,7 +52,7 @@ TITLES = {
     "yaml": "Configuration as YAML",
     "advanced": "Advanced",
 }
-"""The titles of these fields, and of the others of that form."""
+"""Titles of the form's fields."""
 
 FLAGS = {
     "--extend": "Budget in steps",
@@ -61,20 +61,20 @@ FLAGS = {
     "--run-id": "Name of the run",
     "--member": "Member",
 }
-"""What the forms call that for which the command line has a flag."""
+"""Titles in the forms of the command line's flags."""
 
 OF_ONE_FORM = {"resume": {"--run-id": "Name of the branch"}}
-"""The same where a form calls it differently; by the flow's name."""
+"""Titles that differ in one form, by the flow's name."""
 
 LONGEST_NAME = 200
-"""Characters of the name of a refused run, which says why."""
+"""Maximum length of the name of a rejected flow run, which contains the reason."""
 
 _NAMES = re.compile(rf"(?m)(?<![\w./])(?:{'|'.join(RunConfig.model_fields)})\.[a-z_]+(?:\.[a-z_]+)*|^seed(?=:)")
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Stands for every parameter of a flow run whose parameters do not fit its form."""
+    """Placeholder for every parameter of a flow run whose parameters are invalid."""
 
     reason: str
 
@@ -82,7 +82,7 @@ class Refused:
 def errors_in_form_terms(body: Callable[P, R]) -> Callable[P, R]:
     """Make messages of a flow's body use the form's titles instead of flags and configuration fields.
 
-    A flow run that is refused says why in its name, too.
+    The name of a rejected flow run contains the reason, too.
     """
 
     @wraps(body)

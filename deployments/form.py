@@ -24,7 +24,7 @@ DEFAULT = parse_config({"env": {"id": "CartPole-v1"}, "training": {"max_steps": 
 
 EVOLVING: tuple[str, ...] = ("lr", "batch_size", "learn_step")
 FACTOR, WHOLE_FACTOR = 10, 4
-"""How far a hyperparameter may move from its initial value by default: a real number, a whole one."""
+"""Default range of a hyperparameter as a factor of its initial value: for floats, for integers."""
 
 _NAMED = "Lower-case letters, digits, - and _, at most 63."
 
@@ -32,13 +32,13 @@ _NAMED = "Lower-case letters, digits, - and _, at most 63."
 def labeled(title: str, description: str, **constraints: Any) -> Any:
     """Describe a form parameter: title, text, and constraints that are checked on submit.
 
-    As extras of its schema, because Prefect writes titles and descriptions of its own.
+    They are extras of the schema, because Prefect overwrites titles and descriptions.
     """
     return Field(json_schema_extra={"title": title, "description": description}, **constraints)
 
 
 def existing_run(description: str, pattern: str) -> Any:
-    """Describe a parameter that names an existing run: typed, or chosen where deployments/run_choices.py lists some."""
+    """Describe a parameter that names an existing run: typed, or chosen from the list of deployments/run_choices.py."""
     field = labeled("Run", description, pattern=pattern)
     field.json_schema_extra["anyOf"] = [{"title": "by name", "type": "string", "pattern": pattern}]
     return field
@@ -93,7 +93,7 @@ Yaml = Annotated[
 
 
 def shown(name: str) -> FieldInfo:
-    """Describe a field of the form by the field of the configuration that it is: its bounds and its text."""
+    """Describe a field of the form with the bounds and description of its configuration field."""
     field = copy(_config_field(SHOWN[name]))
     field.json_schema_extra = {"title": TITLES[name], "description": field.description or ""}
     return field
@@ -141,7 +141,7 @@ def _config(title: str) -> ConfigDict:
 
 
 Advanced = create_model("Advanced", __config__=_config("Advanced"), **_rest())
-"""Everything else that a configuration holds, in its sections, with its defaults."""
+"""All other fields of a configuration, in their sections, with their defaults."""
 
 AdvancedBox = Annotated[
     Advanced | None,
@@ -149,11 +149,11 @@ AdvancedBox = Annotated[
         "Advanced", "Everything else: network, mutation, selection, evaluation, ranges. None: as it is by default."
     ),
 ]
-"""A box that opens on a click: what may be None is closed at first."""
+"""Collapsible section of the form: optional fields are collapsed initially."""
 
 
 def config_of(form: Mapping[str, Any]) -> RunConfig:
-    """Turn the form's fields into a configuration; ConfigError says what to change, in the form's words."""
+    """Convert the form's fields to a configuration; ConfigError uses the form's titles."""
     if str(form["yaml"]).strip():
         return _pasted(form)
     sections: dict[str, Any] = (form["advanced"] or Advanced()).model_dump()
@@ -209,4 +209,4 @@ FORM_DEFAULTS: dict[str, Any] = {
     "evolving": list(EVOLVING),
     "advanced": None,
 }
-"""What the form shows before anything is changed."""
+"""Initial values of the form."""

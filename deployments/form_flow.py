@@ -16,10 +16,11 @@ R = TypeVar("R")
 
 
 class FormFlow(Flow[P, R]):
-    """Prefect's own check ends a run before it has a name, with a type and the signature of a function."""
+    """Flow with readable validation errors. Prefect's own validation fails a flow run before it has a name, and reports
+    a type and a signature."""
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Cast parameters to their types; where they do not fit, `Refused` stands for each of them."""
+        """Cast parameters to their types; if they are invalid, replace each by `Refused`."""
         fields = parameter_schema(self.fn).properties
         titles = {name: str(field.get("title", name)) for name, field in fields.items()}
         try:
@@ -30,7 +31,7 @@ class FormFlow(Flow[P, R]):
 
 
 def form_flow(name: str, flow_run_name: Callable[[], str]) -> Callable[[Callable[P, R]], FormFlow[P, R]]:
-    """Make a flow of a function, as `@flow` does, without a stored result."""
+    """Decorate a function as a flow, like `@flow`, without a stored result."""
 
     def make(body: Callable[P, R]) -> FormFlow[P, R]:
         return FormFlow(body, name=name, flow_run_name=flow_run_name, persist_result=False)

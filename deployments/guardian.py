@@ -1,8 +1,10 @@
-"""Reports the final state of a flow run whose process has ended, from a process of its own.
+"""Report the final state of a flow run whose process has ended, from a separate process.
 
-Prefect's worker kills the runs that it has when it is told to end, and then there is nobody left to tell the server.
-Of a run that is cancelled it says so only after it has loaded the flow, for hooks, which may take a minute and more.
-`python -m deployments.guardian FLOW_RUN ATTEMPT PROCESS WORKER`
+When Prefect's worker is stopped, it kills its flow runs, and no process is left to report their state to the server.
+For a cancelled flow run it reports the state only after loading the flow (for hooks), which may take more than a
+minute.
+
+    python -m deployments.guardian FLOW_RUN ATTEMPT PROCESS WORKER
 """
 
 import os
@@ -25,41 +27,42 @@ from prefect.states import Cancelled, Crashed, State
 
 RUNNING = (StateType.RUNNING,)
 PAGE_SIZE = 200
-"""Flow runs that Prefect's API returns at once, at most."""
+"""Maximum number of flow runs that Prefect's API returns per request."""
 
 _PARTS = ("resume", "evaluate", "gc", "generation", "confirmation", "evaluation", "replay")
 OURS = ("evolve", *(f"evolve-{part}" for part in _PARTS))
-"""The names of our flows; a server may have others, and those are not ours to end."""
+"""Names of our flows. Other flows of the server are never changed."""
 
 OUTAGE_TIMEOUT_S = 60
-"""How long the server may be away; after that the automation says it."""
+"""Longest outage of the server that is waited for; after that, the automation reports the crash."""
 
 PATIENCE_S = 2.0
-"""How long the worker has to say how the run ended: it knows more."""
+"""Time that the worker has to report the final state, because its report has more details."""
 
 CRASH_PREFIX = "Process exited with status code"
-"""How Prefect's worker begins what it says of a killed run once its output has ended; mostly sooner than a guardian."""
+"""Beginning of the worker's message about a killed run once its output has ended; usually sent before the
+guardian's."""
 
 LATE_CRASH_PREFIX = "Flow run infrastructure exited"
-"""How it begins what it says some seconds after that."""
+"""Beginning of the worker's second message about a killed run, some seconds later."""
 
 LATE_CANCEL_PREFIX = "Flow run was cancelled"
-"""How it begins what it says of a run that was cancelled, after it has loaded the flow."""
+"""Beginning of the worker's message about a cancelled run, sent after it has loaded the flow."""
 
 ENDED = "Cancel ended its process"
-"""How a guardian begins what it says of a cancelled run."""
+"""Beginning of a guardian's message about a cancelled run."""
 
 KILLED = "Its process was killed"
-"""How a guardian begins what it says of a killed run."""
+"""Beginning of a guardian's message about a killed run."""
 
 LATE_STATE_TIMEOUT_S = 180
-"""How long it may take until it says the last of these: it loads the flow before, for hooks."""
+"""Time limit for the worker's late messages: it loads the flow first, for hooks."""
 
 POLL_S = 2
-"""How often a guardian looks whether it has."""
+"""Interval at which a guardian polls for late messages."""
 
 PUT_BACK = "Restored: a late report of the worker on an earlier attempt had overwritten this state."
-"""The message of a state that a guardian put back."""
+"""Message of a state that a guardian restored."""
 
 
 def guard() -> None:
@@ -69,19 +72,18 @@ def guard() -> None:
         attempt = len(_starts(client.read_flow_run_states(flow_run)))
     subprocess.Popen(
         [sys.executable, "-m", "deployments.guardian", *map(str, (flow_run, attempt, os.getpid(), os.getppid()))],
-        # a request that Prefect's client repeats by itself, for minutes, would set a state for what was true before
+        # Prefect's client would retry for minutes, and then set a state that is outdated
         env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # what ends the worker and its processes must not end this one
+        start_new_session=True,  # signals to the worker's process group must not end this process
     )
 
 
 def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
-    """Wait until a process has ended, then see to it that its attempt at a flow run has, and those below it.
-
-    After that, a Retry is kept from being undone, as long as the worker lives.
+    """Wait until a process has ended, then set the final state of its attempt at a flow run and of its subflows. After
+    that, restore a Retry that a late message of the worker overwrites, as long as the worker lives.
     """
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait()
@@ -90,7 +92,7 @@ def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
     ends = time.monotonic() + LATE_STATE_TIMEOUT_S
     lives = True
     while lives:
-        lives = psutil.pid_exists(worker) and time.monotonic() < ends  # before the look: its last word is seen
+        lives = psutil.pid_exists(worker) and time.monotonic() < ends  # checked first, so that its last message is seen
         if _restore_retry(flow_run, attempt):
             return
         time.sleep(POLL_S)
@@ -113,7 +115,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
     with get_client(sync_client=True) as client:
         own = find_flow_runs(client, (*RUNNING, StateType.CANCELLING), flow_run_filter={"id": {"any_": [flow_run]}})
         if own and len(_starts(client.read_flow_run_states(flow_run))) != attempt:
-            return  # it was tried again meanwhile, by a process that has a guardian of its own
+            return  # a Retry has started another process, with its own guardian
         below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
         if own and own[0].state_type == StateType.CANCELLING:
             said = Cancelled(message=f"{ENDED}. The deployment resume continues its run.")
@@ -128,12 +130,12 @@ def _end(flow_run: UUID, attempt: int) -> None:
 def _restore_retry(flow_run: UUID, attempt: int) -> bool:
     """Restore the state set by a Retry, if the worker's delayed crash report has overwritten it.
 
-    Return whether there is nothing more to wait for.
+    Return True if no further message is expected.
     """
     with get_client(sync_client=True) as client:
         states = client.read_flow_run_states(flow_run)
         if len(starts := _starts(states)) < attempt:
-            return True  # it was deleted
+            return True  # the flow run was deleted
         since = states[starts[attempt - 1] + 1 :]
         if since and _is_over(since):
             return True
@@ -141,7 +143,7 @@ def _restore_retry(flow_run: UUID, attempt: int) -> bool:
             return False
         word = since[-1].message or ""
         second = word.startswith((LATE_CRASH_PREFIX, LATE_CANCEL_PREFIX))
-        # of a new attempt that runs, the first word may be its own
+        # if a new attempt runs, this message may be about that one
         late = word.startswith(CRASH_PREFIX) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
         if second or late:
             undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
@@ -150,7 +152,7 @@ def _restore_retry(flow_run: UUID, attempt: int) -> bool:
 
 
 def _is_over(since: Sequence[State[Any]]) -> bool:
-    """Return True if an attempt has ended, and the worker has nothing more to say about it."""
+    """Return True if an attempt has ended and the worker will not send another message about it."""
     last, ours = since[-1], [state for state in since if (state.message or "").startswith(ENDED)]
     if last.type != StateType.CANCELLED or not ours:
         return last.type in (StateType.COMPLETED, StateType.CANCELLED)
@@ -164,7 +166,7 @@ def _waits(states: Sequence[State[Any]]) -> bool:
 def find_flow_runs(
     client: SyncPrefectClient, states: Sequence[StateType], pool: str | None = None, **which: Any
 ) -> list[FlowRun]:
-    """Return our flow runs in these states, of a pool or of all.
+    """Return our flow runs in these states, of one pool or of all pools.
 
     `flow_run_filter` may hold more fields of Prefect's FlowRunFilter.
     """
@@ -184,7 +186,7 @@ def find_flow_runs(
 
 
 def crash_leftovers(client: SyncPrefectClient, pool: str, message: str) -> None:
-    """Mark as crashed what a pool is said to run, with everything below it: its only worker has ended."""
+    """Mark the flow runs of a pool whose only worker has ended as crashed, including their subflows."""
     own = find_flow_runs(client, (*RUNNING, StateType.PENDING, StateType.CANCELLING), pool)
     for run in own:
         below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [run.id]}})
@@ -193,7 +195,7 @@ def crash_leftovers(client: SyncPrefectClient, pool: str, message: str) -> None:
 
 
 def crash(client: SyncPrefectClient, runs: list[FlowRun], message: str) -> None:
-    """Mark flow runs as crashed; Retry goes on with them."""
+    """Mark flow runs as crashed; Retry continues them."""
     for run in runs:
         client.set_flow_run_state(run.id, Crashed(message=f"{message} Retry continues it."), force=True)
 

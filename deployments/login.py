@@ -12,7 +12,7 @@ from flows.settings import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The auth string that a server asks for (None: it asks nobody), and where it is written down."""
+    """Auth string of a server (None: no authentication), and the file that contains it."""
 
     auth: str | None
     file: Path | None = None
@@ -33,7 +33,7 @@ class Login:
 
 
 def check_login(*, no_auth: bool) -> None:
-    """Refuse contradictory settings, and a kept auth string that is not safe; BadInput says what to do."""
+    """Reject contradictory settings and an unsafe auth string file; BadInput says what to do."""
     if no_auth and SERVER_AUTH in os.environ:
         raise BadInput(f"--no-auth: {SERVER_AUTH} is set, and asks for an auth string; unset it, or drop --no-auth")
     if not no_auth and SERVER_AUTH not in os.environ and login_file().exists():
@@ -59,7 +59,7 @@ def find_login(*, no_auth: bool) -> Login:
 
 
 def _read(file: Path) -> str:
-    """Read a kept auth string; BadInput for one that others may know or have written."""
+    """Read a stored auth string; BadInput if other users can read or write the file."""
     advice = f"delete it, and the next start makes a new one; or set {SERVER_AUTH}=user:password"
     with file.open() as source:
         status = os.fstat(source.fileno())

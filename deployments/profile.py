@@ -11,20 +11,20 @@ from flows.settings import BadInput
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SHORTEST_PASSWORD = 8
 UNWRITTEN = {"http": 80, "https": 443}
-"""Ports that browsers do not write."""
+"""Default ports, which browsers omit from URLs."""
 
 
 def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
     """List the settings of a hardened server whose UI is opened at these origins (scheme, host and port).
 
-    Pages of other origins get no CORS header, and what changes anything needs a CSRF token. The auth string is not
+    Pages of other origins get no CORS header, and requests that modify state need a CSRF token. The auth string is not
     among them; see deployments/login.py.
     """
     return {
         ORIGINS: ",".join(origins),
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # leases of slots outlive a server that is started again
+        # leases must survive a restart of the server
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",  # see flows/prefect_server/embedded.py
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -33,7 +33,8 @@ def server_environment(origins: tuple[str, ...]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How a server is reached: where browsers open its UI (the first origin is shown), and where programs call it."""
+    """Addresses of a server: the origins under which browsers open its UI (the first one is shown), and the hosts under
+    which programs call it."""
 
     origins: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -54,12 +55,12 @@ class Exposure:
 
 
 def choose_exposure(host: str, port: int, origin: str | None) -> Exposure:
-    """Choose how a server is reached, and check that it is safe.
+    """Return the addresses of a server, and check that they are safe.
 
     BadInput says what to set when other machines can reach it and the environment names no auth string.
     """
     named = f"[{host}]" if ":" in host else host
-    ends = ("", f":{port}") if port == UNWRITTEN["http"] else (f":{port}",)  # programs may write what browsers do not
+    ends = ("", f":{port}") if port == UNWRITTEN["http"] else (f":{port}",)  # unlike browsers, programs may send :80
     names = tuple(dict.fromkeys((*(() if is_wildcard(host) else (named,)), *LOOPBACK)))
     own = tuple(f"{name}{end}" for end in ends for name in names)
     if origin is None:
@@ -77,7 +78,7 @@ def choose_exposure(host: str, port: int, origin: str | None) -> Exposure:
 
 
 def _checked(origin: str) -> str:
-    """Check an origin and write it as browsers do."""
+    """Validate an origin and normalize it as browsers do."""
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
         raise BadInput(f"--origin {origin}: expected scheme, host and port alone, such as https://evolve.example.org")

@@ -27,20 +27,20 @@ from deployments.run_choices import offer, offered, with_choices
 FILE = Path(__file__).with_name("prefect.yaml")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 OUR_FLOWS = {"prefect.resource.role": "flow", "prefect.resource.name": [*OURS]}
-"""Whose events count: a server may have flows that others look after."""
+"""Filter for events of our flows."""
 
 SILENCE_S = 480
-"""How long a flow run may be silent before it counts as crashed; a server may be away for as long."""
+"""Time without a heartbeat after which a flow run counts as crashed; longer than tolerated outages of the server."""
 
 START_S = 480
-"""How long a flow run of ours may take from a worker's hands to its first state: imports, and a queue of cores."""
+"""Time limit from the submission of a flow run to its first state: imports, on a busy machine."""
 
 
 def register(runs: Iterable[str], limit: int | None = None) -> list[str]:
     """Register deployments, work pool and automation, and list runs in the forms; return the deployments' names.
 
-    `limit` is how many flow runs the pool may run at a time; None leaves it as it is. What else exists is brought up to
-    date; schedules that people switched on or added, and a pool that they changed, stay.
+    `limit` is how many flow runs the pool may run at a time; None leaves it as it is. Existing objects are updated,
+    except schedules and pool settings that users changed.
     """
     specs = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
     with get_client(sync_client=True) as client:
@@ -54,7 +54,7 @@ def register(runs: Iterable[str], limit: int | None = None) -> list[str]:
 
 def _make_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
     template = ProcessWorker.get_default_base_job_template()
-    with suppress(ObjectAlreadyExists):  # it may have been changed on purpose
+    with suppress(ObjectAlreadyExists):  # users may have changed it
         client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
     if limit is not None:
         client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
@@ -70,7 +70,7 @@ def _deploy(client: SyncPrefectClient, spec: dict[str, Any]) -> str:
         "pull_steps": [],
         "parameter_openapi_schema": {
             **parameter_schema(flow).model_dump(exclude_unset=True),
-            "additionalProperties": False,  # an unknown parameter is refused, and not left to the run
+            "additionalProperties": False,  # the server rejects unknown parameters
         },
         "enforce_parameter_schema": True,
         "tags": spec["tags"],
@@ -97,7 +97,8 @@ def _schedule(cron: str, timezone: str, active: bool) -> DeploymentScheduleCreat
 
 
 def _listen_for(client: SyncPrefectClient) -> None:
-    """Make the automation watch runs that are in state Running: one that died during an outage sent no event."""
+    """Emit an event for every flow run in state Running, so that the automation watches it: one that died during an
+    outage sent none."""
     for run in find_flow_runs(client, RUNNING):
         flow = {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"}
         emit_event(
@@ -108,7 +109,7 @@ def _listen_for(client: SyncPrefectClient) -> None:
 
 
 def _watch_for_crashes() -> None:
-    """Make the server mark runs as crashed that stop sending heartbeats, or never send one."""
+    """Create automations that mark flow runs as crashed when they stop sending heartbeats, or never send one."""
     ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")}
     said = "No sign of life for {} s: its machine or its network died. Retry continues it."
     _automate(
@@ -144,7 +145,7 @@ def _watch_for_crashes() -> None:
 
 
 def _automate(name: str, description: str, trigger: EventTrigger, message: str) -> None:
-    """Create an automation that marks runs as crashed, or bring it up to date; one that was switched off stays so."""
+    """Create an automation that marks runs as crashed, or update it; a disabled one stays disabled."""
     crash = ChangeFlowRunState(state=StateType.CRASHED, message=message)
     automation = Automation(name=name, description=description, trigger=trigger, actions=[crash])
     try:

@@ -17,7 +17,7 @@ R = TypeVar("R")
 def select_runs(run_id: str, failed: list[str]) -> dict[str, RunRef]:
     """Return the given run, or every run of the store that has finished a generation.
 
-    Of all of them, those that cannot be read are added to `failed`, with the reason.
+    If all runs are selected, those that cannot be read are added to `failed`, with the reason.
     """
     if run_id:
         return {run_id: open_ref(run_id)}
@@ -35,7 +35,7 @@ def select_runs(run_id: str, failed: list[str]) -> dict[str, RunRef]:
 def apply_to_runs(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> dict[str, R]:
     """Apply a step to every run; raise Failed that names those that failed, including those in `failed`.
 
-    Where one run is all that there is, its own error is raised.
+    With a single run, its own error is raised.
     """
     if len(steps) == 1 and not failed:
         return {name: step() for name, step in steps.items()}
@@ -52,5 +52,5 @@ def apply_to_runs(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> di
 def _noting(name: str, failed: list[str]) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever it is, the other runs have their turn
+    except Exception as error:  # any error: continue with the other runs
         failed.append(f"{name}: {log_failure(error)}")

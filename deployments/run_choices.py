@@ -17,11 +17,11 @@ ASKING = ("evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc")
 TRIES = 5
 
 MOST = 500
-"""How many runs are listed; any other can be typed."""
+"""Maximum number of listed runs; other names can be typed."""
 
 
 class Offering(Observer):
-    """Lists a run in the forms as soon as it exists."""
+    """Observer that adds a run to the forms' lists as soon as it exists."""
 
     def began(self, run_id: str, head: Generation) -> None:
         """Called when a run starts, or continues from a COMMIT."""
@@ -40,7 +40,7 @@ def offer(client: SyncPrefectClient, run_ids: Iterable[str], *, first: bool) -> 
     """
     new = list(run_ids)
     for name in ASKING:
-        for _ in range(TRIES):  # another run may begin just now, and write its own list
+        for _ in range(TRIES):  # another run may update the list concurrently
             try:
                 deployment = client.read_deployment_by_name(name)
             except ObjectNotFound:
@@ -52,7 +52,7 @@ def offer(client: SyncPrefectClient, run_ids: Iterable[str], *, first: bool) -> 
 
 
 def with_choices(schema: dict[str, Any], new: list[str], *, first: bool) -> dict[str, Any]:
-    """Add runs before or behind those that a form lists; the form itself if that changes nothing."""
+    """Add runs before or after those that a form lists; return the form itself if nothing changes."""
     known = offered(schema)
     fresh = [name for name in new if name not in known]
     names = ([*fresh, *known] if first else [*known, *fresh])[:MOST]

@@ -13,22 +13,23 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 LEASE_S = 60
-"""How long a flow run that was killed keeps others away: Prefect's shortest lease."""
+"""Time until the lock of a killed flow run expires: Prefect's shortest lease."""
 
 WAIT_S = 90
-"""How often a waiting flow run asks whether there is anybody to wait for."""
+"""Interval at which a waiting flow run checks whether the lock is stale."""
 
 
 @contextmanager
 def lock_run(run_id: str) -> Iterator[None]:
-    """Wait until no other flow run of this server works on a run, and keep others away during the body.
+    """Hold the lock of a run during the body; wait until no other flow run of this server holds it.
 
-    Politeness, not safety: should the lease be lost while the API is away, the store still lets only one chain exist.
-    The limit stays when the body ends: others may wait at it.
+    The lock saves duplicate work and is not needed for correctness: if the lease is lost during an outage of the API,
+    the store still admits one chain only. The concurrency limit is not deleted afterwards, because others may be
+    waiting for it.
     """
     name = f"evolve-run-{run_id}"
     with ExitStack() as stack, get_client(sync_client=True) as client:
-        _mark(client, name, works=False)  # a Retry was marked as working when it was killed
+        _mark(client, name, works=False)  # remove the tag of a killed attempt
         if _limit(client, name).active_slots:
             get_run_logger().warning(
                 f"another flow run works on {run_id}, or was killed less than {LEASE_S} s ago; waiting for it to end"
@@ -41,7 +42,7 @@ def lock_run(run_id: str) -> Iterator[None]:
                 stack.enter_context(turn)
                 break
             except TimeoutError:
-                # a server that was killed has forgotten the lease, and never ends it; one alone of all who wait does
+                # a killed server never releases its leases; exactly one of the waiting flow runs does
                 if not _running(client, name) and _running(client, _waiting(name))[:1] == [runtime.flow_run.id]:
                     get_run_logger().warning(f"nobody works on {run_id} any more; reclaiming a stale lock")
                     client.release_concurrency_slots([name], slots=1, occupancy_seconds=LEASE_S)
@@ -62,7 +63,7 @@ def _mark(client: SyncPrefectClient, tag: str, *, works: bool) -> None:
 
 
 def _running(client: SyncPrefectClient, tag: str) -> list[str]:
-    """List the flow runs that are said to run under a tag, in an order that is the same for all who ask."""
+    """Return the ids of running flow runs with a tag, sorted."""
     tagged = {"tags": {"all_": [tag]}, "state": {"type": {"any_": [StateType.RUNNING]}}}
     return sorted(str(run.id) for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(tagged)))
 
@@ -72,6 +73,6 @@ def _limit(client: SyncPrefectClient, name: str) -> GlobalConcurrencyLimitRespon
     try:
         return client.read_global_concurrency_limit_by_name(name)
     except ObjectNotFound:
-        with suppress(ObjectAlreadyExists):  # another flow run was as fast
+        with suppress(ObjectAlreadyExists):  # created concurrently by another flow run
             client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
         return client.read_global_concurrency_limit_by_name(name)

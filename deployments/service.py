@@ -19,21 +19,20 @@ from flows.settings import BadInput, Settings
 from tasks.logs.redaction import without_password
 
 POLL_S = 3
-"""How often the worker asks for runs to start."""
+"""Interval at which the worker polls for scheduled runs."""
 
 END_S = 60
-"""How long the worker may take to end what it runs."""
+"""Time limit for the worker to stop its runs."""
 
 WORKERS = 10
-"""How many workers may die before the service gives up."""
+"""Number of worker deaths after which the service gives up."""
 
 POOL = "evolve"
 
 
 def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int, *, no_auth: bool = False) -> int:
-    """Serve until Ctrl-C or SIGTERM; BadInput for an address that others reach without an auth string.
-
-    On loopback one is made at the first start, unless `no_auth`.
+    """Serve until Ctrl-C or SIGTERM; BadInput for a public address without an auth string. On loopback, an auth string
+    is generated at the first start, unless `no_auth`.
     """
     exposure = choose_exposure(host, port, origin)
     check_login(no_auth=no_auth)
@@ -45,7 +44,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     settings.check_trackers()
     settings.check_reach(None if is_loopback(host) else exposure.api)
     _check_port(host, port)
-    # the flows run in directories of their own, which vanish
+    # flows run in temporary directories
     settings = settings.model_copy(update={"store": settings.store_url, "study": settings.study_url})
     settings.export()
     login = find_login(no_auth=no_auth)
@@ -58,7 +57,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
         os.kill(os.getpid(), signal.SIGINT)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored, which children inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored SIGINT is inherited from the shell
     try:
         with serving(host, port, {**exposure.environment, **login.environment}, give_up):
             from deployments.registration import register
@@ -75,7 +74,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
 
 
 def _announce(console: Console, settings: Settings, exposure: Exposure, login: Login, names: list[str]) -> None:
-    """Print where everything is, and the login of the page."""
+    """Print the addresses of all services, and the login."""
     console.print(f"Prefect UI   {exposure.origins[0]}", highlight=False)
     console.print(f"auth string  {login.describe()}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"deployments  {', '.join(names)}", highlight=False)
@@ -100,9 +99,8 @@ def _check_port(host: str, port: int) -> None:
 
 @contextmanager
 def _nothing_left_running(unless: list[str]) -> Iterator[None]:
-    """Mark as crashed what this service is said to run before its worker starts, and after it has ended.
-
-    Not in the end if the server is gone, which `unless` says.
+    """Mark leftover flow runs of this service as crashed, before its worker starts and after it has ended. Skipped at
+    the end if `unless` is not empty, because the server is gone.
     """
     from prefect.client.orchestration import get_client
 
@@ -118,10 +116,10 @@ def _nothing_left_running(unless: list[str]) -> Iterator[None]:
 
 
 def _work(console: Console) -> int:
-    """Run a worker of the pool; another one should it die, which is said. What it runs ends with it.
+    """Run a worker of the pool, and restart it with a warning if it dies. Its flow runs end with it.
 
-    The pool limits how much it runs. Its own `--limit` must not: with one, Prefect's worker dies of a Retry that comes
-    before it has let go of the run's first process.
+    The pool limits the number of flow runs. The worker's own `--limit` is not used: with it, Prefect's worker dies on a
+    Retry that arrives before it has released the slot of the first process.
     """
     for _ in range(WORKERS):
         with _worker() as worker:
@@ -137,7 +135,7 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
     worker = subprocess.Popen(
         command,
         env={"PREFECT_WORKER_QUERY_SECONDS": str(POLL_S), **os.environ},
-        start_new_session=True,  # Ctrl-C is for the service, which ends the worker
+        start_new_session=True,  # the service handles Ctrl-C, and stops the worker
         preexec_fn=dying_with(os.getpid()),
     )
     try:

@@ -6,11 +6,11 @@ from distributed.security import Security
 
 
 class BadInput(ValueError):
-    """What the user asked for cannot be done; the message says what to change."""
+    """Raised for invalid input; the message says what to change."""
 
 
 class Failed(RuntimeError):
-    """What the user asked for was tried and did not succeed; the message says why."""
+    """Raised when an operation failed; the message says why."""
 
 
 def require_certificates(engine: str) -> None:

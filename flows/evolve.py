@@ -87,13 +87,14 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
 @contextmanager
 def working_on(store: RunStore) -> Iterator[None]:
-    """Hold a run while the body works on it: its place in the store, its lock, its settings; and store no results."""
+    """Context of a running run: checks its place in the store, holds its lock, keeps its settings, stores no
+    results."""
     with store.in_place(), hold_run(store), kept_settings(), no_stored_results():
         yield
 
 
 def _successor(head: Generation, commit: Generation) -> Generation:
-    """Check that a subflow returned the generation it was asked for, not one that Prefect remembered."""
+    """Check that a subflow returned the requested generation, not one cached by Prefect."""
     if commit.generation != head.generation + 1:
         raise RuntimeError(f"expected generation {head.generation + 1}, got {commit.generation} from the subflow")
     return commit

@@ -43,12 +43,12 @@ def evolve_generation(run_id: str, generation: int) -> Generation:
 def _make(ref: RunRef, generation: int) -> Generation:
     store = ref.open()
     if (existing := store.find(layout.commit(generation), Generation)) is not None:
-        return existing  # another process was faster
+        return existing  # another process was first
     previous = store.commit(generation - 1)
     observer().generation_began(previous.offspring)
     try:
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
-    except MissingError as error:  # a collector took a checkpoint that was adopted: its member is trained again
+    except MissingError as error:  # garbage collection removed an adopted checkpoint: train its member again
         store.require_in_place()
         observer().warned(str(error))
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
@@ -58,7 +58,8 @@ def _make(ref: RunRef, generation: int) -> Generation:
 
 
 def tidy(ref: RunRef, head: Generation | None) -> None:
-    """Release what a COMMIT has made superfluous (None: whatever is), if that is wanted; it never stops a run."""
+    """Release checkpoints that a COMMIT made obsolete (None: all obsolete ones), if configured; failures are
+    warnings."""
     if keep := Settings().keep_generations:
         try:
             release_checkpoints(ref, head, keep)
@@ -69,7 +70,7 @@ def tidy(ref: RunRef, head: Generation | None) -> None:
 def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
     """Train and evaluate all members on the engine; the order of completion does not matter.
 
-    Failures are written down only here, once enough others have finished: else the fault may be elsewhere.
+    Failures are stored only here, once enough others have finished: otherwise the cause may be elsewhere.
     """
     reasons, watcher = subscribe_to_worker_exits(ref), observer()
 
@@ -81,7 +82,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
     subscribe_to_warnings(ref)
     results = _attempt(ref, population)
     for offspring in population:
-        # whose worker died although it broke no limit may be a victim of a neighbor: alone, it can only blame itself
+        # a member whose worker died within its limits may be the victim of another member: retry it alone
         if offspring.uid not in results and offspring.uid not in reasons:
             results |= _attempt(ref, (offspring,))
     store = ref.open()
@@ -97,7 +98,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
 
 
 def _require_survivors(ref: RunRef, generation: int, results: Sequence[Evaluated]) -> None:
-    """Raise GenerationFailed when too few members finished; the store keeps how the others failed, for `status`."""
+    """Raise GenerationFailed when too few members finished; store the failures, for `evolve status`."""
     details = {result.member.uid: result.detail for result in results if result.detail is not None}
     try:
         require_survivors(ref.config, generation, [result.member for result in results], details)
@@ -119,7 +120,7 @@ def _submit(ref: RunRef, offspring: Offspring) -> tuple[PrefectFuture[Trained], 
 
 
 def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
-    """Run members side by side; those whose worker died repeatedly are missing from what is returned."""
+    """Run members in parallel; members whose worker died repeatedly are missing in the result."""
     phases: dict[PrefectFuture[Any], Offspring] = {}
     for offspring in population:
         phases.update(dict.fromkeys(_submit(ref, offspring), offspring))
@@ -133,7 +134,7 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
             continue
         if isinstance(result, Evaluated):
             uid = result.member.uid
-            # a training whose worker died before the evaluation is asked for again, and found in the store then
+            # a training whose worker died before the evaluation is submitted again, and found in the store
             results[uid] = replace(result, trained=result.trained or clocks.get(uid))
             compare_numerics(ref, uid, result.evaluated, result.numerics)
             observer().evaluated(result.member, result.detail)
@@ -145,12 +146,12 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
 
 
 def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:
-    """Record a member that failed; return what counts."""
+    """Store the record of a failed member; return the stored record."""
     store, offspring, member = ref.open(), result.member.offspring, result.member
     try:
         store.put_training(offspring.generation, offspring.index, member.training, result.detail)
         store.put_member(offspring.generation, offspring.index, member, result.detail)
-    except ConflictError:  # a worker that was given up has finished meanwhile: what it made counts
+    except ConflictError:  # a worker that was considered lost has finished: its record counts
         _, evaluating = _submit(ref, offspring)
         result = evaluating.result()
         observer().evaluated(result.member, result.detail)

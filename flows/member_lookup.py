@@ -24,7 +24,7 @@ from tasks.store import MissingError
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A member with its agent, and in words why it is this one."""
+    """A member with its agent, and a description of why it was chosen."""
 
     run_id: str
     config: RunConfig
@@ -34,7 +34,7 @@ class Chosen:
 
     @contextmanager
     def playing(self) -> Iterator[None]:
-        """Play episodes in the body, on one thread; Failed when the environment breaks."""
+        """Context for playing episodes, on one thread; Failed when the environment breaks."""
         try:
             with one_thread():
                 yield

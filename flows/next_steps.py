@@ -6,7 +6,7 @@ from flows.settings import Settings
 
 
 def evolve_command(*words: object, **flags: object) -> str:
-    """Return an `evolve` command with every word quoted that needs it; a flag of value None is left out."""
+    """Return an `evolve` command, quoted for a shell; flags with value None are omitted."""
     given = ((f"--{name.replace('_', '-')}", value) for name, value in flags.items() if value is not None)
     return shlex.join(["evolve", *map(str, words), *(str(part) for flag in given for part in flag)])
 

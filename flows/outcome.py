@@ -16,7 +16,7 @@ from tasks.runs.run_store import RunStore
 
 
 class RunSummary(BaseModel):
-    """How a run ended."""
+    """The outcome of a run."""
 
     model_config = ConfigDict(frozen=True)
 

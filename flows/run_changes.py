@@ -20,9 +20,8 @@ from tasks.store import MissingError
 def extend_run(
     settings: Settings, run_id: str, max_steps: int | None, target: float | None, *, dry_run: bool = False
 ) -> None:
-    """Raise a run's budget or change its target; BadInput when that would not let it go on.
-
-    None leaves either as it is. With `dry_run` nothing is written.
+    """Raise a run's budget or change its target; BadInput when the run could not continue with them. None leaves a
+    value unchanged. With `dry_run` nothing is written.
     """
     source = open_ref(run_id)
     extension = _extension(settings, source, max_steps, target)
@@ -43,9 +42,8 @@ def fork_run(
     max_steps: int | None = None,
     target: float | None = None,
 ) -> None:
-    """Copy a run up to a generation under a new id; BadInput when that id is taken by something else.
-
-    A budget and target that the branch is to be extended to are checked before it is made.
+    """Copy a run up to a generation under a new id; BadInput when that id is taken. The new budget and target are
+    validated before copying.
     """
     source = open_ref(run_id)
     open_run_store(settings, new_id)
@@ -73,9 +71,8 @@ def fork_run(
 def _extension(
     settings: Settings, run: RunRef, max_steps: int | None, target: float | None, head: Generation | None = None
 ) -> Extension | None:
-    """Return what raises a run's budget or changes its target, None when nothing is changed.
-
-    BadInput when a run with this `head`, by default its last COMMIT, could not go on.
+    """Return the extension of a run's budget or target, or None without changes. BadInput when a run with this `head`,
+    by default its last COMMIT, could not continue.
     """
     if target is not None and not math.isfinite(target):
         raise BadInput(f"--target: expected a finite number, got {target}; leave it out to keep the run's own")

@@ -17,13 +17,13 @@ from tasks.runs.run_store import RunStore
 from tasks.store import PATIENCE_S, MissingError, open_store
 
 _begun: dict[str, RunRef] = {}
-"""The run of this process, which its subflows need not look for in the store again."""
+"""The run of this process, cached for its subflows."""
 
 _found: set[tuple[str, str]] = set()
-"""Stores and runs that this process has found: one that is missing later is gone, and is not begun anew."""
+"""Stores and runs found by this process: if one is missing later, it is gone and must not be started anew."""
 
 QUICK_S = 35.0
-"""Patience with a store before anything runs: a wrong address should not look like work."""
+"""Time limit of store requests before a run starts, so that a wrong address fails quickly."""
 
 
 def fresh_run_id(config: RunConfig) -> str:
@@ -47,7 +47,7 @@ def _slug(config: RunConfig) -> str:
 def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: float = QUICK_S) -> bool:
     """Return True if a run exists; ConfigError lists the differences when it has another configuration.
 
-    The budget it began with and the one it was extended to are both its own; env.max_instances may be any. GoneError
+    Both its initial and its extended budget are accepted, and any env.max_instances. GoneError
     for a run that this process has found before.
     """
     run = open_run_store(settings, run_id, patience_s)
@@ -95,7 +95,7 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
 
 def begun_ref(run_id: str) -> RunRef:
-    """Refer to the run that this process has begun, for one part of it; another run is found in the store."""
+    """Return the reference to a run: cached if this process started it, else read from the store."""
     if run_id not in _begun:
         return open_ref(run_id, PATIENCE_S)
     return replace(_begun[run_id], session=new_session())
@@ -126,14 +126,14 @@ def unknown_run(settings: Settings, run_id: str) -> BadInput:
 
 
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
-    """Refer to a run under these settings."""
+    """Return a reference to a run under these settings."""
     limits = settings.limits(config.population.size)
     packages = settings.packages, settings.env_directories
     return RunRef(settings.store_url, run_id, config, settings.device, limits, *packages)
 
 
 def run_ids(settings: Settings) -> list[str]:
-    """List the runs of the store, those too whose deletion was interrupted."""
+    """Return the runs of the store, including those whose deletion was interrupted."""
     store = open_store(settings.store_url, QUICK_S)
     signs = (layout.RUN, layout.DELETION)
     return [name for name in store.children() if any(store.exists(f"{name}/{sign}") for sign in signs)]
@@ -150,7 +150,7 @@ def _how_to_extend(run_id: str, current: RunConfig, config: RunConfig) -> list[s
 
 
 def open_run_store(settings: Settings, run_id: str, patience_s: float = QUICK_S) -> RunStore:
-    """Open the keys of a run, whether it exists or not; BadInput for a name that no run can have."""
+    """Return the store of a run, whether it exists or not; BadInput for an invalid run id."""
     try:
         return RunStore(open_store(settings.store_url, patience_s), run_id)
     except ValueError as error:

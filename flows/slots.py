@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""CUDA's own variable: the devices that a process may see, as indices or UUIDs (GPU-…, MIG-…)."""
+"""Environment variable of CUDA: the devices visible to a process, as indices or UUIDs (GPU-…, MIG-…)."""
 
 RESOURCE = "GPU"
-"""Dask resource that workers on a GPU declare, one each, and that members ask for where it is declared."""
+"""Dask resource that each worker on a GPU declares, and that members request if it is declared."""
 
 GPU_TAG = "gpu"
-"""Prefect tag of members that learn on a GPU; a tag limit of this name bounds them over all runs."""
+"""Prefect tag of members that learn on a GPU, with a concurrency limit over all runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of one worker process: what is added to its environment, and the Dask resources it declares."""
+    """The environment variables of one worker process, and the Dask resources that it declares."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -49,7 +49,7 @@ def place(workers: int | None, members: int, cores: int, gpus: Sequence[str]) ->
 
 
 def least_used(slots: Sequence[Slot], taken: Iterable[Slot]) -> Slot:
-    """Choose the slot of one more worker; the first of those that fewest workers have beyond what was planned."""
+    """Return the slot of one more worker: the first of the slots with the fewest workers relative to the plan."""
     uses, planned = Counter(map(_name, taken)), Counter(map(_name, slots))
     return min(slots, key=lambda slot: uses[_name(slot)] - planned[_name(slot)])
 
@@ -57,7 +57,7 @@ def least_used(slots: Sequence[Slot], taken: Iterable[Slot]) -> Slot:
 def limit_gpu_slots(count: int, tag: str = GPU_TAG) -> None:
     """Limit the members that learn on GPUs at a time to `count`, over all runs of the Prefect server.
 
-    Creates Prefect's tag limit, or changes the one that is there.
+    Creates or updates Prefect's tag limit.
     """
     from prefect.client.orchestration import get_client
 

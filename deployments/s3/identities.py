@@ -14,7 +14,8 @@ POLICIES = {"worker": "worker-policy.json", "gc": "gc-policy.json"}
 
 
 def identities(keys: Mapping[str, tuple[str, str]]) -> dict[str, object]:
-    """Grant admin every right, and worker and gc those of their policies; `keys`: access and secret key by name."""
+    """Return the identities file: admin has all rights, worker and gc those of their policies; `keys`: access and
+    secret key by name."""
     policies = [
         {"name": name, "content": (Path(__file__).parent / file).read_text()} for name, file in POLICIES.items()
     ]
@@ -42,7 +43,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         return 2
     path = Path(arguments[0])
     path.touch(mode=0o600)
-    path.chmod(0o600)  # one that was there may be open to others
+    path.chmod(0o600)  # an existing file may be readable for others
     path.write_text(json.dumps(identities({n: (environment[a], environment[s]) for n, (a, s) in variables.items()})))
     return 0
 

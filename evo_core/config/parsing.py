@@ -38,7 +38,7 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
     except ValidationError as error:
         problems = sorted(
             error.errors(), key=lambda item: item["type"] == "missing"
-        )  # what is missing is often misspelt
+        )  # missing fields are often misspelled
         raise ConfigError(list(dict.fromkeys(_describe(item) for item in problems))) from None
 
 

@@ -121,7 +121,7 @@ def evolvable_hyperparameters() -> Mapping[str, type]:
     numeric = {
         name: int if kind is int else float for name, kind in types.items() if kind in (int, float, float | None)
     }
-    del numeric["action_std_init"]  # acts once, at birth: as a gene it would do nothing to any offspring
+    del numeric["action_std_init"]  # it acts only at initialization: as a gene it would not affect offspring
     return numeric
 
 

@@ -12,7 +12,7 @@ from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.envs.vector_env import VectorEnvs
 
 VECTORS: dict[str, Callable[[EnvConfig, Sequence[int]], VectorEnvs]] = {
-    "auto": SyncEnvs,  # whatever is installed, so that the chain does not depend on it
+    "auto": SyncEnvs,  # independent of installed packages, so that results do not depend on them
     "sync": SyncEnvs,
     "async": AsyncEnvs,
     "native": NativeEnvs,

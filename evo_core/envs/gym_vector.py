@@ -243,7 +243,7 @@ class _Checked(gym.Wrapper[Any, Any, Any, Any]):
         with transport_exceptions(self._index):
             observation, reward, terminated, truncated, info = read_step(self.env.step(action))
             self._layout.put(self._row, 0, observation)
-            # at the end nothing need be allowed any more, and the reset that follows says the rest
+            # at the end of an episode the mask is irrelevant, and the reset that follows returns the next one
             shown = {} if terminated or truncated else self._mask(info) | take_remarks()
             return observation, reward, terminated, truncated, shown
 
@@ -261,7 +261,7 @@ def _in_process(env: EnvConfig, index: int, farewells: Path) -> gym.Env[Any, Any
     if parent is None or not multiprocessing.current_process().name.startswith("Worker<"):
         return _Checked(make_env(env), index)
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    # a daemon for the vector, which ends it; it may have children of its own all the same
+    # daemonic, so that the vector ends it; it may have children nevertheless
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     collect_remarks()
     with exit_with_fault_file(index, farewells):

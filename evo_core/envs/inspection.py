@@ -39,7 +39,7 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
     require_available(config.env)
     try:
         env = make_env(config.env)
-    except (Exception, SystemExit) as error:  # whatever the constructors make of their arguments
+    except (Exception, SystemExit) as error:  # constructors raise any exception
         reason = f"{type(error).__name__}: {error}"
         given = f" and env.wrappers {config.env.wrappers}" if config.env.wrappers else ""
         raise ConfigError([f"env.id {config.env.id!r} with env.kwargs {config.env.kwargs}{given}: {reason}"]) from error
@@ -64,7 +64,7 @@ def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
     """Return True if an environment offers `action_masks()` as in sb3-contrib, but no mask in its info; resets it."""
     if not env.has_wrapper_attr("action_masks"):
         return False
-    with suppress(Exception):  # what a reset raises is said when members are trained
+    with suppress(Exception):  # exceptions of reset are reported when members are trained
         return MASK not in env.reset(seed=0)[1]
     return False
 

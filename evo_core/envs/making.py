@@ -70,7 +70,7 @@ def require_known(env: EnvConfig, packages: Collection[str]) -> None:
     for name, _ in wrapper_list(env):
         try:
             _wrapper(name)
-        except (AttributeError, ImportError, gym.error.Error) as error:  # Gymnasium imports some when asked
+        except (AttributeError, ImportError, gym.error.Error) as error:  # Gymnasium imports some on request
             raise ConfigError([f"env.wrappers: {error}"]) from None
 
 
@@ -102,7 +102,7 @@ def _import(field: str, name: str) -> None:
         is_its_own = f"{module}.".startswith(f"{missing}.")
         advice = _how_to_find(missing) if is_its_own else f"install what {module} needs (pip install), on every worker"
         raise ConfigError([f"{field} {name!r}: {error}; {advice}"]) from error
-    except (Exception, SystemExit) as error:  # whatever the module makes of being imported
+    except (Exception, SystemExit) as error:  # importing a module raises any exception
         raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
 
 

@@ -42,7 +42,7 @@ def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
         )
     try:
         shown = _random_observations(config)
-    except MemberFailure:  # members fail in the same way, and name it
+    except MemberFailure:  # members will fail in the same way, and report it
         return found
     except TimeoutError:
         found.append(

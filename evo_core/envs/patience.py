@@ -20,7 +20,7 @@ def run_with_timeout(seconds: float, call: Callable[[], ResultT]) -> ResultT:
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # raised again where the result is asked for
+        except BaseException as error:  # raised again by `future.result`
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

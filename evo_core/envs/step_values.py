@@ -85,7 +85,7 @@ def _flag(name: str, flag: Any) -> bool:
 def _array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
-    except Exception:  # ragged lists, tensors on a device, and whatever else objects make of being converted
+    except Exception:  # ragged lists, tensors on a device, and other failed conversions
         return np.empty(0, np.object_)
 
 

@@ -73,7 +73,7 @@ class SyncEnvs(VectorEnvs):
                 observation, reward, terminated, truncated, info = read_step(self.envs[b].step(action))
                 rewards.append(reward)
                 ended.append(terminated or truncated)
-                # where an episode ends, nothing need be allowed any more
+                # at the end of an episode the mask is irrelevant
                 self._show(b, observation, {} if ended[-1] else info)
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error

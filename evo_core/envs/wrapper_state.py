@@ -41,7 +41,7 @@ def require_stateless(env: EnvConfig) -> None:
         return
     try:
         problem = run_with_timeout(PATIENCE_S, lambda: _find_problem(env))
-    except (MemberFailure, TimeoutError):  # what breaks or hangs is named where members or `evolve doctor` run it
+    except (MemberFailure, TimeoutError):  # members and `evolve doctor` report failures and hangs
         return
     if problem is not None:
         place = f"env.wrappers {env.wrappers}" if env.wrappers else f"env.id {env.id!r}, wrapped where it is registered"
@@ -63,7 +63,7 @@ def _find_problem(env: EnvConfig) -> str | None:
             return None
         try:
             tap = _Tap(envs.envs[0].unwrapped)
-        except (AttributeError, TypeError):  # a class with slots: what wrappers do cannot be told from what it does
+        except (AttributeError, TypeError):  # a class with slots: wrappers cannot be checked separately
             return None
         first, second = list(_play(envs, tap)), list(_play(envs, tap))
     finally:

@@ -101,6 +101,6 @@ def largest_difference(policy: Policy, run: Run, steps: Sequence[Step]) -> float
             pairs.append((memory, step.memory))
         for got, expected in pairs:
             gap = np.abs(got.astype(np.float64) - expected) / np.maximum(1, np.abs(expected))
-            half = got.dtype == np.float16 and gap <= np.finfo(np.float16).eps  # where the last bit weighs a thousandth
+            half = got.dtype == np.float16 and gap <= np.finfo(np.float16).eps  # rounding of float16
             largest = float(np.max(np.where(half, 0.0, gap), initial=largest))
     return largest

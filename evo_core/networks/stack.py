@@ -126,7 +126,7 @@ class Stack(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, inputs] to [N, outputs]."""
         for block in self.hidden:
-            h = block.forward(h)  # not through __call__: nobody hooks in here, and this is the hot path
+            h = block.forward(h)  # not through __call__: there are no hooks, and this is the hot path
         return nn.functional.linear(h, self.output.weight, self.output.bias)
 
 

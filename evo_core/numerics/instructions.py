@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 FIXED = {
-    "MKL_CBWR": "COMPATIBLE",  # MKL, inside torch, asks for the maker; its AVX2 still differs between them
+    "MKL_CBWR": "COMPATIBLE",  # MKL, inside torch, dispatches on the vendor; its AVX2 code differs between vendors
     "ATEN_CPU_CAPABILITY": "default",  # torch's own vector code
     "ONEDNN_MAX_CPU_ISA": "SSE41",  # convolutions
     "OPENBLAS_CORETYPE": "Nehalem",  # NumPy's matrix products

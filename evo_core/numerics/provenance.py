@@ -31,7 +31,7 @@ def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[s
 def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """Return the differences of this process from recorded numerics; unknown entries count as equal."""
     if recorded.get("mode", here.get("mode")) != here.get("mode"):
-        # capability and fingerprint differ for this reason alone, as far as anybody can tell
+        # the different mode explains differences of capability and fingerprint
         mode = recorded["mode"]
         said = [f"{mode} numerics, here they are {here.get('mode')}: `--numerics {mode}` makes them the same"]
         ignored = {"mode", "cpu", "fingerprint"}

@@ -16,9 +16,9 @@ FailureReason = Literal[
     "nan_reward",  # the environment returned a reward that is not finite
     "nan_loss",  # loss, gradient or network output stopped being finite
     "environment_error",  # the environment raised
-    # what follows is written by the flow after the last attempt; what stands above repeats itself
-    "deadline",  # every attempt took longer than the deadline of who deployed the run
-    "memory",  # every attempt took more memory than its worker may
+    # the flow writes the following reasons after the last attempt; the reasons above are deterministic
+    "deadline",  # every attempt exceeded the configured deadline
+    "memory",  # every attempt exceeded the memory limit of its worker
     "lost",  # every attempt was lost to the infrastructure
 ]
 

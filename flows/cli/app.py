@@ -78,7 +78,7 @@ def resume(
     operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
-    """Go on with a run from its last COMMIT and its finished members, with its own configuration."""
+    """Continue a run from its last COMMIT and its finished members, with its own configuration."""
     from flows.cli.run import Change, go_on
 
     return go_on(run, asdict(operational), Change(extend, target, from_generation, run_id), json=json)

@@ -20,9 +20,9 @@ from tasks.views.study import delete_study
 
 
 def delete(run_id: str, store: str | None, study: str | None, *, yes: bool, json: bool) -> int:
-    """Delete a run that nobody works on, once the user agrees; one whose deletion was interrupted is finished.
+    """Delete an inactive run after confirmation; complete an interrupted deletion.
 
-    Trackers, reports and Prefect's pages are left alone. Exit code 3 when its study could not be deleted.
+    Trackers, reports and Prefect's pages are kept. Exit code 3 when its study could not be deleted.
     """
     settings = read_settings({"store": store, "study": study})
     settings.export()
@@ -50,7 +50,7 @@ def delete(run_id: str, store: str | None, study: str | None, *, yes: bool, json
 
 
 def _require_idle(run: RunStore, settings: Settings) -> None:
-    """Raise BadInput unless there is such a run, and nobody works on it."""
+    """Raise BadInput unless the run exists and is not running."""
     if is_half_deleted(run):
         return
     if not run.exists(layout.RUN):
@@ -58,7 +58,7 @@ def _require_idle(run: RunStore, settings: Settings) -> None:
     working = False
     try:
         working = is_being_worked_on(run) and not _at_rest(run, settings)
-    except CorruptError as error:  # damaged: nothing can go on with it
+    except CorruptError as error:  # damaged: it cannot be resumed
         print(f"warning: {error}", file=sys.stderr)
     if working:
         raise BadInput(
@@ -69,7 +69,7 @@ def _require_idle(run: RunStore, settings: Settings) -> None:
 
 
 def _at_rest(run: RunStore, settings: Settings) -> bool:
-    """Return True if a run on S3 is finished, however new its last record is; elsewhere its lock is known."""
+    """Return True if a run on S3 is finished, regardless of the age of its last record; other stores have locks."""
     local = settings.store_url.startswith("file:")
     return not local and stored_ending(open_run(settings, run.config(), run.run_id), run.head()) is not None
 

@@ -32,7 +32,7 @@ _COLORS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
 class Check(NamedTuple):
-    """One thing that was looked at; `advice` is empty when it is fine."""
+    """Result of one check; `advice` is empty if it passed."""
 
     name: str
     finding: str
@@ -59,7 +59,7 @@ def examine(
 
 
 def _configuration(env_id: str | None, path: Path | None, overrides: dict[str, object]) -> "RunConfig":
-    """Read the configuration that a run would have; without a file, what is not asked about may be anything."""
+    """Read the configuration that a run would have; without a file, unrelated fields get valid placeholders."""
     from flows.cli.flags import load_config
 
     unasked = {} if path is not None else {"training.max_steps": 10**6, "evaluation.max_steps": 1000}
@@ -117,7 +117,7 @@ def _gymnasium(config: "RunConfig") -> Check:
         warnings.simplefilter("always")
         try:
             check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
-        except Exception as error:  # whatever an environment makes of being checked
+        except Exception as error:  # the checker passes on any exception of the environment
             finding = f"{type(error).__name__}: {error}".split("\n")[0]
             return Check("Gymnasium's checker", finding, "fix the environment: it breaks Gymnasium's interface")
         finally:
@@ -182,7 +182,7 @@ def _versions() -> Iterator[Check]:
 
 
 def _shadows() -> Iterator[Check]:
-    """A directory of the user's with the name of one of our packages hides it from Prefect's workers."""
+    """Check for a user's directory named like one of our packages, which would hide it from Prefect's workers."""
     home = Path(__file__).resolve().parents[2]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)

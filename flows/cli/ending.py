@@ -25,7 +25,7 @@ FINE, FAILED, BEHIND = 0, 1, 3
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The end of a run. `summary` is None when it failed or was interrupted; then `failure` says why."""
+    """The final output of a run. `summary` is None when it failed or was interrupted; `failure` is the reason."""
 
     run_id: str
     config: RunConfig
@@ -50,7 +50,7 @@ class Report:
         return BEHIND if self.summary.behind else FINE
 
     def as_json(self) -> dict[str, object]:
-        """Everything a script needs to know."""
+        """The report as JSON, for scripts."""
         where = {
             "store": f"{self.settings.store_url}/{self.run_id}",
             "study": without_password(self.settings.study_url),
@@ -75,7 +75,7 @@ class Report:
         }
 
     def show(self, console: Console) -> None:
-        """Print how the run ended, where everything lies, and what to do next."""
+        """Print the outcome, the locations of results, and next steps."""
         console.rule(f"{self.run_id}: {self.status.replace('_', ' ')}", align="left")
         for line in self._outcome() if self.summary is not None else self._advice():
             console.print(line, highlight=False, markup=False, soft_wrap=True)

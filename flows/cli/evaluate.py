@@ -13,7 +13,7 @@ from tasks.views.phrases import describe_interval, describe_number, describe_sco
 
 
 def evaluate(run_id: str, member: str | None, episodes: int, seed: int | None, store: str | None, *, json: bool) -> int:
-    """Play fresh episodes with a member and print what they say; the same seed gives the same numbers."""
+    """Play fresh episodes with a member and print its scores; equal seeds give equal numbers."""
     require_episodes(episodes, seed)
     chosen = choose(run_id, member, store)
     seed = chosen.config.seed if seed is None else seed

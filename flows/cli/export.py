@@ -29,11 +29,11 @@ from tasks.views.phrases import describe_score
 Format = Literal["onnx", "torchscript", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 CHECKED_ENVS, CHECKED_STEPS = 1, 1000
-"""Every file is compared with its agent over as many steps of real episodes, before it is written."""
+"""Number of environments and steps of the comparison of an exported file with its agent."""
 
 
 def export(run_id: str, member: str | None, kind: Format, output: Path | None, store: str | None, *, json: bool) -> int:
-    """Write a member's policy to a file once it does what its agent does; Failed when it does not."""
+    """Write a member's policy to a file if it agrees with its agent; otherwise raise Failed."""
     if kind == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
@@ -118,7 +118,7 @@ def _safetensors(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
 
 
 Writer = Callable[[Agent, Policy, Card], tuple[bytes, Run]]
-"""Makes a file's content, and runs that content as its readers would."""
+"""Creates a file's content, and a function that runs it."""
 
 WRITERS: dict[Format, Writer] = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
 

@@ -35,7 +35,7 @@ def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
 
 
 def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
-    """Read a configuration file and put flags in place of its values; ConfigError says what is wrong."""
+    """Read a configuration file and apply flags; ConfigError lists the problems."""
     return parse_config(read_yaml(path, "--config ") if path else {}, overrides)
 
 
@@ -57,7 +57,7 @@ def _parse(name: str, text: str) -> object:
 def read_yaml(
     path: Path, given_as: str = "", expected: str = "sections such as env: and training:"
 ) -> dict[str, object]:
-    """Read a file of sections; ConfigError says where it is wrong. `given_as` names the flag that names it."""
+    """Read a YAML file of sections; ConfigError names the position of an error. `given_as` is the flag of the file."""
     content = load_yaml(read_text(path, given_as), f"{given_as}{path}: not YAML")
     if not isinstance(content, dict):
         raise ConfigError([f"{given_as}{path}: expected {expected}, got {str(content)[:80]}"])
@@ -65,7 +65,7 @@ def read_yaml(
 
 
 def read_text(path: Path, given_as: str = "") -> str:
-    """Read a file that is not too long; ConfigError says why it cannot be read."""
+    """Read a file of limited length; ConfigError says why it cannot be read."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_CHARACTERS + 1)
@@ -85,5 +85,5 @@ def _row(name: str, field: FieldInfo) -> tuple[str, str]:
 
 
 def _shown(default: object) -> str:
-    """Write a default as the configuration file would."""
+    """Format a default value as YAML."""
     return json.dumps(to_jsonable_python(default))

@@ -8,7 +8,7 @@ from tasks.runs import retention
 
 
 def collect_garbage(run_id: str, keep_generations: int, store: str | None, *, dry_run: bool, json: bool) -> int:
-    """Release checkpoints by the rule of tasks/runs/retention.py, or list them."""
+    """Release checkpoints according to tasks/runs/retention.py, or list them."""
     if keep_generations < 1:
         raise BadInput(f"--keep-generations: expected at least 1, got {keep_generations}")
     settings = read_settings({"store": store})

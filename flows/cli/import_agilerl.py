@@ -20,14 +20,15 @@ from flows.settings import BadInput
 from tasks.yaml_text import dump_yaml
 
 DICTIONARIES = ("init_hp", "mut_p", "mutation_params", "mut_params", "net_config", "hp_config")
-"""What is read of a Python file, by its name in small letters."""
+"""Names of the dictionaries read from a Python file, by lower-case name."""
 
 LONGEST_EPISODE = 1000
-"""Steps after which an evaluation's episode is cut where neither the environment nor the file has a limit."""
+"""Length limit of evaluation episodes if neither the environment nor the file has one."""
 
 
 def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
-    """Convert a file, check what can be checked here, and write or print it; ConfigError says why it cannot be."""
+    """Convert a file, validate it as far as possible, and write or print it; ConfigError says why it cannot be
+    converted."""
     if output is not None and output.exists():
         raise BadInput(f"--output {output}: this file exists already; name another one, or delete it")
     converted = convert(_read(path))
@@ -73,7 +74,8 @@ def _note_unchecked(converted: Conversion, error: ConfigError) -> None:
 
 
 def _limit_episodes(converted: Conversion) -> None:
-    """AgileRL plays until every environment ends; here somebody must say when, if nothing else does."""
+    """Set a length limit of evaluation episodes if there is none, because AgileRL plays until every environment
+    ends."""
     evaluation = converted.sections["evaluation"]
     limit = gym.spec(converted.config.env.id).max_episode_steps
     if limit is None and converted.config.evaluation.max_steps is None and isinstance(evaluation, dict):
@@ -82,7 +84,7 @@ def _limit_episodes(converted: Conversion) -> None:
 
 
 def _write(path: Path, converted: Conversion, notes: list[str]) -> str:
-    """Write the configuration as YAML, what was dropped and changed above it."""
+    """Format the configuration as YAML, with dropped and changed fields as comments above it."""
     head = [f"Converted from {path.name} by `evolve import-agilerl`.", *notes]
     comments = "".join(f"# {' '.join(line.split())}\n" for line in head)
     plain = to_jsonable_python(converted.sections)

@@ -36,7 +36,7 @@ def show_lineage(
     everyone: bool,
     json: bool,
 ) -> int:
-    """Show a run's tree, or tell one member's history."""
+    """Show a run's family tree, or describe the history of one member."""
     if output is not None and (form is None or json):
         raise BadInput(f"--output {output}: needs --format {', '.join(FORMATS)}; --json prints on standard output")
     if uid is not None and form is not None:
@@ -131,7 +131,7 @@ def _tell(view: RunView, uid: str, *, json: bool) -> int:
 
 
 def _tree(view: RunView, *, everyone: bool) -> Tree:
-    """Draw the living lines (or all); only where a line parts does it begin a new level."""
+    """Draw the living lines (or all); the tree indents only where a line branches."""
     lineage, winning = view.lineage, {member.uid for member in view.lineage.line(view.winner)}
     shown = _shown(view, everyone)
     said = view.failure_details(shown)

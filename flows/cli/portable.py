@@ -13,16 +13,15 @@ VARIABLE = "EVOLVE_NUMERICS"
 
 
 def wants_portable(tokens: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Return True if portable numerics are asked for, by --numerics, else by EVOLVE_NUMERICS."""
+    """Return True if portable numerics are configured, by --numerics, else by EVOLVE_NUMERICS."""
     values = [value for flag, value in pairwise([*tokens, ""]) if flag == "--numerics"]
     values += [token.partition("=")[2] for token in tokens if token.startswith("--numerics=")]
     return (values or [environment.get(VARIABLE, "")])[-1] == "portable"
 
 
 def restart_portably() -> None:
-    """Start this process again with portable numerics, unless it has them; does not return then.
-
-    Call it before anything heavy is imported, from the program itself: its command line is run again.
+    """Restart this process with portable numerics, unless it has them; does not return in that case. Call it before
+    heavy imports: the command line is run again.
     """
     if not is_portable(os.environ):
         sys.stdout.flush()
@@ -30,7 +29,7 @@ def restart_portably() -> None:
 
 
 def run_portably(command: Sequence[str]) -> int:
-    """Run a command in place of this process; return an exit code when there is no such command."""
+    """Replace this process by a command; return an exit code if the command does not exist."""
     own = str(Path(sys.executable).parent)  # the environment's programs, active or not
     path = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
     program = shutil.which(command[0], path=path) if command else None

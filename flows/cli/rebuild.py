@@ -11,7 +11,7 @@ from tasks.views.study import rebuild_study
 
 
 def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: bool) -> int:
-    """Delete a run's study and make it again from the store."""
+    """Delete a run's study and recreate it from the store."""
     settings = read_settings({"store": store, "study": study})
     settings.export()
     ref = open_ref(run_id)
@@ -20,7 +20,7 @@ def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: 
         trials = rebuild_study(ref.open(), ref.config, settings.study_url)
     except StoreError:
         raise
-    except Exception as error:  # drivers of databases raise what they like
+    except Exception as error:  # database drivers raise any exception
         raise BadInput(f"study {url}: {describe_fault(error)}") from error
     if json:
         emit({"run_id": run_id, "study": url, "trials": trials})

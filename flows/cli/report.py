@@ -53,7 +53,7 @@ def write_report(
 
 
 def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Path], str | None]:
-    """Draw every figure as PNG by means of a browser; return the files, or why there are none."""
+    """Render every figure as PNG with a browser; return the files, or the reason why there are none."""
     if find_spec("kaleido") is None:
         return [], "kaleido is not installed: pip install 'evolve-rl[png]'"
     import plotly.io

@@ -26,7 +26,7 @@ Operational = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a resumed run does differently: a new total budget, a new target, or a past to branch off from."""
+    """Changes of a resumed run: a new total budget, a new target, or a generation to fork from."""
 
     extend: int | None = None
     target: float | None = None
@@ -35,7 +35,7 @@ class Change:
 
 
 def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
-    """Begin a run, or continue the one of that id if its configuration is the same."""
+    """Start a run, or continue the one of that id if its configuration is the same."""
     from evo_core.envs.inspection import check_environment
     from flows.runs import check_run, fresh_run_id, open_ref
 
@@ -51,7 +51,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
 
 
 def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
-    """Continue a run with its own configuration; before that, fork it or raise its budget if that was asked for."""
+    """Continue a run with its own configuration; before that, fork it or raise its budget if requested."""
     from flows.run_changes import extend_run, fork_run
     from flows.runs import fresh_run_id, open_ref
 
@@ -121,7 +121,7 @@ def read_settings(operational: Operational) -> Settings:
 
 
 def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:
-    """Run the flow, embedded when no Prefect API is configured; report how it ended."""
+    """Run the flow, embedded when no Prefect API is configured; print the outcome."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
     began = time.monotonic()
@@ -135,7 +135,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
             console.print("starting Prefect and the workers …", style="dim")
             with prefect_api():
                 summary = _evolve(config, run_id, console, failures)
-    except BaseException as error:  # reported, with how to go on; Ctrl-C and SIGTERM among them
+    except BaseException as error:  # reported with the command to continue, also for Ctrl-C and SIGTERM
         if isinstance(error, BadInput) and not began_work:
             raise
         failure = error
@@ -147,7 +147,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
 
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
-    """Summarize a run that has nothing left to do without starting anything, its views brought up to date."""
+    """Summarize a run that has nothing left to do without starting anything, and update its views."""
     from flows.outcome import stored_ending, summarize
     from flows.runs import open_run
     from flows.views.sync import Views, catch_up
@@ -190,4 +190,4 @@ def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dic
             return evolve(config, run_id)
     finally:
         failures += kept.as_dicts()
-        APILogHandler().flush()  # the embedded server is about to end
+        APILogHandler().flush()  # the embedded server is about to stop

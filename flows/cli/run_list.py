@@ -19,7 +19,7 @@ from tasks.views.phrases import describe_number
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A run at a glance. What is unknown is None; `age_s`: seconds since it began."""
+    """One line of the list of runs. Unknown values are None; `age_s`: seconds since it started."""
 
     run_id: str
     state: str
@@ -84,7 +84,7 @@ def describe_age(seconds: float) -> str:
 def _line(settings: Settings, run_id: str) -> Line:
     """Summarize one run in a line; a damaged run gets one as well."""
     run, age_s = open_run_store(settings, run_id), None
-    with suppress(StoreError):  # a store that may only be read has no clock
+    with suppress(StoreError):  # a read-only store has no clock
         age_s = run.store.age_s(run.key(layout.RUN))
     try:
         config = run.config()

@@ -28,7 +28,7 @@ from tasks.views.phrases import (
 )
 
 WIDE = 110
-"""Columns from which on hyperparameters are shown."""
+"""Width of the terminal, in columns, from which hyperparameters are shown."""
 
 
 def show(run_id: str | None, store: str | None, *, json: bool) -> int:
@@ -100,7 +100,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
 
 
 def _failed_attempt(run: RunStore, head: Generation | None) -> dict[str, FailedMember]:
-    """Read how members failed in the last attempt at the next generation, if too few of them finished."""
+    """Return the failures of the last attempt at the next generation, if too few members finished."""
     attempt = failed_attempt(run, head.generation + 1) if head else None
     return attempt.members if attempt else {}
 
@@ -110,7 +110,7 @@ def _as_dicts(failed: Mapping[str, FailedMember]) -> list[dict[str, object]]:
 
 
 def _reasons(failed: Mapping[str, FailedMember]) -> Iterator[str]:
-    """Write why members failed; the lines of code that led to it once for every fault."""
+    """Format why members failed; with the traceback lines once per fault."""
     causes: set[str] = set()
     for uid, member in failed.items():
         said, detail = "", member.detail
@@ -125,7 +125,7 @@ def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
 
 
 def members_table(head: Generation, width: int) -> Table:
-    """Tabulate a generation's members; hyperparameters where they fit."""
+    """Tabulate a generation's members, with hyperparameters if there is room."""
     wide = width >= WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("member", "parent", "mutation", "fitness", *(["hyperparameters"] if wide else []), "steps", "result"):

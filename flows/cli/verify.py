@@ -26,12 +26,12 @@ REPAIR_ROUNDS = 4
 
 
 def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
-    """Verify a run, and with `repair` put back what is damaged; exit code 1 when damage remains."""
+    """Verify a run, and with `repair` restore damaged objects; exit code 1 when damage remains."""
     settings = read_settings({"store": store})
     settings.export()
     try:
         ref: RunRef | None = open_ref(run_id)
-    except (CorruptError, BadInput):  # its own configuration is damaged or gone: the rest can be checked without
+    except (CorruptError, BadInput):  # its configuration is damaged or missing: check everything else
         ref = None
     run = ref.open() if ref is not None else RunStore(open_store(settings.store_url), run_id)
     if ref is None and run.last(layout.commit) is None and not run.exists(layout.RUN):
@@ -42,7 +42,7 @@ def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
         if ref is None or spaces is None:
             why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
             raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
-        for _ in range(REPAIR_ROUNDS):  # some repairs need others first
+        for _ in range(REPAIR_ROUNDS):  # some repairs depend on others
             outcomes = repair_all(Repair(run, result, _recomputer(ref, run, spaces)))
             result = verify(run, spaces)
             if not result.findings or not any(whole for _, _, whole in outcomes):
@@ -55,7 +55,7 @@ def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
 
 
 def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
-    """Run one member again and compare; exit code 1 when another checkpoint or fitness comes out."""
+    """Recompute one member and compare; exit code 1 when its checkpoint or fitness differs."""
     settings = read_settings({"store": store})
     settings.export()
     ref = open_ref(run_id)

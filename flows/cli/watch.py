@@ -38,7 +38,7 @@ def watch(
 ) -> int:
     """Show the first of the episodes that `evolve evaluate` plays with the same seed.
 
-    A video may be added to the study, and to the trackers that are asked for.
+    A video may be added to the study and to trackers.
     """
     require_episodes(episodes, seed)
     settings = read_settings(operational)
@@ -97,12 +97,12 @@ def _rendered(config: RunConfig, mode: Mode) -> tuple[RunConfig, float]:
 
 
 def _ignore(envs: SyncEnvs) -> None:
-    """Leave it to the environment to show itself."""
+    """Do nothing: the environment shows itself."""
 
 
 @contextmanager
 def _recording(path: Path, fps: float) -> Iterator[Callable[[SyncEnvs], None]]:
-    """Record what an environment renders after every step; what was recorded is kept when playing breaks off."""
+    """Record what an environment renders after every step; an incomplete recording is kept."""
     import imageio_ffmpeg
 
     writer: Generator[None, Any, None] | None = None
@@ -113,7 +113,7 @@ def _recording(path: Path, fps: float) -> Iterator[Callable[[SyncEnvs], None]]:
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.dtype == np.uint8):
             raise Failed(f"{envs.name}: expected frames [height, width, 3] of bytes from render, got {type(frame)}")
         height, width = frame.shape[:2]
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # H.264 takes even sizes alone
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # H.264 requires even sizes
         if writer is None:
             size = frame.shape[1], frame.shape[0]
             writer = imageio_ffmpeg.write_frames(str(path), size, fps=fps, macro_block_size=1)

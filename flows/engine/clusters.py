@@ -16,16 +16,16 @@ from flows.slots import RESOURCE, VISIBLE, Slot, least_used
 from tasks.worker.profiler import OFF
 
 ATTEMPTS = 3
-"""How many workers a member may lose before the flow looks at it alone."""
+"""Number of worker deaths per member before the flow retries it alone."""
 
 CONFIG = {
     "distributed.worker.daemon": True,
     "distributed.admin.log-format": "%(message)s",
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
-    # for developers of Dask: the last messages to every worker, each with a whole task in it
+    # debugging aid of Dask: it keeps the last messages to every worker, each with a full task
     "distributed.admin.low-level-log-length": 10,
     **OFF,
-    # an adaptive cluster brings a worker for every member that is ready, not for every five seconds of work
+    # an adaptive cluster starts a worker per ready member, not per five seconds of work
     "distributed.adaptive.target-duration": "1ms",
     "distributed.adaptive.wait-count": 30,  # seconds that a worker may be idle: between generations it soon has work
 }
@@ -49,9 +49,8 @@ class SlotCluster(LocalCluster):
 
 @contextmanager
 def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
-    """Open the cluster of a run and say what workers it should have; it closes with the body.
-
-    Its monitor (flows/engine/worker_monitor.py) starts them, so that one that fails to start is seen there.
+    """Open the cluster of a run and request its workers; it closes with the body. Its monitor
+    (flows/engine/worker_monitor.py) starts them, so that one that fails to start is seen there.
     """
     with dask.config.set(CONFIG):
         local = settings.engine == "local"
@@ -68,7 +67,7 @@ def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
 
 
 def _require_single(cluster: Cluster, engine: str) -> None:
-    """Refuse jobs of several workers, which Dask counts as one where their number stands in its configuration file."""
+    """Reject jobs with several workers, which Dask counts as one if the number comes from its configuration file."""
     per_job = getattr(getattr(cluster, "_dummy_job", None), "worker_processes", 1)
     if per_job > 1:
         raise BadInput(
@@ -78,7 +77,7 @@ def _require_single(cluster: Cluster, engine: str) -> None:
 
 
 def plan(cluster: Cluster, count: int) -> None:
-    """Return the number of workers that a cluster should have."""
+    """Set the number of workers that a cluster should have."""
     if not isinstance(cluster, SpecCluster):
         cluster.scale(count)
         return
@@ -95,9 +94,9 @@ def open_local(slots: tuple[Slot, ...], gpus: tuple[str, ...] = ()) -> LocalClus
         "threads_per_worker": 1,
         "processes": True,
         "host": "127.0.0.1",
-        "security": True,  # a certificate of the run's own: whoever else reaches loopback could run code here
+        "security": True,  # a certificate per run: otherwise every local account could run code here
         "dashboard_address": "127.0.0.1:0",
-        "memory_limit": 0,  # watched per member (tasks/worker/watchdog.py), which says why it ends its worker
+        "memory_limit": 0,  # limited per member (tasks/worker/watchdog.py), with a reason
         "silence_logs": "ERROR",
     }
     if 0 < len(slots) <= len(gpus) and importlib.util.find_spec("dask_cuda") is not None:

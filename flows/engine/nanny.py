@@ -17,7 +17,7 @@ from tasks.logs.lost_connections import silence_lost_connections
 from tasks.worker.worker_process import prepare_process
 
 END_S = 1.0
-"""How long a process whose worker has closed waits for a task that still runs."""
+"""Time that a process whose worker has closed waits for a running task."""
 
 _Work = tuple[Future[Any], Callable[[], Any]]
 
@@ -25,7 +25,8 @@ _works: "queue.SimpleQueue[_Work | None]" = queue.SimpleQueue()
 
 
 class MainThreadPoolExecutor(Executor):
-    """Has tasks run by `run_tasks`, one after the other. Dask knows executors of threads by this part of its name."""
+    """Executor whose tasks `run_tasks` runs one after the other. Dask recognizes thread pools by this part of the class
+    name."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue one call."""
@@ -34,7 +35,7 @@ class MainThreadPoolExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: the main thread goes on until its worker has closed."""
+        """Do nothing: the main thread continues until its worker has closed."""
 
 
 class MainThreadNanny(Nanny):
@@ -45,20 +46,20 @@ class MainThreadNanny(Nanny):
 
     @property
     def process(self) -> "MainThreadProcess | None":
-        """The worker's process, which Nanny makes and which becomes one of ours."""
+        """The worker's process."""
         process: MainThreadProcess | None = self._process
         return process
 
     @process.setter
     def process(self, made: WorkerProcess | None) -> None:
-        """Keep the process that Nanny has made, as one of ours."""
+        """Replace the process created by Nanny with a MainThreadProcess."""
         if made is not None:
             made.__class__ = MainThreadProcess
         self._process: Any = made
 
 
 class MainThreadProcess(WorkerProcess):
-    """A worker's process: Dask in a thread, tasks in the main one."""
+    """A worker's process that runs Dask in a thread and tasks in the main thread."""
 
     @classmethod
     def _run(cls, **options: Any) -> None:  # type: ignore[override]  # Nanny passes everything by name
@@ -72,7 +73,7 @@ class MainThreadProcess(WorkerProcess):
                 dask(**options)
             finally:
                 _works.put(None)
-                if not idle.wait(END_S):  # a task that nobody waits for any more
+                if not idle.wait(END_S):  # a cancelled task
                     os._exit(0)
 
         threading.Thread(target=run_dask, name="Dask").start()
@@ -88,6 +89,6 @@ def run_tasks() -> None:
             continue
         try:
             future.set_result(call())
-        except BaseException as error:  # as executors of threads do: whoever waits gets it
+        except BaseException as error:  # as in thread pools: the waiting caller gets it
             future.set_exception(error)
         del work, future, call  # which hold what the task returned

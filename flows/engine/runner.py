@@ -24,14 +24,14 @@ from tasks.worker.watchdog import ended_topic
 
 
 class MemberRunner(DaskTaskRunner):
-    """Runs members' tasks: on workers that declare `resources`, and under a Prefect tag whose limit bounds them."""
+    """Task runner for members: on workers that declare `resources`, under a Prefect tag with a concurrency limit."""
 
     def __init__(self, *, resources: Mapping[str, float] | None = None, tag: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.resources, self.tag = resources, tag
 
     def duplicate(self) -> "MemberRunner":
-        """Create another one for the next flow run."""
+        """Return a copy for the next flow run."""
         return MemberRunner(
             resources=self.resources, tag=self.tag, address=self.address, client_kwargs=self.client_kwargs
         )
@@ -47,15 +47,15 @@ class MemberRunner(DaskTaskRunner):
 
 
 FLUSH_S = 5.0
-"""How long the end of a run waits for the logs of its workers."""
+"""Time limit for the logs of workers at the end of a run."""
 
 
 @contextmanager
 def open_engine(settings: Settings, members: int) -> Iterator[TaskRunner[Any]]:
-    """Open a cluster, on this machine or of the class that was named, or connect to an existing scheduler.
+    """Open a local cluster or one of the configured class, or connect to an existing scheduler.
 
-    Yields a task runner that every generation can use, once there is a worker. Processes that were started here end
-    here; an existing cluster is left as it is.
+    Yields a task runner for all generations once a worker has started. Processes started here are stopped; an existing
+    cluster is left unchanged.
     """
     existing = settings.engine.startswith(("tcp://", "tls://"))
     with nullcontext() if existing else open_cluster(settings, members) as cluster:
@@ -87,13 +87,13 @@ def subscribe_to_worker_exits(ref: RunRef) -> dict[str, FailureReason]:
 
 
 def _flush(client: Client) -> None:
-    """Wait briefly for the last messages of workers that are about to end; a hanging one is not waited for."""
+    """Flush the logs of workers that are about to stop, with a timeout for hanging ones."""
     with suppress(OSError):  # a timeout is one
         client.run(flush_logs, on_error="ignore", callback_timeout=FLUSH_S)
 
 
 def _resources(client: Client, settings: Settings, warn: Callable[[str], None]) -> Mapping[str, float] | None:
-    """Choose what members ask of their worker: a GPU, where workers declare one and members may learn on it."""
+    """Return the resources of a member's tasks: a GPU if workers declare one and the device setting allows it."""
     workers = list_workers(client).values()
     if any(worker["nthreads"] > 1 for worker in workers):
         warn(

@@ -15,16 +15,16 @@ from flows.slots import RESOURCE
 
 INTERVAL_S = 1.0
 PATIENCE_S = 5.0
-"""Without a worker for so long, it is said that the run waits for one."""
+"""Time without a worker after which a warning is issued."""
 
 HEAL_TIMEOUT_S = 120.0
 
 FAILURES = 5
-"""How often workers may fail to start, and none ever does, before a run fails."""
+"""Number of failed starts of workers, without a successful one, after which a run fails."""
 
 
 class WorkerMonitor:
-    """Looks after the workers of a cluster from a thread of its own; `cluster` is None when it is not ours."""
+    """Monitors the workers of a cluster in a separate thread; `cluster` is None for an existing scheduler."""
 
     def __init__(self, client: Client, cluster: Cluster | None, warn: Callable[[str], None]) -> None:
         self.client, self.cluster, self.warn = client, cluster, warn
@@ -38,7 +38,7 @@ class WorkerMonitor:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Monitor workers while the body runs, which starts with the first one; raise Failed if none starts."""
+        """Monitor workers during the body, which starts after the first worker; raise Failed if none starts."""
         self._thread.start()
         try:
             self._ready.wait()
@@ -53,26 +53,24 @@ class WorkerMonitor:
             self._thread.join()
 
     def require(self, resource: str | None) -> None:
-        """Count only workers that declare a resource from here on."""
+        """From now on, count only workers that declare a resource."""
         self.resource = resource
 
     def _run(self) -> None:
         while not self._stop.is_set():
             if isinstance(self.cluster, SpecCluster):
                 self._restart_workers(self.cluster)
-            with suppress(OSError):  # the scheduler is away: the run hears of it from its own tasks
+            with suppress(OSError):  # the scheduler is unreachable: the run's own tasks report it
                 self._look()
             self._stop.wait(INTERVAL_S)
 
     def _restart_workers(self, cluster: SpecCluster) -> None:
-        """Start again what the cluster should have and has not.
-
-        Dask leaves a worker alone that died in its first start. And a worker that was lost is looked for once, 15 s
-        later: if it is just starting then, because it died again, it is closed for good.
+        """Restart missing workers. Dask does not restart a worker that died during its first start. It checks a lost
+        worker once, 15 s later, and removes it for good if it is just starting again then.
         """
         try:
             cluster.sync(_restore, cluster, callback_timeout=HEAL_TIMEOUT_S)
-        except Exception as error:  # clouds and job queues raise what they like; the next look starts another one
+        except Exception as error:  # cluster classes raise any exception; the next iteration retries
             self.last_error = error
             self.failures += 1
             if self.failures == FAILURES:
@@ -102,17 +100,15 @@ class WorkerMonitor:
 def list_workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
     """List a cluster's workers by address.
 
-    Not Client.scheduler_info: every two seconds a callback of its own puts an answer without workers in its place.
+    Client.scheduler_info is not used, because a periodic callback of the client overwrites it without workers.
     """
     workers: Mapping[str, Mapping[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return workers
 
 
 async def _restore(cluster: SpecCluster) -> None:
-    """Close workers that failed, and start all that are missing; whatever one raises that fails again.
-
-    Waits for workers that are just starting: one that is only created was tried before, and raised. Specifications keep
-    their names, so each worker's slot stays its own.
+    """Close failed workers and start all missing ones; raise the exception of a worker that fails again. Workers with
+    status `created` failed to start before. Specifications keep their names, so each worker keeps its slot.
     """
     dead = {
         name: cluster.worker_spec[name]
@@ -122,7 +118,7 @@ async def _restore(cluster: SpecCluster) -> None:
     if dead:
         try:
             await cluster.scale_down(list(dead))
-        finally:  # what was never there may refuse to be closed
+        finally:  # closing a worker that never started may fail
             cluster.worker_spec.update(dead)
     if set(cluster.worker_spec) - set(cluster.workers):
         await cluster

@@ -7,17 +7,17 @@ from flows.observers.observer import Observer
 from tasks.runs.run_records import FailedMember
 
 KEPT = 100
-"""Failures that are kept; the last ones."""
+"""Maximum number of kept failures; the last ones."""
 
 
 class Failures(Observer):
-    """Keeps which members failed in this process's run, and why."""
+    """Observer that collects the failures of members."""
 
     def __init__(self) -> None:
         self.kept: deque[tuple[str, FailedMember]] = deque(maxlen=KEPT)
 
     def evaluated(self, member: Member, detail: FailureDetail | None = None) -> None:
-        """Keep a failure."""
+        """Add a failure."""
         if member.failure is not None:
             self.kept.append((member.uid, FailedMember(failure=member.failure, detail=detail)))
 

@@ -13,7 +13,7 @@ from tasks.views.phrases import describe_detail, describe_failure, describe_left
 
 
 class RunLog(Observer):
-    """Writes milestones into the log of the flow run that it is made in, and of the subflow in which they happen."""
+    """Observer that writes milestones to the log of the current flow run, and of the subflow in which they happen."""
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config

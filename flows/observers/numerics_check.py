@@ -9,11 +9,11 @@ from tasks.runs.ref import RunRef
 from tasks.runs.run_records import Timing
 
 _said: set[tuple[str, tuple[str, ...]]] = set()
-"""What was said of which place since this process's run began."""
+"""Reported differences by host in the current run."""
 
 
 def start_numerics_check(run: RunRef, settings: Settings) -> None:
-    """Forget what was said of another run; warn of a process that was not started with the numerics asked for."""
+    """Reset the reported differences; warn if this process was not started with the configured numerics."""
     _said.clear()
     mode = _of_this_process(run)["mode"]
     if settings.numerics == "portable" != mode:
@@ -24,9 +24,8 @@ def start_numerics_check(run: RunRef, settings: Settings) -> None:
 
 
 def compare_numerics(run: RunRef, uid: str, timing: Timing | None, found: Mapping[str, str]) -> None:
-    """Warn, once per worker's machine, of numerics of a member that are not those of this process.
-
-    The device is left out: the flow has its own. `timing` is None of a member that was found in the store.
+    """Warn once per machine if the numerics of a member differ from those of this process, apart from the device.
+    `timing` is None of a member that was found in the store.
     """
     different = tuple(differences({k: v for k, v in found.items() if k not in DEVICE}, _of_this_process(run)))
     place = timing.host if timing is not None else "the store"

@@ -9,7 +9,7 @@ from evo_core.records.chain import Confirmation, FailureDetail, Generation, Memb
 
 
 class Observer:
-    """Hears what happens in a run, in the process of its flow."""
+    """Base class of observers of a run, in the process of its flow."""
 
     def began(self, run_id: str, head: Generation) -> None:
         """Called when a run starts, or continues from a COMMIT."""
@@ -86,9 +86,8 @@ _current: ContextVar[Observer] = ContextVar("observer", default=Observer())  # n
 
 
 def observer() -> Observer:
-    """Whoever watches this process's run.
-
-    A function, because flow functions are pickled by value with every task, and a context variable cannot be.
+    """Return the observer of this process's run. A function, because flow functions are pickled by value with every
+    task, and a context variable cannot be.
     """
     return _current.get()
 
@@ -105,7 +104,7 @@ def watched_by(watcher: Observer) -> Iterator[None]:
 
 @contextmanager
 def also_watched_by(watcher: Observer) -> Iterator[Observer]:
-    """Add an observer to whoever watches already; yields all of them as one."""
+    """Add an observer to the registered ones; yields all of them as one."""
     both = _Both(observer(), watcher)
     with watched_by(both):
         yield both

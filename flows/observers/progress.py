@@ -7,9 +7,8 @@ from flows.observers.observer import Observer
 
 
 class Progress(Observer):
-    """Counts the training steps of the whole population, those of the running generation included.
-
-    `tell` hears the count whenever it changes, from whichever thread that happens in.
+    """Observer that counts the training steps of the population, including the running generation. `on_change` is
+    called with every new count, from any thread.
     """
 
     def __init__(self, on_change: Callable[[int], None]) -> None:
@@ -18,21 +17,21 @@ class Progress(Observer):
         self._steps: dict[str, int] = {}
 
     def began(self, run_id: str, head: Generation) -> None:
-        """Start from a COMMIT."""
+        """Start counting at a COMMIT."""
         self._finished = head.train_steps
 
     def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
-        """Count for these members from here on."""
+        """Reset the counts of the running generation."""
         self._steps = {child.uid: 0 for child in offspring}
 
     def progressed(self, uid: str, steps: int) -> None:
-        """Count what a member has done so far; comes from another thread."""
+        """Update the steps of a member; called from another thread."""
         if uid in self._steps:
             self._steps[uid] = steps
             self._on_change(self._finished + sum(list(self._steps.values())))
 
     def trained(self, record: Training) -> None:
-        """Count what a member did, also where the store had it already."""
+        """Set the final steps of a member, also if it was already stored."""
         self.progressed(record.uid, record.steps)
 
     def committed(self, head: Generation) -> None:

@@ -32,7 +32,7 @@ SHOWN_MEMBERS = 24
 
 
 class LineObserver(Observer):
-    """Prints one line per event worth knowing."""
+    """Observer that prints one line per event."""
 
     def __init__(self, console: Console, config: RunConfig) -> None:
         self._console, self._config = console, config
@@ -47,7 +47,7 @@ class LineObserver(Observer):
         self._console.print(describe_beginning(run_id, head, self._config), highlight=False, soft_wrap=True)
 
     def progressed(self, uid: str, steps: int) -> None:
-        """Remember who trains in this session; comes from another thread."""
+        """Record the members trained in this session; called from another thread."""
         self._training.add(uid)
 
     def trained(self, record: Training) -> None:
@@ -83,7 +83,7 @@ class LineObserver(Observer):
 
 @dataclass(slots=True)
 class Row:
-    """What the live table knows of one member."""
+    """Row of the live table: one member."""
 
     offspring: Offspring
     steps: int = 0
@@ -93,7 +93,7 @@ class Row:
 
 @dataclass(slots=True)
 class LiveState:
-    """What the live table shows."""
+    """Contents of the live table."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     generation: int = 0
@@ -101,7 +101,7 @@ class LiveState:
 
 
 class LiveObserver(LineObserver):
-    """Keeps a table of the running generation on the screen, below the lines of the finished ones."""
+    """Observer that shows a live table of the running generation below the lines of the finished ones."""
 
     def __init__(self, console: Console, config: RunConfig) -> None:
         super().__init__(console, config)
@@ -131,7 +131,7 @@ class LiveObserver(LineObserver):
         self._state.rows = {child.uid: Row(child) for child in offspring}
 
     def progressed(self, uid: str, steps: int) -> None:
-        """Move a member and the bar on; comes from another thread."""
+        """Update a member and the progress bar; called from another thread."""
         super().progressed(uid, steps)
         row = self._state.rows.get(uid)
         if row is not None and row.phase in ("waiting", "training"):
@@ -139,7 +139,7 @@ class LiveObserver(LineObserver):
             self._advance()
 
     def trained(self, record: Training) -> None:
-        """Show that a member waits for its evaluation."""
+        """Mark a member as waiting for its evaluation."""
         super().trained(record)
         row = self._state.rows[record.uid]
         row.phase, row.steps = "evaluating", record.steps
@@ -184,7 +184,7 @@ def display(console: Console, config: RunConfig) -> Iterator[Observer]:
 
 
 def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
-    """Tabulate a running generation: who, from whom, by what mutation, how good, how far; genes where they fit."""
+    """Tabulate a running generation: members, parents, mutations, fitness, progress; genes if there is room."""
     genes = sorted(config.search)[: max(0, min(3, (width - 88) // 12))]
     table = Table(title=f"generation {state.generation}", expand=True, title_justify="left")
     for column in ("member", "parent", "mutation", "fitness", *genes, "steps", "phase"):

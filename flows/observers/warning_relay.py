@@ -8,10 +8,10 @@ from tasks.member_warnings import warnings_topic, without_numbers
 from tasks.runs.ref import RunRef
 
 MOST = 20
-"""How many different warnings of one run are said; the logs of its tasks have them all."""
+"""Maximum number of different warnings per run; the logs of tasks have all of them."""
 
 _SAID: dict[str, set[str]] = {}
-"""What was said of each run in this process."""
+"""Warnings already reported by this process, by run."""
 
 
 def subscribe_to_warnings(ref: RunRef) -> None:

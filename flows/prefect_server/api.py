@@ -19,7 +19,7 @@ TIMEOUT_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredApi:
-    """An address, and the setting with the file that it comes from."""
+    """Address of an API, and the setting (with its file) that it comes from."""
 
     url: str
     source: str
@@ -41,7 +41,7 @@ def configured_api() -> str | None:
 def find_api() -> ConfiguredApi | None:
     """Return the configured Prefect API, or None; raise BadInput for settings that cannot be read.
 
-    Prefect is asked, which takes a second to import, only when the answer may lie in one of the files that it reads.
+    Prefect, which takes a second to import, is used only if one of its settings files exists.
     """
     if VARIABLE in os.environ:
         url = os.environ[VARIABLE]
@@ -98,7 +98,7 @@ def require_api(api: ConfiguredApi) -> None:
             f"{api.subject}: no Prefect server answers there ({reason}); start the server, or {away} to run embedded; "
             f"expected an address such as {EXAMPLE}"
         ) from error
-    except (PrefectException, ValueError, TypeError) as error:  # what answers speaks no JSON, or another one
+    except (PrefectException, ValueError, TypeError) as error:  # the response is not JSON, or another schema
         raise BadInput(
             f"{api.subject}: the response is not that of a Prefect server ({type(error).__name__}); expected an "
             "address "
@@ -128,7 +128,7 @@ def _advice(status: int, auth: str | None, key: str | None) -> str:
 
 def _settings_files() -> Iterator[bool]:
     """Yield whether each place that may name an API is there; see prefect.settings.sources."""
-    yield any(name.upper() == VARIABLE for name in os.environ)  # Prefect reads names of any case
+    yield any(name.upper() == VARIABLE for name in os.environ)  # Prefect ignores the case of names
     yield any(Path(name).exists() for name in (".env", "prefect.toml"))
     pyproject = Path("pyproject.toml")
     yield pyproject.exists() and b"prefect" in pyproject.read_bytes()
@@ -152,7 +152,7 @@ def _readable() -> Iterator[None]:
 
 
 def _source(field: str, variable: str) -> str:
-    """Return the name of the setting that decides a field of Prefect's section `api`, with the file it stands in."""
+    """Return the setting that determines a field of Prefect's section `api`, with its file."""
     from prefect.settings.models.api import APISettings
     from pydantic_settings import InitSettingsSource
 

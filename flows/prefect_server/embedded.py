@@ -25,17 +25,17 @@ from flows.prefect_server.outages import announce_restart, prepare_client
 from flows.prefect_server.proxies import bypass_proxies
 
 START_TIMEOUT_S = 180.0
-"""The first start of all creates Prefect's database, which takes up to a minute on a busy machine."""
+"""The very first start creates Prefect's database, which takes up to a minute on a busy machine."""
 
 RESTARTS, WINDOW_S = 10, 600.0
-"""How often a server that dies is started again within how many seconds."""
+"""Maximum number of restarts of the server within a window of seconds."""
 
 ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 HOSTS = "EVOLVE_SERVER_HOSTS"
 """Environment variables of the server's process: its allowed origins and host names (see origin_check.py)."""
 
 SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-"""The auth string that a server asks for, and the one that its clients send: user:password, from the environment."""
+"""Environment variables of the auth string (user:password) of the server, and of its clients."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,13 +50,13 @@ class ServerFailed(RuntimeError):
 def prefect_api(log: Path | None = None) -> Iterator[str]:
     """Provide a Prefect API: the configured one, or a server that lives as long as the body.
 
-    A server that dies meanwhile is started again on the same port; runs wait for it. It asks for an auth string of its
-    own, which only this process and its children know: a Prefect server runs what it is told, and every account of
-    this machine can reach it. What it says goes to the file `log`, or to a file without a name.
+    A server that dies is restarted on the same port; runs wait for it. It requires a random auth string that only this
+    process and its children know, because every local account can reach the server, and clients of a Prefect server can
+    run code. Its output goes to the file `log`, or to an unnamed temporary file.
     """
     prepare_client()
     if url := configured_api():
-        _refresh_settings()  # Prefect may have been imported to find it
+        _refresh_settings()  # find_api may have imported Prefect
         yield url
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
@@ -79,12 +79,12 @@ def _say_that_it_is_gone(words: str) -> None:
 def serving(
     host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None], log: Path | None = None
 ) -> Iterator[str]:
-    """Run a Prefect server until the body ends, and start it again when it dies; this process uses it meanwhile.
+    """Run a Prefect server during the body, used by this process, and restart it when it dies.
 
     `environment` holds its settings: ORIGINS and HOSTS, and SERVER_AUTH if it asks for an auth string, which this
-    process then sends. No setting is part of a command line, which others could read. Yields the API's URL. `give_up`
-    hears a server's last words, from another thread, when it died too often. Its output goes to the file `log`, or to
-    one without a name. ServerFailed when it does not start.
+    process then sends. Settings are never passed on the command line, which other users could read. Yields the API's
+    URL. `give_up` is called with the server's last output, from another thread, when it died too often. Its output goes
+    to the file `log`, or to an unnamed one. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     bypass_proxies(near)
@@ -128,7 +128,7 @@ def _keep_alive(
     ending: threading.Event,
     give_up: Callable[[], None],
 ) -> None:
-    """Start a server again whenever it dies, unless it does so all the time, until the run ends; then end it.
+    """Restart a server whenever it dies, up to a limit, until the run ends; then stop it.
 
     In one thread, because a server dies with the thread that started it (see _die_with).
     """
@@ -158,7 +158,7 @@ def _start(host: str, port: int, environment: Mapping[str, str], output: int) ->
     settings = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        # at DEBUG, uvicorn logs what websockets say, and the auth string is the first thing that they say
+        # at DEBUG, uvicorn logs websocket messages, the first of which contains the auth string
         "PREFECT_LOGGING_LOGGERS_UVICORN_LEVEL": "INFO",
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
@@ -173,15 +173,14 @@ def _start(host: str, port: int, environment: Mapping[str, str], output: int) ->
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        start_new_session=True,  # Ctrl-C is for the run, which ends the server when it is done
+        start_new_session=True,  # the run handles Ctrl-C, and stops the server at its end
         preexec_fn=dying_with(os.getpid()),
     )
 
 
 def dying_with(parent: int) -> Callable[[], None] | None:
-    """Return a preexec function that makes Linux end the child with the thread that starts it; None elsewhere.
-
-    A run that is killed leaves nothing behind.
+    """Return a preexec function that makes Linux end the child with the thread that starts it; None elsewhere. So a
+    killed run leaves no process behind.
     """
     return partial(_die_with, parent) if sys.platform == "linux" else None
 

@@ -1,8 +1,8 @@
 """Outages of the Prefect API: training continues, and reports that failed are sent again.
 
-Two things are needed. Prefect's own client waits for an API that is away (for calls on a connection that it had), if
-it is told to wait long enough. And a subflow that cannot start, because a new connection is refused at once, is
-called again: everything that it does lies in the store, so doing it twice does nothing twice.
+Two things are needed. Prefect's client retries calls on an existing connection, if configured to retry long enough. And
+a subflow that cannot start, because a new connection is refused at once, is called again: its effects are idempotent,
+because the store keeps its results.
 """
 
 import os
@@ -17,12 +17,12 @@ import tenacity
 from flows.observers.observer import observer
 
 TRIES = 150
-"""How often a subflow is called while the API refuses connections, a quarter of an hour in all, before a run fails."""
+"""Number of attempts to call a subflow while the API refuses connections, in total a quarter of an hour."""
 
 PAUSE_S = 5.0
 
 RESTART_S = 120.0
-"""How long it is no news that the API is away, once it was said that this program's own server is started again."""
+"""Time after the restart of our own server during which an unavailable API is not reported."""
 
 _restart_announced = -RESTART_S
 
@@ -30,13 +30,13 @@ _restart_announced = -RESTART_S
 def prepare_client() -> None:
     """Make Prefect's client retry for two minutes (2 s, doubled six times). Call before Prefect is imported."""
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "6")
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # a server may wait for these (evolve deploy)
-    # a worker that starts during an outage would fail every task by asking the server for its version
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # automations may rely on them (evolve deploy)
+    # a worker started during an outage would fail every task when it requests the server's version
     os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
 
 
 def retry_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
-    """Call a subflow again while the Prefect API is away."""
+    """Retry calls of a subflow while the Prefect API is unavailable."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_outage),
         wait=tenacity.wait_fixed(PAUSE_S),
@@ -48,7 +48,7 @@ def retry_outages(subflow: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def announce_restart(code: int) -> None:
-    """Report that our own Prefect server died, with its exit code, and is being restarted."""
+    """Print that our own Prefect server died, with its exit code, and is being restarted."""
     global _restart_announced
     _restart_announced = time.monotonic()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -56,14 +56,14 @@ def announce_restart(code: int) -> None:
 
 
 def describe_outage(error: BaseException) -> str | None:
-    """Report that the API is unavailable, if that is what an error means."""
+    """Return a message if an error means that the API is unavailable, else None."""
     if not is_outage(error):
         return None
     return f"the Prefect API cannot be reached ({type(error).__name__}: {error})"
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Return True if an error says that the API is away; only Prefect speaks HTTP through httpx here."""
+    """Return True if an error means that the API is unavailable; only Prefect uses httpx here."""
     import httpx
 
     while error is not None:

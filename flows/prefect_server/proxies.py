@@ -17,4 +17,4 @@ def bypass_proxies(*hosts: str) -> None:
         return
     known = {host.strip() for host in exempt}
     exempt += [host for host in (*LOOPBACK, *hosts) if host not in known]
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(exempt)  # programs differ in which one they read
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(exempt)  # programs read either variable

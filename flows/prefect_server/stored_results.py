@@ -17,7 +17,7 @@ from prefect.serializers import CompressedSerializer, JSONSerializer, PickleSeri
 
 
 class StoredResultRefused(RuntimeError):
-    """A state from the API names a stored result."""
+    """Raised for a state from the API that refers to a stored result."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ async def _refuse_async(*args: object, **kwargs: object) -> NoReturn:
 
 
 def _unchecked(value: str) -> str:
-    """Accept the name of a module in a state as it is: Prefect would import it to check it."""
+    """Accept a module's name in a state without importing it, which Prefect would do to validate it."""
     return value
 
 
@@ -48,12 +48,12 @@ _REPLACED: tuple[tuple[Any, str, object], ...] = (
     *((serializer, "loads", _refuse) for serializer in (PickleSerializer, JSONSerializer, CompressedSerializer)),
     *((prefect.serializers, name, _unchecked) for name in ("validate_picklelib", "validate_compressionlib")),
 )
-"""What loads a result, or imports a module, because a state from the API says so (Prefect 3.8)."""
+"""Functions of Prefect 3.8 that load a result or import a module named by a state from the API."""
 
 
 @contextmanager
 def no_stored_results() -> Iterator[None]:
-    """Load no result that Prefect has stored, in this process during the body; StoredResultRefused instead."""
+    """Refuse to load results stored by Prefect during the body; raise StoredResultRefused instead."""
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in _REPLACED]
     refuse_stored_results()
     try:
@@ -64,6 +64,6 @@ def no_stored_results() -> Iterator[None]:
 
 
 def refuse_stored_results() -> None:
-    """Load no result that Prefect has stored, in this process from now on: for a process that runs our flows alone."""
+    """Refuse to load results stored by Prefect from now on, in a process that runs only our flows."""
     for owner, name, replacement in _REPLACED:
         setattr(owner, name, replacement)

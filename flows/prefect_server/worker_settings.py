@@ -15,10 +15,8 @@ from pydantic import PrivateAttr
 
 
 class _Kept(Mapping[str, Any]):
-    """Keywords of a SettingsContext that travel as `written`, and are the same object wherever those bytes were read.
-
-    They name a profile and settings that are validated already, which a SettingsContext takes as they are. No dict,
-    because Dask looks into dicts.
+    """Keywords of a SettingsContext that are pickled as the bytes `written`; equal bytes give the same object per
+    process. They hold a profile and settings that are already validated. Not a dict, because Dask traverses dicts.
     """
 
     def __init__(self, context: SettingsContext, written: bytes) -> None:
@@ -61,7 +59,7 @@ class _KeptContext(SettingsContext):
 
 @contextmanager
 def kept_settings() -> Iterator[None]:
-    """Send the settings that are in force now with all tasks that the body submits."""
+    """Serialize the current settings once, for all tasks that the body submits."""
     context = SettingsContext.get()
     assert context is not None  # there are always some
     with _KeptContext(profile=context.profile, settings=context.settings):

@@ -10,11 +10,11 @@ from flows.report.run_data import PHASES, RunView
 from flows.report.style import BLUE, GRAY, GREEN, ORANGE, RED, SKY, Figure, styled
 
 GANTT_PHASES = 4000
-"""Bars that a reader can still tell apart; of a longer run, the last ones."""
+"""Maximum number of bars; the last ones of a longer run."""
 
 
 def cost(view: RunView) -> Figure:
-    """Steps and seconds by what became of them."""
+    """Figure of steps and seconds by outcome."""
     steps, seconds = _cost(view)
     known = sum(seconds.values())
     plot = go.Figure()
@@ -67,7 +67,7 @@ def _fate(view: RunView, member: Member, winning: set[str]) -> str:
 
 
 def workers(view: RunView) -> Figure:
-    """What every worker did when."""
+    """Figure of the workers' activity over time."""
     recent = sorted(view.timings.items(), key=lambda item: item[1].start)[-GANTT_PHASES:]
     plot = go.Figure()
     for phase, color in zip(PHASES, (BLUE, SKY), strict=True):

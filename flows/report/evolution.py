@@ -16,11 +16,11 @@ from tasks.views.study import parameters
 
 Point = tuple[float, float]
 LINEAR_RATIO = 20
-"""Values that differ by more than this factor are shown on a logarithmic axis."""
+"""Ratio of values above which an axis is logarithmic."""
 
 
 def fitness(view: RunView) -> Figure:
-    """Every member's fitness with its standard error, and the line that won."""
+    """Figure of every member's fitness with its standard error, and the winner's line."""
     lineage = view.lineage
     members = [member for member in lineage.members.values() if member.evaluation]
     x = [lineage.steps[member.offspring.generation] for member in members]
@@ -50,7 +50,7 @@ def fitness(view: RunView) -> Figure:
 
 
 def family_tree(view: RunView) -> Figure:
-    """Every birth as an edge from parent to child, colored by what mutated."""
+    """Figure of the family tree: edges from parent to child, colored by mutation."""
     lineage = view.lineage
     dead: list[Point | None] = []
     living: dict[str, list[Point | None]] = defaultdict(list)
@@ -87,7 +87,7 @@ def family_tree(view: RunView) -> Figure:
 
 
 def schedules(view: RunView) -> Figure:
-    """How every parameter moved along the line that won, and in the population."""
+    """Figure of every parameter along the winner's line and in the population."""
     lineage = view.lineage
     table = {uid: parameters(member.offspring.genome) for uid, member in lineage.members.items()}
     varying = _varying(list(table.values()))
@@ -154,7 +154,7 @@ def _line(view: RunView, name: str, width: int = 3, color: str = ORANGE) -> go.S
 
 
 def _edges(points: list[Point | None], color: str, name: str, width: float) -> go.Scattergl:
-    """Draw many edges as one trace; None lifts the pen."""
+    """Return many edges as one trace; None separates them."""
     x, y = ([None if point is None else point[axis] for point in points] for axis in (0, 1))
     return go.Scattergl(x=x, y=y, mode="lines", line={"color": color, "width": width}, name=name, hoverinfo="skip")
 

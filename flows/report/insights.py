@@ -17,7 +17,7 @@ PARTS_SHOWN = 16
 
 
 def worth(view: RunView) -> Figure:
-    """What each kind of mutation, and each mutated part, was worth."""
+    """Figure of the effect of each kind of mutation and of each mutated part."""
     kinds = mutation_worth(view.lineage, by_kind)
     parts = [w for w in mutation_worth(view.lineage, by_part) if w.name.startswith(("rl_hp ", "architecture "))]
     plot = go.Figure()
@@ -39,7 +39,7 @@ def worth(view: RunView) -> Figure:
 
 
 def importance(view: RunView) -> Figure:
-    """Which hyperparameters explain who did better than its siblings."""
+    """Figure of the hyperparameters' importance for differences between siblings."""
     found = hyperparameter_importance(view.lineage, view.config, resampling(view))[::-1]
     names = [f"{i.name} ({i.values} values)" for i in found]
     plot = go.Figure(
@@ -73,7 +73,7 @@ def importance(view: RunView) -> Figure:
 
 
 def health(view: RunView) -> Figure:
-    """How selection worked from generation to generation."""
+    """Figure of the health of selection by generation."""
     found = selection_health(view.lineage, view.config)
     panels: tuple[tuple[str, Callable[[Health], float | None], str], ...] = (
         ("founders with descendants", lambda h: h.founders, BLUE),
@@ -130,7 +130,7 @@ def _row(worth: Worth) -> str:
 
 
 def resampling(view: RunView) -> np.random.Generator:
-    """Resample the same way whenever the same run is reported."""
+    """Return a generator that is the same for every report of a run."""
     return stream(view.config.seed, len(view.lineage.commits), POPULATION, Purpose.RESAMPLE)
 
 

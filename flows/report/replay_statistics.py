@@ -38,7 +38,7 @@ class Transfer:
 
 
 def transfer_of(replays: Sequence[Replay], winner: Confirmation | None) -> Transfer:
-    """Sum up replays of one kind."""
+    """Summarize replays of one kind."""
     means = tuple(float(np.mean(replay.returns)) for replay in replays if replay.failure is None)
     return Transfer(
         kind=replays[0].kind,

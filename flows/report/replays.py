@@ -10,7 +10,7 @@ NAMES = {"schedule": "along the schedule", "fixed": "final hyperparameters fixed
 
 
 def replays(view: RunView) -> Figure | None:
-    """Every replay's mean return beside the winner's; None when there are no replays."""
+    """Figure of every replay's mean return and the winner's; None when there are no replays."""
     made = {kind: found for kind, found in view.replays.items() if found}
     if not made:
         return None

@@ -21,9 +21,8 @@ PHASES = ("train", "evaluate")
 
 @dataclass(frozen=True)
 class RunView:
-    """A run: its family tree, and whom it delivers (so far the last elite, while it runs).
-
-    Clocks and replays are many more objects of the store, and are read when they are first asked for.
+    """A run: its family tree, and the delivered member (the last elite while it runs). Timings and replays are many
+    more objects of the store, and are read at first use.
     """
 
     run_id: str
@@ -41,7 +40,7 @@ class RunView:
 
     @cached_property
     def timings(self) -> Mapping[tuple[str, str], Timing]:
-        """When and where every phase of every member ran, where that is known, by uid and phase."""
+        """Timings of every phase of every member, as far as known, by uid and phase."""
         generations = sorted({member.offspring.generation for member in self.lineage.members.values()})
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             found = list(pool.map(self.store.timings, generations))
@@ -53,7 +52,7 @@ class RunView:
         }
 
     def failure_details(self, uids: Collection[str]) -> Mapping[str, FailureDetail]:
-        """Read what the failures of these members said, by uid, as far as that is known."""
+        """Return the failure details of these members by uid, as far as known."""
         failed = [member for uid in uids if (member := self.lineage[uid]).failure is not None]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             found = list(pool.map(lambda member: details(self.store, [member]), failed))

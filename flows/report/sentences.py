@@ -6,13 +6,13 @@ from tasks.views.phrases import describe_failure, describe_mutation, describe_sc
 from tasks.views.study import parameters
 
 LARGEST = 3
-"""Steps of a line that are worth telling."""
+"""Maximum number of steps of a line that are described."""
 
 
 def explain(lineage: Lineage, uid: str, detail: FailureDetail | None = None) -> list[str]:
     """Describe a member: its origin, the effect of the mutations along its line, and its offspring.
 
-    `detail` is what its failure said, if it failed and that is known.
+    `detail` is its failure detail, if known.
     """
     member, line = lineage[uid], lineage.line(uid)
     steps = mutated(line[1:])

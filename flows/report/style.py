@@ -30,7 +30,7 @@ STEPS = "training steps (population)"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, its title, and one sentence that says how to read it. `name` names its file."""
+    """A figure, its title, and a sentence on how to read it. `name` is the name of its file."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class Figure:
 
 
 def titled(figure: Figure, height: int | None = None) -> go.Figure:
-    """Write a figure's title into it, for where it stands alone; `height` in place of its own."""
+    """Return a figure with its title, for use outside of the page; `height` replaces its own."""
     height = height or figure.plot.layout.height
     return go.Figure(figure.plot).update_layout(
         title={"text": figure.title, "yref": "container", "y": 1 - 14 / height, "yanchor": "top"},

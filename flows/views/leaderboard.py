@@ -29,7 +29,7 @@ SHOWN_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something of a run lies: what it is, its address without credentials, and the page that a browser opens."""
+    """Location of a part of a run: its name, its address without credentials, and its web page."""
 
     what: str
     address: str
@@ -37,9 +37,8 @@ class Place:
 
 
 def leaderboard(commit: Generation, details: Mapping[str, FailureDetail] | None = None) -> list[dict[str, str]]:
-    """Tabulate the members of a generation, best first: by what selection compared, failed members last.
-
-    `details` hold what failures said, by uid.
+    """Tabulate the members of a generation, best selection score first, failed members last. `details` are failure
+    details by uid.
     """
     draw = commit.draw
     assert draw is not None
@@ -73,7 +72,7 @@ def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
 
 
 def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Place], store: str) -> str:
-    """Write how a run ended, as Markdown: whom it delivers, where that one comes from, and how to go on.
+    """Return the summary of a run as Markdown: the delivered agent, its line of descent, and next steps.
 
     `store`: the value of `--store`, without credentials.
     """
@@ -126,7 +125,7 @@ def _status(commit: Generation, index: int, detail: FailureDetail | None) -> str
 
 
 def _descent(lineage: Lineage, uid: str) -> list[str]:
-    """Tabulate the line from founder to delivered member; members that are as their parents were are left out."""
+    """Tabulate the line from founder to delivered member, without unmutated members."""
     line = lineage.line(uid)
     steps = [m for m in line[1:-1] if m.offspring.mutation.kind != "none"]
     left_out = len(steps) - SHOWN_STEPS
@@ -158,7 +157,7 @@ def _known(score: float | None) -> float:
 
 
 def _link(place: Place) -> str:
-    """Write an address, as a link where there is a page: Prefect's UI opens nothing but http(s)."""
+    """Format an address, as a link if it has a web page: Prefect's UI opens only http(s)."""
     return f"[{place.address}](<{place.page}>)" if place.page else _code(place.address)
 
 

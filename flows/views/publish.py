@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_study(settings: Settings, run_id: str) -> optuna.Study:
-    """Open a run's study; BadInput when this database has none."""
+    """Open the study of a run; BadInput when the database has none."""
     try:
         return optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
     except KeyError:
@@ -33,13 +33,13 @@ def open_study(settings: Settings, run_id: str) -> optuna.Study:
 
 
 def dashboard_command(settings: Settings) -> str:
-    """Write the command that shows what was put into a study."""
+    """Return the command that shows a study in optuna-dashboard."""
     words = ("optuna-dashboard", without_password(settings.study_url), "--artifact-dir", settings.artifact_directory)
     return shlex.join(map(str, words))
 
 
 def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:
-    """Write figures into a study, replacing those of the same names."""
+    """Add figures to a study, replacing those of the same names."""
     from optuna_dashboard import save_plotly_graph_object
 
     for name, figure in figures.items():
@@ -47,7 +47,7 @@ def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> Non
 
 
 def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path) -> None:
-    """Add a video to a study as an artifact; a trial that is finished takes none.
+    """Add a video to a study as an artifact; finished trials accept none.
 
     GoneError when the run is gone: beside a local store's runs, this must not make the store's directory.
     """
@@ -59,7 +59,7 @@ def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path)
 
 
 def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
-    """Add a video to the run in every tracker that is asked for and shows videos; return which these are."""
+    """Add a video to the run in the given trackers that support videos; return their names."""
     head = ref.open().head()
     assert head is not None
     ending = stored_ending(ref, head)

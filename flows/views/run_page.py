@@ -30,16 +30,16 @@ from tasks.views.study import study_number
 from tasks.views.view import View
 
 INTERVAL_S = 10.0
-"""The bar of a running generation moves at most this often, and at most twice per generation."""
+"""Minimum interval between updates of the progress bar, at most two per generation."""
 
 FOUNDERS = "founders"
-"""Which run of an id an artifact shows, by the hash of COMMIT 0: an artifact's key is known to all runs of a server."""
+"""Metadata key for the hash of COMMIT 0, which identifies the run of an artifact: runs of a server share artifact
+keys."""
 
 
 class RunPage(View):
-    """Brings the artifacts of a run up to date; what an earlier flow run has written is not written again.
-
-    The bar alone belongs to one flow run: another one that goes on with the run has its own.
+    """View that updates the artifacts of a run; artifacts of an earlier flow run are not written again. Only the
+    progress bar belongs to one flow run: one that continues the run has its own.
     """
 
     def __init__(self, run: RunRef, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class RunPage(View):
         self._shown, self._moved = 0, 0.0
 
     def catch_up(self, head: Generation) -> int:
-        """Add the leaderboards that are missing up to a COMMIT, and move the bar there; return how many were added."""
+        """Add missing leaderboards up to a COMMIT, and update the progress bar; return the number added."""
         self._head = head
         self._move(head.train_steps)
         added = 0
@@ -68,13 +68,13 @@ class RunPage(View):
         return added
 
     def advance(self, steps: int) -> None:
-        """Move the bar when more than a third of a generation was trained since it was moved last."""
+        """Update the progress bar if more than a third of a generation was trained since its last update."""
         late_enough = time.monotonic() - self._moved >= INTERVAL_S
         if late_enough and self._head is not None and steps - self._shown > self._config.generation_steps / 3:
             self._move(steps)
 
     def finish(self, ending: Ending) -> None:
-        """Write the summary, unless it stands there already."""
+        """Write the summary, unless it exists."""
         assert self._head is not None
         mark = {**self._mark, "head": record_hash(self._head), "delivered": ending.elite.uid, "status": ending.status}
         if self._newest("summary") == mark:
@@ -95,7 +95,7 @@ class RunPage(View):
         self._shown, self._moved = steps, time.monotonic()
 
     def _newest(self, kind: Kind) -> dict[str, str]:
-        """Read what is known of the newest version of an artifact, if it is this very run's."""
+        """Return the newest version of an artifact, if it belongs to this run."""
         found = newest(self._key(kind))
         known = dict(found.metadata_ or {}) if found is not None else {}
         return known if known.get(FOUNDERS) == self._mark[FOUNDERS] else {}
@@ -104,7 +104,7 @@ class RunPage(View):
         return artifact_key(kind, self._run.run_id)
 
     def _places(self) -> list[Place]:
-        """Return where store, study and trackers are, without credentials."""
+        """Return the locations of store, study and trackers, without credentials."""
         run_id, settings = self._run.run_id, self._settings
         page = settings.store_page and settings.store_page.replace("{run}", run_id)
         places = [

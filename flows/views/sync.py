@@ -18,14 +18,14 @@ from tasks.views.trackers.recorder import TrackRecorder
 from tasks.views.view import View
 
 LAST_WAIT_S = 120.0
-"""How long the end of a run waits for a view."""
+"""Time limit of a view at the end of a run."""
 
 Record = Callable[[str, View, Generation], int]
-"""Brings a view, which has a name, up to a COMMIT."""
+"""Function that updates a named view to a COMMIT."""
 
 
 class ViewSync:
-    """Keeps one view up to date, in a thread of its own. `behind` says why it lacks something, or is None."""
+    """Updates one view in a separate thread. `behind` describes what the view lacks, or is None."""
 
     def __init__(self, name: str, make: Callable[[], View], record: Record) -> None:
         self._name, self._make, self._record = name, make, record
@@ -37,7 +37,7 @@ class ViewSync:
         self._closed = False
         self._told: str | None = None
         self.behind: str | None = None
-        # a daemon, so that a tool that never answers cannot keep the process alive; in this run's Prefect context
+        # daemonic, so that a hanging tool cannot keep the process alive; in this run's Prefect context
         self._thread = threading.Thread(target=copy_context().run, args=(self._keep_up,), daemon=True)
         self._thread.start()
 
@@ -61,7 +61,7 @@ class ViewSync:
                 self._changed.notify()
 
     def wait(self, wait_s: float = LAST_WAIT_S) -> None:
-        """Wait, after `end`, until everything that was asked for is tried; `behind` is final then."""
+        """Wait, after `end`, until all requested updates were tried; `behind` is final then."""
         self._thread.join(wait_s)
         if self._thread.is_alive():
             self.behind = f"{self._name} has not answered for {wait_s:.0f} s"
@@ -78,7 +78,7 @@ class ViewSync:
         self._let_go()
 
     def _next(self) -> Generation | int | None:
-        """Wait for the newest COMMIT that was asked for, else the newest steps; None when there will be no more."""
+        """Wait for the newest requested COMMIT, else the newest steps; return None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: (self._wanted, self._steps) != (None, None) or self._closed)
             head, steps, self._wanted, self._steps = self._wanted, self._steps, None, None
@@ -113,8 +113,8 @@ class ViewSync:
 class Views:
     """All views of a run.
 
-    `page`, of a flow run, shows it in the Prefect UI. It alone hears of steps, and is not missed when it is behind: it
-    cannot be made up for outside of that flow run.
+    `page`, of a flow run, shows it in the Prefect UI. It alone receives steps, and is not reported as behind, because
+    it cannot be updated outside of that flow run.
     """
 
     def __init__(self, run: RunRef, settings: Settings, record: Record, page: Callable[[], View] | None = None) -> None:

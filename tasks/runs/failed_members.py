@@ -32,7 +32,7 @@ def put_failed_attempt(run: RunStore, generation: int, attempt: FailedAttempt) -
     """Record that too few members of a generation finished, after earlier attempts at it."""
     name = layout.failed_attempts(generation)
     last = run.last(name)
-    with suppress(ConflictError):  # another process was faster
+    with suppress(ConflictError):  # another process was first
         run.put(name(0 if last is None else last + 1), attempt)
 
 

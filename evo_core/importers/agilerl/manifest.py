@@ -12,7 +12,7 @@ from evo_core.config.parsing import ConfigError
 Fields = Mapping[str, object]
 
 SECTIONS = {
-    "init_hp": "",  # fields of every section, told apart by HOMES
+    "init_hp": "",  # fields of all sections, distinguished by HOMES
     "mut_p": "mutation",
     "mutation_params": "mutation",
     "mut_params": "mutation",

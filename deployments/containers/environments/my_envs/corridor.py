@@ -10,7 +10,8 @@ Observation = NDArray[np.float32]
 
 
 class Corridor(gym.Env[Observation, np.int64]):
-    """Observes the place in the corridor, from 0 to 1; actions go back or on; reaching the end is worth 1."""
+    """A corridor: observes the position, from 0 to 1; actions move back or forward; the reward for reaching the end is
+    1."""
 
     def __init__(self, length: int = 10) -> None:
         self.length, self.place = length, 0
