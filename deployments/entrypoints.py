@@ -4,6 +4,7 @@ Where runs are kept and computed is no parameter: it is the worker's environment
 that Prefect never records an address or a credential.
 """
 
+import os
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -43,7 +44,7 @@ from flows.prefect_server.api import configured_api
 from flows.prefect_server.stored_results import refuse_stored_results
 from flows.run_changes import extend_run, fork_run
 from flows.runs import check_run, derived_run_id, open_ref, open_run_store, run_ids
-from flows.settings import BadInput, Settings
+from flows.settings import ENV_PREFIX, BadInput, Settings
 from tasks.logs.run_failures import fail_with_sentence
 from tasks.runs import retention
 from tasks.runs.ref import RunRef
@@ -213,8 +214,13 @@ def _require_unbegun(settings: Settings, run_id: str) -> None:
 
 
 def _begin() -> Settings:
-    """Read the worker's settings and start a guardian; BadInput for a store in the flow run's own directory."""
+    """Read the worker's settings and start a guardian; BadInput for paths relative to the flow run's own directory."""
     guard()
+    for directory in filter(is_relative, filter(None, os.environ.get(f"{ENV_PREFIX}ENV_PATH", "").split(os.pathsep))):
+        raise BadInput(
+            f"EVOLVE_ENV_PATH: expected whole paths in this worker's environment, got {directory!r}; flow runs start "
+            "in directories of their own, so start the worker with EVOLVE_ENV_PATH=/srv/envs"
+        )
     settings = Settings()
     if is_relative(settings.store):
         raise BadInput(

@@ -71,7 +71,10 @@ def guard() -> None:
     with get_client(sync_client=True) as client:
         attempt = len(_starts(client.read_flow_run_states(flow_run)))
     subprocess.Popen(
-        [sys.executable, "-m", "deployments.guardian", *map(str, (flow_run, attempt, os.getpid(), os.getppid()))],
+        [
+            *(sys.executable, "-P", "-m", "evolve_rl.module", "deployments.guardian"),
+            *map(str, (flow_run, attempt, os.getpid(), os.getppid())),
+        ],
         # Prefect's client would retry for minutes, and then set a state that is outdated
         env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"},
         stdin=subprocess.DEVNULL,

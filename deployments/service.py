@@ -131,7 +131,7 @@ def _work(console: Console) -> int:
 
 @contextmanager
 def _worker() -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    command = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     worker = subprocess.Popen(
         command,
         env={"PREFECT_WORKER_QUERY_SECONDS": str(POLL_S), **os.environ},

@@ -9,16 +9,18 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import torch
 from dask.system import CPU_COUNT
 from distributed.deploy.cluster import Cluster
 from distributed.system import MEMORY_LIMIT
-from pydantic import ByteSize, ValidationInfo, field_validator
+from pydantic import AfterValidator, ByteSize, ValidationInfo, field_validator
 
 from evo_core.config.bounds import MOST_WORKERS
 from evo_core.envs.making import append_module_path
+from evo_core.installation import check_package_names
 from flows.bad_input import BadInput as BadInput
 from flows.bad_input import Failed as Failed
 from flows.bad_input import require_certificates
@@ -42,7 +44,7 @@ _CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 class Settings(OperationalSettings):
     """Where a run is kept and computed; the settings added here have no flag."""
 
-    env_packages: Address = setting(
+    env_packages: Annotated[Address, AfterValidator(check_package_names)] = setting(
         "minigrid",
         "Packages, separated by commas, that may be imported for environments named package.module:Id.",
     )

@@ -16,7 +16,7 @@ FILES = [
     for path in (*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md"), *ROOT.glob("benchmarks/*.md"))
     if path.name != "CHANGELOG.md"  # which names what was
 ]
-PACKAGES = ("evo_core", "tasks", "flows", "deployments", "tests", "docs", "benchmarks")
+PACKAGES = ("evo_core", "tasks", "flows", "deployments", "evolve_rl", "tests", "docs", "benchmarks")
 PLACEHOLDERS = ("NAME", "RUN", "FILE", "…", "*")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -50,7 +50,7 @@ def test_the_map_shows_every_folder():
     assert [name for name in shown if not (ROOT / name).exists()] == []
     packages = {
         f"{path.parent.relative_to(ROOT)}/"
-        for package in PACKAGES[:4]
+        for package in PACKAGES[:5]
         for path in (ROOT / package).glob("*/__init__.py")
     }
     assert {name for name in packages if not any(other.startswith(name) for other in shown)} == set()
@@ -73,7 +73,7 @@ def test_pre_commit_runs_what_make_lint_runs():
 
 def test_the_wheel_says_that_the_packages_are_typed():
     included = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert {f"{package}/py.typed" for package in PACKAGES[:4]} <= included
+    assert {f"{package}/py.typed" for package in PACKAGES[:5]} <= included
 
 
 def test_the_citation_names_the_project():

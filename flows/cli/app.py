@@ -46,7 +46,9 @@ _overrides: dict[str, object] = {}
 @app.command
 def run(
     *,
-    config: Annotated[Path | None, Parameter(help="Configuration file (YAML).")] = None,
+    config: Annotated[
+        Path | None, Parameter(help="Configuration file (YAML), or a name that `evolve configs` lists.")
+    ] = None,
     run_id: Annotated[str | None, Parameter(help="Name of the run; an equal one is continued [made up].")] = None,
     operational: Operational = DEFAULTS,
     json: Json = False,
@@ -61,6 +63,14 @@ def run(
     if dry_run:
         return preview(loaded, asdict(operational), json=json)
     return start(loaded, run_id, asdict(operational), json=json)
+
+
+@app.command
+def configs(*, json: Json = False) -> int:
+    """List the ready configurations: evolve run --config cartpole."""
+    from flows.cli.config_list import list_configs
+
+    return list_configs(json=json)
 
 
 @app.command

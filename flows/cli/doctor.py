@@ -1,7 +1,6 @@
 """evolve doctor: check the installation, or an environment."""
 
 import importlib.metadata
-import importlib.util
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from evo_core.installation import PACKAGES, ROOT
 from flows.cli.output import emit
 from flows.cli.run import Operational, read_settings
 from flows.prefect_server.api import describe_api, require_configured_api
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from evo_core.envs.inspection import EnvSpec
     from flows.settings import Settings
 
-PACKAGES = ("evo_core", "tasks", "flows", "deployments")
 LIBRARIES = ("prefect", "prefect-dask", "dask", "torch", "gymnasium", "numpy", "optuna", "s3fs", "safetensors")
 MEASURED_S = 1.0
 _COLORS = re.compile(r"\x1b\[\d+m|WARN: ")
@@ -47,7 +46,7 @@ def examine(
     if env_id is not None or path is not None or overrides:
         checks = list(_environment(_configuration(env_id, path, overrides), settings))
     else:
-        checks = [*_versions(), *_shadows(), _device(), _slots(settings), _prefect(), *_store(settings)]
+        checks = [*_versions(), *_packages(), _device(), _slots(settings), _prefect(), *_store(settings)]
     if json:
         emit([check._asdict() for check in checks])
     else:
@@ -181,18 +180,10 @@ def _versions() -> Iterator[Check]:
             yield Check(name, "missing", f"pip install {name}, or reinstall evolve-rl")
 
 
-def _shadows() -> Iterator[Check]:
-    """Check for a user's directory named like one of our packages, which would hide it from Prefect's workers."""
-    home = Path(__file__).resolve().parents[2]
+def _packages() -> Iterator[Check]:
+    """Yield where each of our packages is; a command does not start with another one in its place."""
     for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if found != home / name:
-            yield Check(f"package {name}", str(found), f"another package hides {home / name}; remove it from sys.path")
-        elif Path.cwd() != home and (Path.cwd() / name).is_dir():
-            yield Check(f"package {name}", str(found), f"{Path.cwd() / name} would hide it here; use another directory")
-        else:
-            yield Check(f"package {name}", str(found))
+        yield Check(f"package {name}", str(ROOT / name))
 
 
 def _device() -> Check:

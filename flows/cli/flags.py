@@ -10,6 +10,7 @@ from pydantic_core import to_jsonable_python
 from evo_core.config.nested_fields import leaf_fields
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig
+from flows.ready_configs import find_config
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
 Sections = dict[str, object]
@@ -36,7 +37,7 @@ def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
 
 def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
     """Read a configuration file and apply flags; ConfigError lists the problems."""
-    return parse_config(read_yaml(path, "--config ") if path else {}, overrides)
+    return parse_config(read_yaml(find_config(path), "--config ") if path else {}, overrides)
 
 
 def describe_flags() -> str:

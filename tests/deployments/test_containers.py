@@ -151,12 +151,12 @@ def test_what_starts_a_container_is_installed(service):
     program, *arguments = SERVICES[service].get("command") or re.findall(r'"([^"]+)"', lines("CMD")[0])
     assert (Path(sys.executable).parent / program).exists()
     if program == "python":
-        assert find_spec(arguments[1])
+        assert find_spec(arguments[arguments.index("-m") + 1])
 
 
 def test_workers_are_given_the_time_that_their_guardians_need():
     commands = [yaml.safe_load(lines("CMD")[-1]), SERVICES["worker"]["command"], SERVICES["collector"]["command"]]
-    first = ["python", "-m", "deployments.container_init", "prefect", "worker", "start"]
+    first = ["python", "-P", "-m", "deployments.container_init", "prefect", "worker", "start"]
     assert [command[: len(first)] for command in commands] == [first] * 3
     assert [SERVICES[name]["stop_grace_period"] for name in ("worker", "collector")] == ["60s"] * 2
 

@@ -91,6 +91,10 @@ def test_addresses_that_would_vanish_with_the_flow_run_are_refused(monkeypatch):
             _begin()
     monkeypatch.setenv("EVOLVE_STORE", "~/runs")
     monkeypatch.setenv("EVOLVE_STUDY", "sqlite:////var/study.db")
+    monkeypatch.setenv("EVOLVE_ENV_PATH", f"/usr{os.pathsep}.")  # which exists, but not where a flow run looks
+    with pytest.raises(BadInput, match=r"EVOLVE_ENV_PATH: expected whole paths .* got '\.'"):
+        _begin()
+    monkeypatch.delenv("EVOLVE_ENV_PATH")
     assert _begin().study_url == "sqlite:////var/study.db"
 
 

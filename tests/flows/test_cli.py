@@ -130,10 +130,10 @@ def test_a_dry_run_shows_configuration_and_networks_and_writes_nothing(bare):
     assert "encoder:" in bare("run", "--config", path, "--dry-run").stdout
 
 
-def test_doctor_finds_a_directory_that_shadows_ours(bare):
+def test_doctor_says_where_the_packages_are(bare):
     (bare.directory / "flows").mkdir()
     checks = {check["name"]: check for check in bare.json("doctor", expect=1)}
-    assert "use another directory" in checks["package flows"]["advice"]
+    assert checks["package flows"]["finding"] == str(ROOT / "flows")
     assert "start the server, or unset PREFECT_API_URL" in checks["Prefect API"]["advice"]
     assert checks["package tasks"]["advice"] == ""
     assert checks["torch"]["finding"]
