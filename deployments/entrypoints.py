@@ -191,7 +191,8 @@ def gc(
     ] = 3,
     dry_run: Annotated[bool, labeled("Dry run", "Only say what would be released.")] = False,
 ) -> dict[str, int]:
-    """Release checkpoints that runs need no longer; elites, parents and records stay. Safe beside running runs."""
+    """Release checkpoints that runs no longer need; elites, parents and records are kept. Safe while runs are
+    running."""
     _begin()
 
     def collect(ref: RunRef) -> int:

@@ -80,7 +80,7 @@ class Refused:
 
 
 def errors_in_form_terms(body: Callable[P, R]) -> Callable[P, R]:
-    """Make messages of a flow's body use the form's titles instead of flags and configuration fields.
+    """Replace flags and configuration fields by the form's titles in errors of a flow's body.
 
     The name of a rejected flow run contains the reason, too.
     """

@@ -61,7 +61,7 @@ LATE_STATE_TIMEOUT_S = 180
 POLL_S = 2
 """Interval at which a guardian polls for late messages."""
 
-PUT_BACK = "Restored: a late report of the worker on an earlier attempt had overwritten this state."
+RESTORED = "Restored: a late report of the worker on an earlier attempt had overwritten this state."
 """Message of a state that a guardian restored."""
 
 
@@ -103,17 +103,17 @@ def wait_for_end(flow_run: UUID, attempt: int, pid: int, worker: int) -> None:
 
 def _starts(states: Sequence[State[Any]]) -> list[int]:
     """Return where a flow run's attempts started in its state history."""
-    return [place for place, state in enumerate(states) if state.type in RUNNING and state.message != PUT_BACK]
+    return [place for place, state in enumerate(states) if state.type in RUNNING and state.message != RESTORED]
 
 
-_while_the_server_is_away = tenacity.retry(
+_retry_outages = tenacity.retry(
     retry=tenacity.retry_if_exception_type((httpx.HTTPError, RuntimeError)),
     wait=tenacity.wait_exponential(multiplier=0.25, max=5),
     stop=tenacity.stop_after_delay(OUTAGE_TIMEOUT_S),
 )
 
 
-@_while_the_server_is_away
+@_retry_outages
 def _end(flow_run: UUID, attempt: int) -> None:
     with get_client(sync_client=True) as client:
         own = find_flow_runs(client, (*RUNNING, StateType.CANCELLING), flow_run_filter={"id": {"any_": [flow_run]}})
@@ -129,7 +129,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
         crash(client, below, "The process of its parent run was killed.")
 
 
-@_while_the_server_is_away
+@_retry_outages
 def _restore_retry(flow_run: UUID, attempt: int) -> bool:
     """Restore the state set by a Retry, if the worker's delayed crash report has overwritten it.
 
@@ -147,9 +147,11 @@ def _restore_retry(flow_run: UUID, attempt: int) -> bool:
         word = since[-1].message or ""
         second = word.startswith((LATE_CRASH_PREFIX, LATE_CANCEL_PREFIX))
         # if a new attempt runs, this message may be about that one
-        late = word.startswith(CRASH_PREFIX) and (since[0].message or "").startswith(KILLED) and _waits(since[1:-1])
+        late = (
+            word.startswith(CRASH_PREFIX) and (since[0].message or "").startswith(KILLED) and _is_waiting(since[1:-1])
+        )
         if second or late:
-            undone = State(type=since[-2].type, name=since[-2].name, message=PUT_BACK)
+            undone = State(type=since[-2].type, name=since[-2].name, message=RESTORED)
             client.set_flow_run_state(flow_run, undone, force=True)
         return second
 
@@ -162,7 +164,7 @@ def _is_over(since: Sequence[State[Any]]) -> bool:
     return last is not ours[-1] and since[-2].is_final()
 
 
-def _waits(states: Sequence[State[Any]]) -> bool:
+def _is_waiting(states: Sequence[State[Any]]) -> bool:
     return all(state.type in (StateType.SCHEDULED, StateType.PENDING) for state in states)
 
 

@@ -23,7 +23,7 @@ def select_runs(run_id: str, failed: list[str]) -> dict[str, RunRef]:
         return {run_id: open_ref(run_id)}
     found: dict[str, RunRef] = {}
     for name in run_ids(Settings()):
-        with _noting(name, failed):
+        with _collect_error(name, failed):
             ref = open_ref(name)
             if (ref.open().last(layout.commit) or 0) < 1:
                 log_to_run(f"{name}: has finished no generation yet")
@@ -41,7 +41,7 @@ def apply_to_runs(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> di
         return {name: step() for name, step in steps.items()}
     done, failed = {}, [*failed]
     for name, step in steps.items():
-        with _noting(name, failed):
+        with _collect_error(name, failed):
             done[name] = step()
     if failed:
         raise Failed(f"{len(failed)} of {len(done) + len(failed)} runs failed: {'; '.join(failed)}")
@@ -49,7 +49,7 @@ def apply_to_runs(steps: Mapping[str, Callable[[], R]], failed: list[str]) -> di
 
 
 @contextmanager
-def _noting(name: str, failed: list[str]) -> Iterator[None]:
+def _collect_error(name: str, failed: list[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # any error: continue with the other runs

@@ -14,7 +14,7 @@ from rich.console import Console
 from deployments.login import Login, check_login, find_login
 from deployments.profile import Exposure, choose_exposure, is_loopback
 from flows.prefect_server.api import find_api
-from flows.prefect_server.embedded import dying_with, serving
+from flows.prefect_server.embedded import die_with_parent, serving
 from flows.settings import BadInput, Settings
 from tasks.logs.redaction import without_password
 
@@ -64,7 +64,7 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
             from flows.runs import run_ids
 
             names = register(run_ids(settings), limit)
-            with _nothing_left_running(unless=last_words):
+            with _crash_leftover_runs(unless=last_words):
                 _announce(console, settings, exposure, login, names)
                 return _work(console)
     except KeyboardInterrupt:
@@ -98,7 +98,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _nothing_left_running(unless: list[str]) -> Iterator[None]:
+def _crash_leftover_runs(unless: list[str]) -> Iterator[None]:
     """Mark leftover flow runs of this service as crashed, before its worker starts and after it has ended. Skipped at
     the end if `unless` is not empty, because the server is gone.
     """
@@ -136,7 +136,7 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
         command,
         env={"PREFECT_WORKER_QUERY_SECONDS": str(POLL_S), **os.environ},
         start_new_session=True,  # the service handles Ctrl-C, and stops the worker
-        preexec_fn=dying_with(os.getpid()),
+        preexec_fn=die_with_parent(os.getpid()),
     )
     try:
         yield worker
@@ -150,5 +150,5 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Make SIGTERM end the service as Ctrl-C does."""
+    """Handle SIGTERM like Ctrl-C."""
     raise KeyboardInterrupt

@@ -108,7 +108,7 @@ def run_member(
 
 
 def _needed(commit: Generation, blobs: Blobs) -> Blobs:
-    """Keep the checkpoints of the next parents, the last elite and the best elite so far."""
+    """Return the checkpoints of the next parents, the last elite and the best elite so far."""
     references = [offspring.parent_blob for offspring in commit.offspring]
     references += [elite.blob for elite in (commit.elite, commit.best) if elite]
     return {reference.sha256: blobs[reference.sha256] for reference in references if reference}

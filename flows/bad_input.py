@@ -14,7 +14,7 @@ class Failed(RuntimeError):
 
 
 def require_certificates(engine: str) -> None:
-    """Refuse tls:// without the files that Dask's configuration should name."""
+    """Reject tls:// without the certificate files in Dask's configuration."""
     security = Security()
     for key in ("ca-file", "client.cert", "client.key"):
         value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")

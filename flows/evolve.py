@@ -13,7 +13,7 @@ from evo_core.evaluation.run_end import find_ending
 from evo_core.records.chain import Confirmation, EliteRef, Generation
 from flows.confirm_elite import confirm_elite
 from flows.engine.runner import open_engine
-from flows.generation import evolve_generation, tidy
+from flows.generation import evolve_generation, release_obsolete
 from flows.observers.milestones import RunLog
 from flows.observers.numerics_check import start_numerics_check
 from flows.observers.observer import also_watched_by
@@ -49,7 +49,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     config, store = run.config, run.open()
 
     with (
-        working_on(store),
+        run_context(store),
         also_watched_by(RunLog(config)),
         Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
         also_watched_by(Progress(views.advance)) as watcher,
@@ -72,7 +72,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         start_numerics_check(run, settings)
         for difference in store.other_numerics(head):
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
-        tidy(run, None)
+        release_obsolete(run, None)
         watcher.began(run.run_id, head)
         while (ending := find_ending(config, head, confirm)) is None:
             views.record(head)
@@ -86,7 +86,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
 
 @contextmanager
-def working_on(store: RunStore) -> Iterator[None]:
+def run_context(store: RunStore) -> Iterator[None]:
     """Context of a running run: checks its place in the store, holds its lock, keeps its settings, stores no
     results."""
     with store.in_place(), hold_run(store), kept_settings(), no_stored_results():

@@ -53,11 +53,11 @@ def _make(ref: RunRef, generation: int) -> Generation:
         observer().warned(str(error))
         commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
     observer().committed(commit)
-    tidy(ref, commit)
+    release_obsolete(ref, commit)
     return commit
 
 
-def tidy(ref: RunRef, head: Generation | None) -> None:
+def release_obsolete(ref: RunRef, head: Generation | None) -> None:
     """Release checkpoints that a COMMIT made obsolete (None: all obsolete ones), if configured; failures are
     warnings."""
     if keep := Settings().keep_generations:
@@ -94,7 +94,7 @@ def _run_members(ref: RunRef, population: Population) -> list[Evaluated]:
             observer().evaluated(lost)
     ordered = [results[offspring.uid] for offspring in population]
     _require_survivors(ref, population[0].generation, ordered)
-    return [result if result.member.failure is None else _write_down(ref, result) for result in ordered]
+    return [result if result.member.failure is None else _store_failure(ref, result) for result in ordered]
 
 
 def _require_survivors(ref: RunRef, generation: int, results: Sequence[Evaluated]) -> None:
@@ -145,7 +145,7 @@ def _attempt(ref: RunRef, population: Population) -> dict[str, Evaluated]:
     return results
 
 
-def _write_down(ref: RunRef, result: Evaluated) -> Evaluated:
+def _store_failure(ref: RunRef, result: Evaluated) -> Evaluated:
     """Store the record of a failed member; return the stored record."""
     store, offspring, member = ref.open(), result.member.offspring, result.member
     try:

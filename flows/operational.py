@@ -31,7 +31,7 @@ def setting(default: Any, description: str, *, unset: str = "", **bounds: Any) -
 
 
 class OperationalSettings(BaseSettings):
-    """Where a run is kept and computed."""
+    """Operational settings: where a run is stored and computed."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 

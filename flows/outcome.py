@@ -32,12 +32,12 @@ class RunSummary(BaseModel):
 
     @property
     def ending(self) -> Ending:
-        """How the run ended, as views show it."""
+        """The outcome, as passed to views."""
         return Ending(self.status, self.elite, self.confirmed)
 
 
 def stored_ending(run: RunRef, head: Generation | None) -> Ending | None:
-    """Return how a run ended whose last COMMIT is `head`, from its store alone; None when something is left to do."""
+    """Return how a run ended whose last COMMIT is `head`, from its store alone; None when it is unfinished."""
     return find_ending(run.config, head, _stored(run.open().confirmation))
 
 

@@ -42,7 +42,7 @@ _CLASS = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
 
 class Settings(OperationalSettings):
-    """Where a run is kept and computed; the settings added here have no flag."""
+    """All operational settings; those added here have no flag."""
 
     env_packages: Annotated[Address, AfterValidator(check_package_names)] = setting(
         "minigrid",
@@ -148,7 +148,7 @@ class Settings(OperationalSettings):
         return _listed(self.track)
 
     def check_trackers(self) -> None:
-        """Refuse a tracker that is not installed; BadInput names what to install."""
+        """Raise BadInput, with what to install, for a tracker that is not installed."""
         for name in self.trackers:
             try:
                 make_tracker(name)
@@ -156,9 +156,8 @@ class Settings(OperationalSettings):
                 raise BadInput(f"--track: {error}") from None
 
     def check_reach(self, prefect_api: str | None) -> None:
-        """Refuse an engine or device that cannot be had, and what workers on other machines could not reach.
-
-        BadInput says what to set instead.
+        """Raise BadInput for an unavailable engine or device, and for locations that workers on other machines cannot
+        reach.
         """
         if _CLASS.match(self.engine):
             self.cluster_class()
@@ -187,12 +186,12 @@ class Settings(OperationalSettings):
 
     @property
     def tracking_directory(self) -> Path:
-        """Where trackers keep what they keep in files: in the local store's directory, or in ./runs."""
+        """Directory of files of trackers: in the local store's directory, or in ./runs."""
         return self._local_directory / "tracking"
 
     @property
     def artifact_directory(self) -> Path:
-        """Where the study's videos lie: in the local store's directory, or in ./runs."""
+        """Directory of the study's videos: in the local store's directory, or in ./runs."""
         return self._local_directory / "artifacts"
 
     @property

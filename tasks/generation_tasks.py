@@ -53,7 +53,7 @@ def _timings(results: Sequence[Evaluated]) -> Timings:
 
 @task(name="record", task_run_name="record {name}", cache_policy=NO_CACHE, persist_result=False)
 def record_view(name: str, view: View, head: Generation) -> int:
-    """Bring a view up to date; return the number of items added."""
+    """Update a view; return the number of items added."""
     return view.catch_up(head)
 
 

@@ -69,11 +69,11 @@ def test_every_setting_and_command_is_listed(pages):
 
 
 def test_the_fields_of_json_output_are_documented(tmp_path):
-    from flows.cli.ending import Report
+    from flows.cli.ending import ExitReport
     from flows.settings import Settings
 
     settings = Settings(store=str(tmp_path), track="csv")
-    report = Report("run", make_lineage_config(3, 2), settings, None, RuntimeError("broken"), 1.0)
+    report = ExitReport("run", make_lineage_config(3, 2), settings, None, RuntimeError("broken"), 1.0)
     page = (ROOT / "docs/reference/command-line.md").read_text().partition("| field | content |")[2].partition("##")[0]
     shown = {
         name

@@ -33,7 +33,7 @@ from evo_core.spaces.observations import Arrays, ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
 START_METHOD = "spawn"
-"""How multiprocessing starts the processes of environments: none of them inherits what this one has done."""
+"""Start method of environment processes, which inherit no state of this process."""
 
 Made = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -120,14 +120,14 @@ class AsyncEnvs(GymVectorEnvs):
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
         self._processes.reset_async(seed=seed)
-        with _said_once():
+        with _without_duplicate_warnings():
             found: tuple[Any, dict[str, Any]] = self._processes.reset_wait(timeout=self._timeout)
         repeat_remarks(found[1])
         return found
 
     def _step(self, actions: np.ndarray) -> Made:
         self._processes.step_async(actions)
-        with _said_once():
+        with _without_duplicate_warnings():
             found: Made = self._processes.step_wait(timeout=self._timeout)
         repeat_remarks(found[4])
         return found
@@ -202,7 +202,7 @@ class EnvpoolEnvs(GymVectorEnvs):
         super().__init__(env, spaces, vector, None)
 
     def _reset(self, seed: Any) -> tuple[Any, dict[str, Any]]:
-        with _said_once():  # and its bounds are float64, which Gymnasium remarks on
+        with _without_duplicate_warnings():  # and its bounds are float64, which Gymnasium remarks on
             found: tuple[Any, dict[str, Any]] = self._vector.reset()  # it was seeded when it was made
         return found
 
@@ -212,7 +212,7 @@ class EnvpoolEnvs(GymVectorEnvs):
 
 
 @contextmanager
-def _said_once() -> Iterator[None]:
+def _without_duplicate_warnings() -> Iterator[None]:
     """Suppress warnings that Gymnasium issues before it raises the same message."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -11,7 +11,7 @@ from evo_core.config.parsing import ConfigError
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import require_available
 from evo_core.envs.making import close_env, make_env, require_known
-from evo_core.envs.vector_env import MASK, quietly
+from evo_core.envs.vector_env import MASK, ignore_warnings
 from evo_core.envs.wrapper_state import require_stateless
 from evo_core.genome.genome import initial_genome
 from evo_core.networks.distributions import make_distribution
@@ -71,7 +71,7 @@ def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
 
 def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
     """Inspect an environment and reject wrappers that carry state: called once, before a run starts."""
-    with quietly():
+    with ignore_warnings():
         spec = inspect_environment(config, packages)
         require_stateless(config.env)
     return spec

@@ -53,7 +53,7 @@ def wrapper_list(env: EnvConfig) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def require_known(env: EnvConfig, packages: Collection[str]) -> None:
-    """Refuse environments and wrappers that are not registered, before any module of theirs is imported.
+    """Reject unregistered environments and wrappers before importing any of their modules.
 
     A name package.module:Name is taken only if `packages` holds the package, or the module. Raises ConfigError.
     """

@@ -12,7 +12,7 @@ from evo_core.envs.determinism import RandomActions
 from evo_core.envs.inspection import EnvSpec
 from evo_core.envs.patience import run_with_timeout
 from evo_core.envs.sync_vector import SyncEnvs
-from evo_core.envs.vector_env import quietly
+from evo_core.envs.vector_env import ignore_warnings
 from evo_core.genome.genome import initial_genome
 from evo_core.networks.distributions import make_distribution
 from evo_core.networks.distributions.gaussian import DiagonalGaussian
@@ -82,7 +82,7 @@ def _short_generations(config: RunConfig, spec: EnvSpec) -> Iterator[str]:
 
 def _random_observations(config: RunConfig) -> list[Arrays]:
     """Collect the observations of random actions, STEPS + 1 times those of all environments."""
-    with quietly():
+    with ignore_warnings():
         return run_with_timeout(PATIENCE_S, lambda: list(_play_at_random(config)))
 
 

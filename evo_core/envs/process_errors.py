@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Fault(Record):
-    """What one environment raised, or the description of an invalid observation."""
+    """An exception of one environment, or the description of an invalid observation."""
 
     environment: int
     text: str
@@ -41,7 +41,7 @@ class TransportedError(Exception):
 
 @contextmanager
 def transport_exceptions(index: int) -> Iterator[None]:
-    """Turn whatever the body raises, in the process of an environment, into a TransportedError."""
+    """Convert exceptions of the body, in the process of an environment, to a TransportedError."""
     try:
         yield
     except (Exception, SystemExit) as error:

@@ -6,7 +6,7 @@ from typing import Any
 from gymnasium.vector import AsyncVectorEnv
 
 EXIT_TIMEOUT_S = 5.0
-"""How long processes may take to end in an orderly way before they are killed."""
+"""Time limit for processes to stop in an orderly way before they are killed."""
 
 
 class Processes(AsyncVectorEnv[Any, Any]):

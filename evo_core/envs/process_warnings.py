@@ -20,7 +20,7 @@ def collect_remarks() -> None:
     """Collect this process's warnings from now on, instead of writing them to standard error."""
     replaced: Any = _keep_warning
     warnings.showwarning = replaced
-    logging.getLogger().addHandler(_Kept(logging.WARNING))
+    logging.getLogger().addHandler(_CollectingHandler(logging.WARNING))
 
 
 def take_remarks() -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _keep_warning(
     _pending.append((category.__name__, filename, str(lineno), str(message)))
 
 
-class _Kept(logging.Handler):
+class _CollectingHandler(logging.Handler):
     """Keeps log records."""
 
     def emit(self, record: logging.LogRecord) -> None:

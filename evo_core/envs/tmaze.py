@@ -29,7 +29,7 @@ class TMaze(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin at the sign."""
+        """Start at the sign."""
         super().reset(seed=seed)
         self._place, self._first = 0, True
         self._sign = int(self.np_random.choice((-1, 1)))

@@ -30,7 +30,7 @@ them."""
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def ignore_warnings() -> Iterator[None]:
     """Suppress warnings of environments in the body, which only inspects them; members will warn again."""
     said = set(_SAID)
     log.addFilter(_nothing)

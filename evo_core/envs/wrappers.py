@@ -25,5 +25,5 @@ class HideObservation(gym.ObservationWrapper[Any, Any, Any]):
         self.observation_space = Box(space.low[self._kept], space.high[self._kept], dtype=space.dtype.type)
 
     def observation(self, observation: Any) -> Any:
-        """Keep the other elements."""
+        """Return the other elements."""
         return observation[self._kept]

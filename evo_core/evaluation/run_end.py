@@ -12,12 +12,12 @@ Confirm = Callable[[EliteRef], Confirmation | None]
 
 
 class NotConfirmed(Exception):
-    """A confirmation is needed that was not played yet, and whoever asks only reads a store."""
+    """Raised by a `Confirm` that only reads a store, for a confirmation that was not played yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: its status, the delivered agent, and that agent's score on fresh episodes."""
+    """The outcome of a run: its status, the delivered agent, and that agent's score on fresh episodes."""
 
     status: Literal["target_reached", "budget_spent"]
     elite: EliteRef
@@ -34,9 +34,9 @@ def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) 
 
 
 def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) -> Ending | None:
-    """Return how a run ended whose last COMMIT is `head`; None when there is something left to train or to confirm.
+    """Return how a run ended whose last COMMIT is `head`; None when training or confirmation is incomplete.
 
-    The target is reached only where evaluation and confirmation both say so; otherwise the run ends with its budget.
+    The target is reached only in evaluation and confirmation both; otherwise the run ends with its budget.
     """
     if head is None or head.elite is None:
         return None

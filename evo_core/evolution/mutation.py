@@ -30,7 +30,7 @@ def mutate(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutat
 
 
 def no_mutation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
-    """Pass a genome on unchanged."""
+    """Return the genome unchanged."""
     return genome, NONE
 
 

@@ -23,7 +23,7 @@ from evo_core.records.chain import (
 from evo_core.seeding import POPULATION, Purpose, stream
 
 QUOTED = 3
-"""How many different faults the message of a failed generation quotes."""
+"""Maximum number of different faults quoted in the message of a failed generation."""
 
 
 class GenerationFailed(RuntimeError):

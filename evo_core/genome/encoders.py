@@ -50,7 +50,7 @@ class MlpArchitecture(EncoderArchitecture):
 
     @classmethod
     def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
-        """Express the configured encoder as an architecture."""
+        """Create the configured encoder's architecture."""
         return cls(layers=dense_layers(network.encoder.hidden_size))
 
     def changes(self, part: str, bounds: BoundsConfig) -> list[Change["MlpArchitecture"]]:
@@ -74,7 +74,7 @@ class SimbaArchitecture(EncoderArchitecture):
 
     @classmethod
     def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
-        """Express the configured encoder as an architecture: one block per entry of hidden_size."""
+        """Create the configured encoder's architecture: one block per entry of hidden_size."""
         layers = tuple(Layer(kind="residual", nodes=size) for size in network.encoder.hidden_size)
         return cls(width=network.encoder.width, layers=layers)
 
@@ -98,7 +98,7 @@ class CnnArchitecture(EncoderArchitecture):
 
     @classmethod
     def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
-        """Express the configured encoder as an architecture; ValueError when it lies outside its bounds."""
+        """Create the configured encoder's architecture; ValueError when it lies outside its bounds."""
         encoder, bounds = network.encoder, network.bounds
         require_within("layers of network.encoder.channel_size", len(encoder.channel_size), bounds.layers)
         for channels, kernel in zip(encoder.channel_size, encoder.kernel_size, strict=True):
@@ -190,7 +190,7 @@ class LeafArchitecture(Protocol):
     """An architecture for one leaf."""
 
     def initial(self, network: NetworkConfig, leaf: Leaf) -> EncoderArchitecture:
-        """Express the configured encoder as an architecture for a leaf."""
+        """Create the configured encoder's architecture for a leaf."""
         ...
 
 

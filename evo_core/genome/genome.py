@@ -26,7 +26,7 @@ class Architecture(Record):
 
 
 class Genome(Record):
-    """What offspring inherit and mutation changes. `hyperparameters` holds the genes; all others come from the
+    """The inherited, mutable part of a member. `hyperparameters` holds the genes; all others come from the
     configuration."""
 
     hyperparameters: dict[str, Number]

@@ -41,7 +41,7 @@ class Lineage:
         return self.members[member.offspring.parent] if member.offspring.parent else None
 
     def line(self, uid: str) -> tuple[Member, ...]:
-        """Follow a member's line of descent: its founder first, itself last."""
+        """Return a member's line of descent: its founder first, itself last."""
         line = [self[uid]]
         while (parent := self.parent(line[-1])) is not None:
             line.append(parent)

@@ -248,5 +248,5 @@ def config_hash(config: RunConfig) -> str:
 
 
 def uid(generation: int, index: int) -> str:
-    """Name a member, such as g0003/m05."""
+    """Return the name of a member, such as g0003/m05."""
     return f"g{generation:04d}/m{index:02d}"

@@ -36,7 +36,7 @@ def mask_size(space: Space[Any]) -> int:
 
 
 def read_mask(space: Space[Any], mask: Any) -> np.ndarray:
-    """Turn an environment's action mask into truth values per option, [mask_size].
+    """Convert an environment's action mask to booleans per option, [mask_size].
 
     Masks are those of Gymnasium's `sample`. Discrete: n numbers, of which zero forbids. MultiDiscrete: one such mask
     per choice, in a tuple or one after the other. MultiBinary: 0 or 1 where only that value is allowed, 2 where both

@@ -89,14 +89,14 @@ def resume(
     json: Json = False,
 ) -> int:
     """Continue a run from its last COMMIT and its finished members, with its own configuration."""
-    from flows.cli.run import Change, go_on
+    from flows.cli.run import Change, resume_run
 
-    return go_on(run, asdict(operational), Change(extend, target, from_generation, run_id), json=json)
+    return resume_run(run, asdict(operational), Change(extend, target, from_generation, run_id), json=json)
 
 
 @app.command
 def status(run_id: str | None = None, /, *, store: Store = None, json: Json = False) -> int:
-    """Show how far a run is, or list the runs of a store with their state."""
+    """Show the progress of a run, or list the runs of a store with their state."""
     from flows.cli.status import show
 
     return show(run_id, store, json=json)
@@ -134,7 +134,8 @@ def gc(
     store: Store = None,
     json: Json = False,
 ) -> int:
-    """Release checkpoints that a run needs no longer; elites, parents and records stay. Safe beside a running run."""
+    """Release checkpoints that a run no longer needs; elites, parents and records are kept. Safe while the run is
+    running."""
     from flows.cli.gc import collect_garbage
 
     return collect_garbage(run, keep_generations, store, dry_run=dry_run, json=json)
@@ -150,7 +151,7 @@ def delete(
     study: Study = None,
     json: Json = False,
 ) -> int:
-    """Delete a run for good: its records, checkpoints and study. One that is running is refused."""
+    """Delete a run permanently: its records, checkpoints and study. A running run is not deleted."""
     from flows.cli.delete import delete as remove
 
     return remove(run, store, study, yes=yes, json=json)
@@ -165,10 +166,10 @@ def doctor(
     operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
-    """Check this installation; or an environment, by its id, a configuration file or flags such as --env.id.
+    """Check the installation, or an environment given by its id, a configuration file or flags such as --env.id.
 
-    Of an environment: spaces, networks, Gymnasium's checker, whether a seed repeats it, whether wrappers carry state,
-    how it does in a worker, and its speed. Takes the flags of `evolve run`.
+    Checks of an environment: spaces, networks, Gymnasium's checker, determinism under a seed, state in wrappers, a
+    trial in a worker process, and speed. Takes the flags of `evolve run`.
     """
     from flows.cli.doctor import examine
 
@@ -183,10 +184,10 @@ def import_agilerl(
     output: Annotated[Path | None, Parameter(help="File to write [print it].")] = None,
     json: Json = False,
 ) -> int:
-    """Turn a configuration of AgileRL's PPO into ours: a manifest, or INIT_HP, MUTATION_PARAMS and NET_CONFIG.
+    """Convert a configuration of AgileRL's PPO: a manifest, or INIT_HP, MUTATION_PARAMS and NET_CONFIG.
 
-    YAML, JSON, or Python whose dictionaries have these names; Python is read, not run. Everything that has no
-    counterpart, and everything that changes its value, is said.
+    YAML, JSON, or Python whose dictionaries have these names; Python is read, not run. Fields without a counterpart and
+    changed values are reported.
     """
     from flows.cli.import_agilerl import import_manifest
 
@@ -195,7 +196,7 @@ def import_agilerl(
 
 @app.command
 def portable(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """Run any command, such as one that starts a worker, with portable numerics, and all that it starts."""
+    """Run any command, such as one that starts a worker, and its child processes with portable numerics."""
     from flows.cli.portable import run_portably
 
     return run_portably(command)
@@ -246,7 +247,7 @@ def _main(tokens: list[str]) -> int:
 
 
 def _refuse_argument(error: CycloptsError) -> int:
-    """Report an invalid argument: values in our own words, everything else as cyclopts does."""
+    """Report an invalid argument: invalid values with our own messages, everything else with those of cyclopts."""
     if isinstance(error, ValidationError) and error.argument is not None:
         return _refuse(f"{error.argument.name}: {error.exception_message}")
     (error.console or app.error_console).print(CycloptsPanel(error))

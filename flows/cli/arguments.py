@@ -12,17 +12,17 @@ from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER, desc
 from flows.operational import OperationalSettings
 
 LONGEST_ARGUMENT = 100_000
-"""Characters of one argument; a configuration as a flag's value may have as many as a file."""
+"""Maximum length of one argument; a configuration passed as a flag may be as long as a file."""
 
 
 @dataclass(frozen=True)
 class Between:
-    """Refuses numbers outside of a range; cyclopts calls it with an argument's type and value."""
+    """Validator of numbers in a range; cyclopts calls it with an argument's type and value."""
 
     low: float
     high: float
     above: bool = False
-    """Refuse the lower bound too."""
+    """Exclude the lower bound."""
 
     def __call__(self, kind: Any, value: float | None) -> None:
         """Raise ValueError unless the value is in the range; NaN never is."""
@@ -34,7 +34,7 @@ class Between:
 
 
 def number(help: str, low: float, high: float, *, above: bool = False) -> Parameter:
-    """Describe a numeric argument, whose range stands in its help."""
+    """Return the parameter of a numeric argument, with the range in its help."""
     between = Between(low, high, above)
     words = str(between)
     return Parameter(help=f"{help} {words[0].upper()}{words[1:]}.", validator=between)
@@ -51,14 +51,14 @@ def setting_flag(name: str) -> Parameter:
 
 
 def _described(field: FieldInfo) -> str:
-    """Put the default of a setting, or what holds without a value, before the end of its description."""
+    """Insert the default of a setting, or its effect without a value, at the end of its description."""
     extra, text = field.json_schema_extra, field.description or ""
     default = extra["unset"] if isinstance(extra, dict) else field.default
     return f"{text.removesuffix('.')} [{default}]." if default else text
 
 
 def _plain(annotation: Any) -> Any:
-    """Return what the text of a flag is read as: a number, one of several words, or text for the setting to read."""
+    """Return the type that a flag is parsed as: a number, one of several words, or text that the setting parses."""
     kind = get_args(annotation)[0] if get_origin(annotation) in (Union, UnionType) else annotation
     return kind if kind in (int, float) or get_origin(kind) is Literal else str
 
@@ -68,7 +68,7 @@ Store = Annotated[str | None, setting_flag("store")]
 Study = Annotated[str | None, setting_flag("study")]
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on standard output, and nothing else there.")]
 Overrides = Annotated[Mapping[str, object], Parameter(parse=False)]
-"""Configuration flags, such as --algorithm.lr 3e-4, which are read apart."""
+"""Configuration flags, such as --algorithm.lr 3e-4, which are parsed separately."""
 
 if TYPE_CHECKING:
 
@@ -91,7 +91,7 @@ else:
 
 DEFAULTS = Operational()
 
-Member = Annotated[
+MemberName = Annotated[
     str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
 ]
 Seed = Annotated[int | None, number("Draws the episodes [the run's seed].", 0, SAFE_INTEGER)]

@@ -24,7 +24,7 @@ FINE, FAILED, BEHIND = 0, 1, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ExitReport:
     """The final output of a run. `summary` is None when it failed or was interrupted; `failure` is the reason."""
 
     run_id: str

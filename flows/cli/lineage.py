@@ -67,7 +67,7 @@ def show_lineage(
 
 
 def show_difference(run_id: str, one: str, other: str, store: str | None, *, json: bool) -> int:
-    """Show what two members differ in, and how they are related."""
+    """Show the differences between two members, and how they are related."""
     view = _view(run_id, store)
     try:
         rows = describe_difference(view.lineage, one, other)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from evo_core.config.bounds import MOST_EPISODES
-from flows.cli.arguments import DEFAULTS, Json, Member, Operational, Seed, Store, Study, number
+from flows.cli.arguments import DEFAULTS, Json, MemberName, Operational, Seed, Store, Study, number
 
 lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
 
@@ -16,7 +16,7 @@ def export(
     run: str,
     /,
     *,
-    member: Member = None,
+    member: MemberName = None,
     format: Annotated[
         Literal["onnx", "torchscript", "safetensors"],
         Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here."),
@@ -25,7 +25,7 @@ def export(
     store: Store = None,
     json: Json = False,
 ) -> int:
-    """Write an agent's deterministic policy to one file, from raw observations to actions."""
+    """Export an agent's deterministic policy, from raw observations to actions, to one file."""
     from flows.cli.export import export as write
 
     return write(run, member, format, output, store, json=json)
@@ -35,7 +35,7 @@ def evaluate(
     run: str,
     /,
     *,
-    member: Member = None,
+    member: MemberName = None,
     episodes: Annotated[int, number("Full episodes to play.", 1, MOST_EPISODES)] = 100,
     seed: Seed = None,
     store: Store = None,
@@ -51,7 +51,7 @@ def watch(
     run: str,
     /,
     *,
-    member: Member = None,
+    member: MemberName = None,
     video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
     episodes: Annotated[int, number("Episodes to show.", 1, MOST_EPISODES)] = 1,
     seed: Seed = None,
@@ -60,7 +60,7 @@ def watch(
     store: Store = None,
     study: Study = None,
 ) -> int:
-    """Watch an agent play, in a window or in a video where there is no display."""
+    """Watch an agent play, in a window, or in a video if there is no display."""
     from flows.cli.watch import watch as show
 
     operational = {"store": store, "study": study, "track": track}
@@ -79,7 +79,7 @@ def show_lineage(
     store: Store = None,
     json: Json = False,
 ) -> int:
-    """Show the family tree of a run; or tell one member's history, such as g0003/m05, in sentences."""
+    """Show the family tree of a run, or describe the history of one member, such as g0003/m05."""
     from flows.cli.lineage import show_lineage as show
 
     return show(run, member, store, form=format, output=output, everyone=everyone, json=json)
@@ -87,7 +87,7 @@ def show_lineage(
 
 @lineage.command
 def diff(run: str, one: str, other: str, /, *, store: Store = None, json: Json = False) -> int:
-    """Show what two members differ in, and how they are related."""
+    """Show the differences between two members, and how they are related."""
     from flows.cli.lineage import show_difference
 
     return show_difference(run, one, other, store, json=json)
@@ -95,7 +95,7 @@ def diff(run: str, one: str, other: str, /, *, store: Store = None, json: Json =
 
 @lineage.command
 def rebuild(run: str, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
-    """Make a run's Optuna study again, from the store alone."""
+    """Rebuild a run's Optuna study from the store."""
     from flows.cli.rebuild import rebuild_lineage
 
     return rebuild_lineage(run, store, study, json=json)
@@ -111,7 +111,7 @@ def report(
     study: Study = None,
     json: Json = False,
 ) -> int:
-    """Write one HTML page that shows what happened and what was found; the run may still be running."""
+    """Write an HTML report of a run, which may still be running."""
     from flows.cli.report import write_report
 
     return write_report(run, store, study, output, dashboard=dashboard, json=json)
@@ -126,7 +126,7 @@ def replay(
     operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:
-    """Train fresh agents along the winner's schedule: does it carry over, or was the winner lucky?"""
+    """Train fresh agents along the winner's schedule, to test whether it transfers or the winner was lucky."""
     from flows.cli.replay import replay_run
 
     return replay_run(run, asdict(operational), seeds=seeds, fixed=fixed, json=json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from evo_core.config.run_config import RunConfig
-from flows.cli.ending import Report
+from flows.cli.ending import ExitReport
 from flows.cli.output import emit
 from flows.prefect_server.api import configured_api, describe_api, find_api, require_configured_api
 from flows.prefect_server.embedded import prefect_api
@@ -50,7 +50,7 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
     return _run(config, run_id or fresh_run_id(config), settings, json=json, exists=exists)
 
 
-def go_on(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
+def resume_run(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
     """Continue a run with its own configuration; before that, fork it or raise its budget if requested."""
     from flows.run_changes import extend_run, fork_run
     from flows.runs import fresh_run_id, open_ref
@@ -139,7 +139,7 @@ def _run(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exis
         if isinstance(error, BadInput) and not began_work:
             raise
         failure = error
-    report = Report(run_id, config, settings, summary, failure, time.monotonic() - began, failures)
+    report = ExitReport(run_id, config, settings, summary, failure, time.monotonic() - began, failures)
     if json:
         emit(report.as_json())
     report.show(console)
@@ -164,7 +164,7 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Make SIGTERM end a run as Ctrl-C does: stop workers and server, and print how to continue."""
+    """Handle SIGTERM like Ctrl-C: stop workers and server, and print how to continue."""
     raise KeyboardInterrupt
 
 

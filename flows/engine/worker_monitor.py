@@ -61,7 +61,7 @@ class WorkerMonitor:
             if isinstance(self.cluster, SpecCluster):
                 self._restart_workers(self.cluster)
             with suppress(OSError):  # the scheduler is unreachable: the run's own tasks report it
-                self._look()
+                self._check_workers()
             self._stop.wait(INTERVAL_S)
 
     def _restart_workers(self, cluster: SpecCluster) -> None:
@@ -78,7 +78,7 @@ class WorkerMonitor:
                 self.warn(f"workers fail to start: {error}")
                 self._ready.set()
 
-    def _look(self) -> None:
+    def _check_workers(self) -> None:
         workers = list_workers(self.client).values()
         if any(self.resource is None or self.resource in worker["resources"] for worker in workers):
             self._seen, self._warned, self.failures, self.last_error = time.monotonic(), False, 0, None

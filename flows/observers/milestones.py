@@ -48,7 +48,7 @@ class RunLog(Observer):
             self._say(left_over)
 
     def warned(self, message: str) -> None:
-        """Pass a warning on."""
+        """Report a warning."""
         self._say(message, logging.WARNING)
 
     def _say(self, message: str, level: int = logging.INFO) -> None:

@@ -51,7 +51,7 @@ class LineObserver(Observer):
         self._training.add(uid)
 
     def trained(self, record: Training) -> None:
-        """Leave members that the store already had out of the rate."""
+        """Exclude members that were already stored from the rate."""
         if record.uid not in self._training:
             self._start_steps += record.steps
 
@@ -74,7 +74,7 @@ class LineObserver(Observer):
         self._console.print(describe_confirmation(record), highlight=False, soft_wrap=True)
 
     def warned(self, message: str) -> None:
-        """Pass a warning on."""
+        """Report a warning."""
         self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _rate(self, head: Generation) -> float:

@@ -61,7 +61,7 @@ def prefect_api(log: Path | None = None) -> Iterator[str]:
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
     door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
-    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _say_that_it_is_gone, log) as url:
+    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _print_last_output, log) as url:
         yield url
 
 
@@ -70,7 +70,7 @@ def make_auth_string() -> str:
     return f"evolve:{secrets.token_urlsafe(24)}"
 
 
-def _say_that_it_is_gone(words: str) -> None:
+def _print_last_output(words: str) -> None:
     said = "the embedded Prefect server ended repeatedly, and is given up. Its last output:"
     print(said, words, sep="\n", file=sys.stderr)
 
@@ -130,7 +130,7 @@ def _keep_alive(
 ) -> None:
     """Restart a server whenever it dies, up to a limit, until the run ends; then stop it.
 
-    In one thread, because a server dies with the thread that started it (see _die_with).
+    In one thread, because a server dies with the thread that started it (see _set_death_signal).
     """
     starts: deque[float] = deque(maxlen=RESTARTS)
     while not ending.wait(0.5):
@@ -174,18 +174,18 @@ def _start(host: str, port: int, environment: Mapping[str, str], output: int) ->
         stdout=output,
         stderr=output,
         start_new_session=True,  # the run handles Ctrl-C, and stops the server at its end
-        preexec_fn=dying_with(os.getpid()),
+        preexec_fn=die_with_parent(os.getpid()),
     )
 
 
-def dying_with(parent: int) -> Callable[[], None] | None:
+def die_with_parent(parent: int) -> Callable[[], None] | None:
     """Return a preexec function that makes Linux end the child with the thread that starts it; None elsewhere. So a
     killed run leaves no process behind.
     """
-    return partial(_die_with, parent) if sys.platform == "linux" else None
+    return partial(_set_death_signal, parent) if sys.platform == "linux" else None
 
 
-def _die_with(parent: int) -> None:
+def _set_death_signal(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)

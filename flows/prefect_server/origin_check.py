@@ -21,7 +21,7 @@ class SameOriginMiddleware:
         self.app, self.hosts, self.origins = app, frozenset(hosts), frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Forward a request, or reject it."""
         if scope["type"] in ("http", "websocket") and not self._knows(Headers(scope=scope)):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})

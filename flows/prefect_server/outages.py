@@ -28,7 +28,7 @@ _restart_announced = -RESTART_S
 
 
 def prepare_client() -> None:
-    """Make Prefect's client retry for two minutes (2 s, doubled six times). Call before Prefect is imported."""
+    """Configure Prefect's client to retry for two minutes (2 s, doubled six times). Call before Prefect is imported."""
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "6")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")  # automations may rely on them (evolve deploy)
     # a worker started during an outage would fail every task when it requests the server's version

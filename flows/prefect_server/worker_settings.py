@@ -14,7 +14,7 @@ from prefect.context import SettingsContext
 from pydantic import PrivateAttr
 
 
-class _Kept(Mapping[str, Any]):
+class _SettingsKeywords(Mapping[str, Any]):
     """Keywords of a SettingsContext that are pickled as the bytes `written`; equal bytes give the same object per
     process. They hold a profile and settings that are already validated. Not a dict, because Dask traverses dicts.
     """
@@ -39,21 +39,21 @@ class _Kept(Mapping[str, Any]):
 
 
 @lru_cache(maxsize=4)
-def _read(written: bytes) -> _Kept:
-    return _Kept(SettingsContext(**cloudpickle.loads(written)), written)
+def _read(written: bytes) -> _SettingsKeywords:
+    return _SettingsKeywords(SettingsContext(**cloudpickle.loads(written)), written)
 
 
 class _KeptContext(SettingsContext):
     """The settings of a flow, which do not change while it runs."""
 
-    _kept: _Kept | None = PrivateAttr(None)
+    _kept: _SettingsKeywords | None = PrivateAttr(None)
 
     def serialize(self, include_secrets: bool = True) -> Any:
         """Return the data from which a worker restores its settings context."""
         if not include_secrets:
             return super().serialize(include_secrets=False)
         if self._kept is None:
-            self._kept = _Kept(self, cloudpickle.dumps(super().serialize()))
+            self._kept = _SettingsKeywords(self, cloudpickle.dumps(super().serialize()))
         return self._kept
 
 

@@ -35,10 +35,10 @@ class ViewSync:
         self._steps: int | None = None
         self._ending: Ending | None = None
         self._closed = False
-        self._told: str | None = None
+        self._last_warning: str | None = None
         self.behind: str | None = None
         # daemonic, so that a hanging tool cannot keep the process alive; in this run's Prefect context
-        self._thread = threading.Thread(target=copy_context().run, args=(self._keep_up,), daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._update_until_end,), daemon=True)
         self._thread.start()
 
     def record(self, head: Generation) -> None:
@@ -67,15 +67,17 @@ class ViewSync:
             self.behind = f"{self._name} has not answered for {wait_s:.0f} s"
             observer().warned(self.behind)
 
-    def _keep_up(self) -> None:
+    def _update_until_end(self) -> None:
         while (news := self._next()) is not None:
             if isinstance(news, Generation):
-                self._try(f"{self._name} lacks generations up to {news.generation}", partial(self._bring_up, head=news))
+                self._try(
+                    f"{self._name} lacks generations up to {news.generation}", partial(self._catch_up_view, head=news)
+                )
             elif self._view is not None:
                 self._try(f"{self._name} lacks the current progress", partial(_advance, steps=news))
         if (ending := self._ending) is not None and self.behind is None:
             self._try(f"{self._name} lacks the outcome of the run", lambda view: view.finish(ending))
-        self._let_go()
+        self._close_view()
 
     def _next(self) -> Generation | int | None:
         """Wait for the newest requested COMMIT, else the newest steps; return None at the end."""
@@ -92,18 +94,18 @@ class ViewSync:
             if self._view is None:
                 self._view = self._make()
             step(self._view)
-            self.behind = self._told = None
+            self.behind = self._last_warning = None
         for reason in faults:
-            self._let_go()
+            self._close_view()
             self.behind = f"{lacking}: {reason}"
-            if reason != self._told:
+            if reason != self._last_warning:
                 observer().warned(self.behind)
-            self._told = reason
+            self._last_warning = reason
 
-    def _bring_up(self, view: View, head: Generation) -> None:
+    def _catch_up_view(self, view: View, head: Generation) -> None:
         self._record(self._name, view, head)
 
-    def _let_go(self) -> None:
+    def _close_view(self) -> None:
         view, self._view = self._view, None
         if view is not None:
             with tolerated(lambda reason: observer().warned(f"{self._name} was not closed: {reason}")):

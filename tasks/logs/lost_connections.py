@@ -58,7 +58,7 @@ _FILTERS = {
 
 
 def silence_lost_connections() -> None:
-    """Keep reports of lost connections off this process's terminal. Idempotent."""
+    """Filter reports of lost connections from this process's terminal. Idempotent."""
     for name, each in _FILTERS.items():
         logging.getLogger(name).addFilter(each)
     setattr(APILogWorker, "_handle_batch", _send_logs)  # noqa: B010  # mypy knows that a method is not assigned to

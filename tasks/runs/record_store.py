@@ -22,10 +22,10 @@ CONNECTIONS = 8
 """Number of concurrent requests to the store."""
 
 RECHECK_S = 15.0
-"""How long a process assumes that a run is still in the bucket where it saw it, because every check is a request."""
+"""Time for which a process assumes that a run still exists in its bucket, because every check is a request."""
 
 _last_seen: dict[tuple[str, str], float] = {}
-"""When this process last saw run.json, by store URL and run id, on its monotonic clock."""
+"""Time at which this process last saw run.json, by store URL and run id, on its monotonic clock."""
 
 
 class RecordStore:

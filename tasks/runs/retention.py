@@ -55,7 +55,7 @@ def collect(run: RunStore, keep_generations: int) -> Plan:
     found, head = plan(run, keep_generations), run.head()
     if head is not None:
         known = {sha for record in run.releases() for sha in record.blobs}
-        _write_down(run, [sha for sha in found.blobs if sha not in known], head, keep_generations)
+        _record_release(run, [sha for sha in found.blobs if sha not in known], head, keep_generations)
         now = run.head() or head  # a run may have continued meanwhile, and adopted an orphan
         in_use = _in_use(run, now) | {m.training.blob.sha256 for m in now.members if m.training.blob}
         _delete(run, [sha for sha in found.blobs if sha not in in_use])
@@ -70,12 +70,12 @@ def release_passed(run: RunStore, head: Generation, keep_generations: int) -> in
     commit = run.commit(passed)
     kept = _needed(head) | ({commit.elite.blob.sha256} if commit.elite else set())
     blobs = [m.training.blob.sha256 for m in commit.members if m.training.blob and m.training.blob.sha256 not in kept]
-    _write_down(run, blobs, head, keep_generations)
+    _record_release(run, blobs, head, keep_generations)
     _delete(run, blobs)
     return len(blobs)
 
 
-def _write_down(run: RunStore, blobs: Sequence[str], head: Generation, keep_generations: int) -> None:
+def _record_release(run: RunStore, blobs: Sequence[str], head: Generation, keep_generations: int) -> None:
     if blobs:
         record = Release(head=head.generation, keep_generations=keep_generations, blobs=tuple(sorted(blobs)))
         run.put_release(record)

@@ -43,7 +43,7 @@ class Release(Record):
 
 
 class Timing(Record):
-    """When and where a phase of a member ran."""
+    """Time and host of a phase of a member."""
 
     start: datetime
     end: datetime
@@ -53,7 +53,7 @@ class Timing(Record):
 
 
 class Timings(Record):
-    """When and where the members of a generation ran, by uid and phase. For views; part of no hash.
+    """Times and hosts of the members of a generation, by uid and phase. For views; not hashed.
 
     Members that the committing process found in the store are missing.
     """
@@ -63,7 +63,7 @@ class Timings(Record):
 
 
 class FailedMember(Record):
-    """How one member of an attempt failed."""
+    """Failure of one member of an attempt."""
 
     failure: Failure
     detail: FailureDetail | None = None

@@ -34,7 +34,7 @@ EXIT_TIMEOUT_S = 1.0
 """Time for the reason to be sent before the process ends."""
 
 GRACE_S = 10.0
-"""How long after the deadline a process ends if foreign code holds the GIL."""
+"""Time after the deadline at which a process ends if foreign code holds the GIL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from flows.cli.ending import Report
+from flows.cli.ending import ExitReport
 from flows.settings import Settings
 from tests.conftest import make_config
 from tests.deployments.conftest import CONTAINERS, server_settings
@@ -229,7 +229,9 @@ def test_the_command_to_go_on_with_shows_no_password(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one/run.json").touch()
     url = f"postgresql+psycopg2://optuna:{SECRETS['studydb']}@db/optuna?password={SECRETS['studydb']}"
-    report = Report("one", make_config(), Settings(store=str(tmp_path), study=url), None, RuntimeError("it broke"), 1)
+    report = ExitReport(
+        "one", make_config(), Settings(store=str(tmp_path), study=url), None, RuntimeError("it broke"), 1
+    )
     report.show(Console(file=(shown := StringIO()), width=300))
     assert "evolve resume one" in shown.getvalue()
     assert "--study 'postgresql+psycopg2://optuna:***@db" in shown.getvalue()  # quoted, as a shell needs it

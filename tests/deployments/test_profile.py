@@ -185,7 +185,7 @@ def test_a_server_that_is_given_up_ends_the_service_with_its_last_words(here, mo
     monkeypatch.setattr(service, "serving", dying)
     monkeypatch.setattr(service, "_work", lambda console: threading.Event().wait(30))  # until it is interrupted
     monkeypatch.setattr("deployments.registration.register", lambda runs, limit: [])
-    monkeypatch.setattr(service, "_nothing_left_running", lambda unless: nullcontext())  # the server is not there
+    monkeypatch.setattr(service, "_crash_leftover_runs", lambda unless: nullcontext())  # the server is not there
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

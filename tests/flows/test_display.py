@@ -7,7 +7,7 @@ from rich.console import Console
 
 from evo_core.evaluation.run_end import Ending
 from evo_core.local import train_on_policy
-from flows.cli.ending import Report
+from flows.cli.ending import ExitReport
 from flows.observers.terminal import LineObserver, LiveObserver, describe_beginning, display
 from flows.outcome import summarize
 from flows.settings import Settings
@@ -60,10 +60,10 @@ def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
     )
     ending = Ending("budget_spent", result.elite, result.confirmed)
     summary = summarize("my-run", result.commits[-1], ending)
-    report = Report("my-run", config, Settings(), summary, None, 1.0)
+    report = ExitReport("my-run", config, Settings(), summary, None, 1.0)
     assert any("left over   696 of 3,000 steps" in line for line in report._outcome())
     assert report.as_json()["left_over_steps"] == 696
-    even = Report("my-run", CONFIG, Settings(), summary, None, 1.0)
+    even = ExitReport("my-run", CONFIG, Settings(), summary, None, 1.0)
     assert "left over" not in " ".join([*even._outcome(), describe_beginning("my-run", result.commits[0], CONFIG)])
 
 

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from flows.cli.ending import Report
+from flows.cli.ending import ExitReport
 from flows.next_steps import evolve_command
 from flows.settings import BadInput, Settings
 from flows.views.publish import dashboard_command, open_study
@@ -21,7 +21,7 @@ def test_what_an_interrupted_run_advises_survives_spaces_in_paths(tmp_path):
     settings = Settings(store=str(tmp_path / "my runs"), study="my study.db", workers="2")
     (tmp_path / "my runs" / "one").mkdir(parents=True)
     (tmp_path / "my runs" / "one" / "run.json").touch()
-    advice = Report("one", make_config(), settings, None, KeyboardInterrupt(), 1.0)._advice()[-1]
+    advice = ExitReport("one", make_config(), settings, None, KeyboardInterrupt(), 1.0)._advice()[-1]
     words = ["evolve", "resume", "one", "--store", settings.store, "--study", "my study.db", "--workers", "2"]
     assert shlex.split(advice.partition("nothing is lost: ")[2]) == words
 

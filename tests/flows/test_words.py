@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evo_core.evolution.population import GenerationFailed
 from evo_core.records.chain import Member, record_hash
-from flows.cli.ending import Report
+from flows.cli.ending import ExitReport
 from flows.cli.lineage import show_lineage
 from flows.cli.status import show
 from flows.generation import _require_survivors, _write_down
@@ -147,7 +147,7 @@ def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
     assert out.getvalue().count(f": {SAID} (step ") == 2
     assert out.getvalue().count("test_words.py:") == 1
     settings = Settings(store=str(tmp_path))
-    report = Report("arm", make_config(), settings, None, GenerationFailed("no"), 1.0, kept.as_dicts())
+    report = ExitReport("arm", make_config(), settings, None, GenerationFailed("no"), 1.0, kept.as_dicts())
     assert report.as_json()["failures"][0] == {
         "uid": member.uid,
         "reason": "environment_error",

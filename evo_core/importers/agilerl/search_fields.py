@@ -14,7 +14,7 @@ DISCOUNTS = ("gamma", "gae_lambda")
 def convert_search(
     manifest: Manifest, notes: Notes, algorithm: Mapping[str, object], num_envs: int
 ) -> dict[str, object]:
-    """Turn ranges into genes, each around its initial value."""
+    """Convert ranges to genes, each around its initial value."""
     known = evolvable_hyperparameters()
     names = dict.fromkeys(name.partition(".")[0] for name in manifest.below("search."))
     genes: dict[str, object] = {}

@@ -50,12 +50,13 @@ class Categorical(Distribution):
         return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
 
     def to_env(self, actions: Array) -> Array:
-        """Turn actions [N] into what each environment's step takes: NumPy integers, as the space's `sample` gives."""
+        """Convert actions [N] to the arguments of each environment's step: NumPy integers, as the space's `sample`
+        gives."""
         shifted: Array = (actions + self.start).astype(self.space_dtype, copy=False)
         return shifted
 
     def to_space(self, actions: Tensor) -> Tensor:
-        """Turn actions into what the environment takes, [N] int64."""
+        """Convert actions to those of the environment, [N] int64."""
         return actions + self.start
 
 
