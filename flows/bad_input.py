@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from distributed.security import Security
-
 
 class BadInput(ValueError):
     """Raised for invalid input; the message says what to change."""
@@ -15,6 +13,8 @@ class Failed(RuntimeError):
 
 def require_certificates(engine: str) -> None:
     """Reject tls:// without the certificate files in Dask's configuration."""
+    from distributed.security import Security
+
     security = Security()
     for key in ("ca-file", "client.cert", "client.key"):
         value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")

@@ -9,8 +9,9 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
-from evo_core.evolution.population import GenerationFailed, require_survivors
+from evo_core.evolution.population import require_survivors
 from evo_core.records.chain import Generation, Offspring
+from evo_core.records.failures import GenerationFailed
 from evo_core.training import record_lost_member
 from flows.engine.runner import subscribe_to_worker_exits
 from flows.observers.numerics_check import compare_numerics

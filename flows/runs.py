@@ -90,14 +90,14 @@ def begin_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
         ref.open().create_run(config)
         _found.add((settings.store_url, run_id))
     _begun.clear()
-    _begun[run_id] = ref
-    return ref
+    _begun[run_id] = _with_limits(ref)
+    return _begun[run_id]
 
 
 def begun_ref(run_id: str) -> RunRef:
     """Return the reference to a run: cached if this process started it, else read from the store."""
     if run_id not in _begun:
-        return open_ref(run_id, PATIENCE_S)
+        return _with_limits(open_ref(run_id, PATIENCE_S))
     return replace(_begun[run_id], session=new_session())
 
 
@@ -126,10 +126,14 @@ def unknown_run(settings: Settings, run_id: str) -> BadInput:
 
 
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
-    """Return a reference to a run under these settings."""
-    limits = settings.limits(config.population.size)
-    packages = settings.packages, settings.env_directories
-    return RunRef(settings.store_url, run_id, config, settings.device, limits, *packages)
+    """Return a reference to a run under these settings, without the limits of tasks (see `begun_ref`)."""
+    packages = {"env_packages": settings.packages, "env_directories": settings.env_directories}
+    return RunRef(settings.store_url, run_id, config, settings.device, **packages)
+
+
+def _with_limits(ref: RunRef) -> RunRef:
+    """Limit the tasks of a run by the settings and this machine."""
+    return replace(ref, limits=Settings().limits(ref.config.population.size))
 
 
 def run_ids(settings: Settings) -> list[str]:

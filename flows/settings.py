@@ -9,13 +9,9 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-import torch
-from dask.system import CPU_COUNT
-from distributed.deploy.cluster import Cluster
-from distributed.system import MEMORY_LIMIT
 from pydantic import AfterValidator, ByteSize, ValidationInfo, field_validator
 
 from evo_core.config.bounds import MOST_WORKERS
@@ -29,7 +25,10 @@ from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.logs.redaction import concealed
 from tasks.store.addresses import directory_of, parse_store, parse_study, shown
 from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
-from tasks.worker.watchdog import Limits
+from tasks.worker.limits import Limits
+
+if TYPE_CHECKING:
+    from distributed.deploy.cluster import Cluster
 
 USABLE_MEMORY = 0.9
 """Share of the machine's memory that local workers may use together."""
@@ -161,7 +160,7 @@ class Settings(OperationalSettings):
         """
         if _CLASS.match(self.engine):
             self.cluster_class()
-        if self.device == "cuda" and self.engine == "local" and not torch.cuda.is_available():
+        if self.device == "cuda" and self.engine == "local" and not _count_gpus():
             raise BadInput(
                 "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
             )
@@ -198,8 +197,10 @@ class Settings(OperationalSettings):
     def _local_directory(self) -> Path:
         return directory_of(self.store_url) if self.store_url.startswith("file:") else Path("runs").absolute()
 
-    def cluster_class(self) -> type[Cluster]:
+    def cluster_class(self) -> "type[Cluster]":
         """Import the cluster class that `engine` names; BadInput when there is no such class."""
+        from distributed.deploy.cluster import Cluster
+
         package, _, name = self.engine.rpartition(".")
         extra = {"dask_jobqueue": "pip install 'evolve-rl[cluster]'"}.get(package.split(".")[0])
         try:
@@ -232,14 +233,18 @@ class Settings(OperationalSettings):
         """GPUs of this machine that members may learn on; none when the device is the CPU."""
         if self.device == "cpu":
             return ()
-        return visible_gpus(os.environ.get(VISIBLE), torch.cuda.device_count())
+        return visible_gpus(os.environ.get(VISIBLE), _count_gpus())
 
     def slots(self, members: int) -> tuple[Slot, ...]:
         """Choose the slots on this machine that serve a population, as many as there may be at most."""
+        from dask.system import CPU_COUNT
+
         return place(self.scale[1] if self.scale else None, members, CPU_COUNT, self.gpus)
 
     def limits(self, members: int) -> Limits:
         """Choose what one phase of a member may take; workers of a cluster elsewhere have no share to guess."""
+        from distributed.system import MEMORY_LIMIT
+
         memory = self.member_memory
         if memory is None and self.engine == "local":
             memory = ByteSize(MEMORY_LIMIT * USABLE_MEMORY / len(self.slots(members)))
@@ -249,6 +254,12 @@ class Settings(OperationalSettings):
         """Export the settings to this process's environment, where the flows read them."""
         for name, value in self.model_dump(exclude_none=True).items():
             os.environ[ENV_PREFIX + name.upper()] = str(int(value) if isinstance(value, ByteSize) else value)
+
+
+def _count_gpus() -> int:
+    import torch  # takes a second or two: only where workers are placed
+
+    return torch.cuda.device_count()
 
 
 def _listed(names: str) -> tuple[str, ...]:

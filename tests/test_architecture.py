@@ -77,6 +77,25 @@ def test_help_imports_neither_torch_nor_prefect():
     assert imported_by(code).isdisjoint({"torch", "prefect", "optuna", "gymnasium", "dask"})
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["status"], 0),
+        (["status", "nowhere"], 2),
+        (["lineage", "nowhere"], 2),
+        (["gc", "nowhere"], 2),
+        (["run", "--config", "nowhere.yaml"], 2),
+        (["run", "--algorithm.lr", "5"], 2),
+        (["run", "--env.id", "Nowhere-v0", "--training.max-steps", "100000"], 2),
+        (["resume", "nowhere"], 2),
+    ],
+)
+def test_looking_and_wrong_input_do_without_what_training_needs(command, code, tmp_path):
+    call = f"import flows.cli.app; assert flows.cli.app._main({command!r}) == {code}"
+    loaded = imported_by(f"import os; os.environ['EVOLVE_STORE'] = {str(tmp_path)!r}; {call}")
+    assert loaded.isdisjoint({"torch", "prefect", "optuna", "distributed", "scipy"})
+
+
 def test_the_process_of_an_environment_does_not_import_torch():
     assert "torch" not in imported_by("from evo_core.envs.gym_vector import AsyncEnvs, _in_process")
 

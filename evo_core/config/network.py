@@ -1,6 +1,6 @@
 """The network section of the configuration, and the bounds within which evolution may change networks."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -15,6 +15,7 @@ def _odd(side: int) -> int:
 
 
 Activation = Literal["ReLU", "Tanh", "ELU", "GELU", "SiLU"]
+ACTIVATION_NAMES: tuple[Activation, ...] = get_args(Activation)
 Nodes = Annotated[int, Field(ge=1, le=65_536)]
 Depth = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]

@@ -5,7 +5,6 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import torch
 
 from evo_core.config.sections import EnvConfig
 from evo_core.envs.sync_vector import SyncEnvs
@@ -33,6 +32,8 @@ class RandomActions:
         masks, count = self.envs.masks, self.envs.count
         if masks is None:
             return [self._space.sample() for _ in range(count)]
+        import torch  # the process of an environment does without
+
         noise = torch.from_numpy(self._distribution.noise(self._rng, 1, count)[0])
         allowed = masked(torch.zeros_like(noise), torch.from_numpy(masks))
         return self._distribution.to_env(self._distribution.sample(allowed, noise).numpy())

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evo_core.config.network import BoundsConfig
+from evo_core.config.network import ACTIVATION_NAMES, BoundsConfig
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.genome.architecture import Change, layer_changes, sizes_within
 from evo_core.genome.genome import Architecture, Genome
-from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records.chain import Mutation
 
 Mutated = tuple[Genome, Mutation]
@@ -53,7 +52,7 @@ def mutate_parameters(genome: Genome, config: RunConfig, rng: np.random.Generato
 
 def mutate_activation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:
     """Replace the activation function by another one."""
-    others = [name for name in ACTIVATIONS if name != genome.activation]
+    others = [name for name in ACTIVATION_NAMES if name != genome.activation]
     chosen = others[rng.integers(len(others))]
     mutation = Mutation(kind="activation", what="activation", before=genome.activation, after=chosen)
     return genome.model_copy(update={"activation": chosen}), mutation

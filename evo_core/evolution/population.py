@@ -20,14 +20,11 @@ from evo_core.records.chain import (
     record_hash,
     uid,
 )
+from evo_core.records.failures import GenerationFailed
 from evo_core.seeding import POPULATION, Purpose, stream
 
 QUOTED = 3
 """Maximum number of different faults quoted in the message of a failed generation."""
-
-
-class GenerationFailed(RuntimeError):
-    """Raised when too few members of a generation finished; the previous generation remains the last."""
 
 
 def create_population(config: RunConfig, observation_space: Space[Any]) -> Generation:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evo_core.config.network import ACTIVATION_NAMES
 from evo_core.config.run_config import RunConfig
 from evo_core.lineage.tree import Lineage
-from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records.chain import Member
 
 PERMUTATIONS = 400
@@ -69,7 +69,7 @@ def _bases(config: RunConfig) -> dict[str, Callable[[Member], list[float]]]:
 
     bases = {name: curve(name) for name in sorted(config.search)}
     if config.mutation.activation:
-        bases["activation"] = lambda m: [float(m.offspring.genome.activation == name) for name in list(ACTIVATIONS)[1:]]
+        bases["activation"] = lambda m: [float(m.offspring.genome.activation == name) for name in ACTIVATION_NAMES[1:]]
     return bases
 
 

@@ -26,6 +26,10 @@ class Place(NamedTuple):
     episode_steps: int
 
 
+class GenerationFailed(RuntimeError):
+    """Raised when too few members of a generation finished; the previous generation remains the last."""
+
+
 class MemberFailure(Exception):
     """Raised when a member cannot continue.
 

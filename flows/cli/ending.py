@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from evo_core.config.run_config import RunConfig
-from evo_core.evolution.population import GenerationFailed
+from evo_core.records.failures import GenerationFailed
 from flows.next_steps import changed_settings, evolve_command
 from flows.observers.terminal import describe_delivery
 from flows.operational import OperationalSettings

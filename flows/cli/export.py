@@ -20,8 +20,8 @@ from evo_core.export.agreement import TOLERANCE, Run, gives_masks, largest_diffe
 from evo_core.export.policy import Card, Policy
 from evo_core.records.canonical import canonical_json
 from flows.cli.extras import require_extra
-from flows.cli.member_choice import choose, require_directory
-from flows.cli.output import emit
+from flows.cli.member_choice import choose
+from flows.cli.output import emit, require_directory
 from flows.member_lookup import Chosen
 from flows.settings import Failed
 from tasks.views.phrases import describe_score

@@ -13,8 +13,7 @@ from rich.tree import Tree
 
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import FailureDetail, Member
-from flows.cli.member_choice import require_directory
-from flows.cli.output import emit, make_console
+from flows.cli.output import emit, make_console, require_directory
 from flows.cli.run import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.report.run_data import RunView, view_run

@@ -1,7 +1,5 @@
 """Arguments of the commands that work on one member: which one, how many episodes, where a file goes."""
 
-from pathlib import Path
-
 from flows.cli.run import read_settings
 from flows.member_lookup import Chosen, load
 from flows.runs import open_ref
@@ -21,13 +19,3 @@ def require_episodes(episodes: int, seed: int | None) -> None:
         raise BadInput(f"--episodes: expected at least 1, got {episodes}")
     if seed is not None and seed < 0:
         raise BadInput(f"--seed: expected a whole number from 0, got {seed}")
-
-
-def require_directory(flag: str, path: Path | None) -> None:
-    """Raise BadInput unless a file can be written there."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")

@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flows.bad_input import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,3 +40,13 @@ def emit(value: object) -> None:
         print(line, end="", flush=True)
     else:
         os.write(_reserved, line.encode())
+
+
+def require_directory(flag: str, path: Path | None) -> None:
+    """Raise BadInput unless a file can be written there."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise BadInput(f"{flag} {path}: expected a file to write, this is a directory")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{flag} {path}: there is no directory {path.absolute().parent}; make it first")

@@ -36,10 +36,13 @@ class Change:
 
 def start(config: RunConfig, run_id: str | None, operational: Operational, *, json: bool) -> int:
     """Start a run, or continue the one of that id if its configuration is the same."""
-    from evo_core.envs.inspection import check_environment
+    from evo_core.envs.making import require_known
     from flows.runs import check_run, fresh_run_id, open_ref
 
     settings = read_settings(operational)
+    require_known(config.env, settings.packages)  # a misspelled name is refused before torch is imported
+    from evo_core.envs.inspection import check_environment
+
     settings.check_reach(configured_api())
     settings.check_trackers()
     check_environment(config, settings.packages)  # refuses before anything is written
@@ -52,13 +55,15 @@ def start(config: RunConfig, run_id: str | None, operational: Operational, *, js
 
 def resume_run(run_id: str, operational: Operational, change: Change, *, json: bool) -> int:
     """Continue a run with its own configuration; before that, fork it or raise its budget if requested."""
-    from flows.run_changes import extend_run, fork_run
     from flows.runs import fresh_run_id, open_ref
 
     settings = read_settings(operational)
+    settings.export()
+    open_ref(run_id)  # a misspelled name is refused before torch is imported
+    from flows.run_changes import extend_run, fork_run
+
     settings.check_reach(configured_api())
     settings.check_trackers()
-    settings.export()
     if change.from_generation is not None:
         new_id = change.run_id or fresh_run_id(open_ref(run_id).config)
         fork_run(settings, run_id, change.from_generation, new_id, change.extend, change.target)

@@ -15,7 +15,8 @@ from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from flows.cli.extras import require_extra
-from flows.cli.member_choice import choose, require_directory, require_episodes
+from flows.cli.member_choice import choose, require_episodes
+from flows.cli.output import require_directory
 from flows.cli.run import Operational, read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed

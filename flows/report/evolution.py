@@ -12,7 +12,7 @@ from evo_core.records.chain import Member
 from flows.report.run_data import RunView
 from flows.report.style import BLUE, GRAY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
 from tasks.views.phrases import describe_mutation, written_genes
-from tasks.views.study import parameters
+from tasks.views.trial_values import parameters
 
 Point = tuple[float, float]
 LINEAR_RATIO = 20

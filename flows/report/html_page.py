@@ -13,7 +13,7 @@ from flows.report.run_data import RunView
 from flows.report.sentences import explain
 from flows.report.style import Figure
 from tasks.views.phrases import describe_score
-from tasks.views.study import parameters
+from tasks.views.trial_values import parameters
 
 INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
 

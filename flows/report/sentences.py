@@ -3,7 +3,7 @@
 from evo_core.lineage.tree import Gain, Lineage, mutated
 from evo_core.records.chain import FailureDetail, Member
 from tasks.views.phrases import describe_failure, describe_mutation, describe_score
-from tasks.views.study import parameters
+from tasks.views.trial_values import parameters
 
 LARGEST = 3
 """Maximum number of steps of a line that are described."""

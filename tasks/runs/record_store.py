@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -31,14 +32,19 @@ _last_seen: dict[tuple[str, str], float] = {}
 class RecordStore:
     """The records below one run id, of any kind. RunStore defines the kinds."""
 
-    def __init__(self, store: Store, run_id: str, numerics: dict[str, str] | None = None) -> None:
+    def __init__(self, store: Store, run_id: str, numerics: Callable[[], dict[str, str]] = dict) -> None:
         if not RUN_ID.fullmatch(run_id):
             raise ValueError(
                 f"run id {run_id!r}: expected 1 to 63 lower-case letters, digits, - and _, beginning with a letter or "
                 "digit"
             )
-        self.store, self.run_id, self.numerics = store, run_id, numerics or {}
+        self.store, self.run_id, self._numerics = store, run_id, numerics
         self._beginning = False
+
+    @cached_property
+    def numerics(self) -> dict[str, str]:
+        """The numerical environment of this process, stored beside records; found only when one is written."""
+        return self._numerics()
 
     def prepare(self) -> None:
         """Prepare the run's place in the store. From here until `create_run`, keys are created without run.json."""

@@ -2,16 +2,17 @@
 
 import secrets
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from evo_core.config.run_config import RunConfig
-from evo_core.envs.inspection import EnvSpec, inspect_environment
-from evo_core.envs.making import append_module_path
-from evo_core.numerics.provenance import numerics
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
-from tasks.worker.watchdog import Limits
+from tasks.worker.limits import Limits
+
+if TYPE_CHECKING:
+    import torch
+
+    from evo_core.envs.inspection import EnvSpec
 
 
 def new_session() -> str:
@@ -36,17 +37,27 @@ class RunRef:
     env_directories: tuple[str, ...] = ()
     session: str = field(default_factory=new_session)
 
-    def resolve_device(self) -> torch.device:
+    def resolve_device(self) -> "torch.device":
         """Resolve `auto` to the device of this machine."""
+        import torch
+
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def environment(self) -> EnvSpec:
+    def environment(self) -> "EnvSpec":
         """Inspect the run's environment; its packages are imported only if they are allowed."""
+        from evo_core.envs.inspection import inspect_environment
+        from evo_core.envs.making import append_module_path
+
         append_module_path(self.env_directories)
         return inspect_environment(self.config, self.env_packages)
 
     def open(self) -> RunStore:
         """Open the run in its store, from this process."""
-        return RunStore(open_store(self.store_url), self.run_id, numerics(self.resolve_device(), self.config.env))
+        return RunStore(open_store(self.store_url), self.run_id, self._numerics)
+
+    def _numerics(self) -> dict[str, str]:
+        from evo_core.numerics.provenance import numerics
+
+        return numerics(self.resolve_device(), self.config.env)

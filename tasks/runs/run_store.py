@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.architecture import Record
-from evo_core.numerics.provenance import differences
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import (
     BlobRef,
@@ -168,6 +167,8 @@ class RunStore(RecordStore):
 
     def other_numerics(self, head: Generation) -> list[str]:
         """Describe how the numerics of a COMMIT differ from this process's: versions, CPU instructions, device."""
+        from evo_core.numerics.provenance import differences
+
         recorded = self.numerics_of(layout.commit(head.generation), Generation)
         return [
             f"COMMIT {head.generation} was made with {difference}"

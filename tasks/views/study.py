@@ -4,7 +4,6 @@ The study is a view of the store. It is brought up to date by adding what is mis
 after an outage and rebuilding are the same operation.
 """
 
-import json
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,16 +22,16 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from evo_core.config.genes import Gene
-from evo_core.config.network import BoundsConfig
+from evo_core.config.network import ACTIVATION_NAMES, BoundsConfig
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evaluation.episodes import evaluation_seeds
 from evo_core.genome.genome import Genome, sizes
-from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records.chain import FailureDetail, Generation, Member, record_hash, uid
 from tasks.runs.failed_members import details
 from tasks.runs.run_records import Timings
 from tasks.runs.run_store import RunStore
 from tasks.views.phrases import describe_detail
+from tasks.views.trial_values import attributes, parameters
 from tasks.views.view import View
 
 FOUNDERS = "founders"
@@ -212,13 +211,8 @@ def distributions(config: RunConfig, genome: Genome) -> dict[str, BaseDistributi
     return {
         **{name: _distribution(name, gene) for name, gene in config.search.items()},
         **{name: _size_distribution(name, config.network.bounds) for name in sizes(genome)},
-        "activation": CategoricalDistribution(list(ACTIVATIONS)),
+        "activation": CategoricalDistribution(list(ACTIVATION_NAMES)),
     }
-
-
-def parameters(genome: Genome) -> dict[str, float | int | str]:
-    """Return a genome as Optuna parameters: its genes, and the depth and number of nodes of each part."""
-    return {**genome.hyperparameters, **sizes(genome), "activation": genome.activation}
 
 
 def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
@@ -230,30 +224,6 @@ def _size_distribution(name: str, bounds: BoundsConfig) -> BaseDistribution:
         return IntDistribution(*bounds.layers)
     low, high = getattr(bounds, noun)
     return IntDistribution(low * bounds.layers[0], high * bounds.layers[1])
-
-
-def attributes(member: Member) -> dict[str, object]:
-    """Return a member's trial attributes: its identity, origin and results."""
-    offspring, training, evaluation = member.offspring, member.training, member.evaluation
-    return {
-        "uid": member.uid,
-        "generation": offspring.generation,
-        "member": offspring.index,
-        "parent": offspring.parent,
-        "mutation": offspring.mutation.kind,
-        "mutation_what": offspring.mutation.what,
-        "mutation_from": offspring.mutation.before,
-        "mutation_to": offspring.mutation.after,
-        "genome": json.loads(offspring.genome.model_dump_json()),
-        "train_steps": training.steps,
-        "lineage_steps": offspring.lineage_steps + training.steps,
-        "output_shift": training.output_shift,
-        "fitness_sem": evaluation.fitness_sem if evaluation else None,
-        "episodes": evaluation.episodes if evaluation else 0,
-        "eval_steps": evaluation.steps if evaluation else 0,
-        "checkpoint": training.blob.sha256 if training.blob else None,
-        "failure": member.failure.reason if member.failure else None,
-    }
 
 
 def learning_curve(member: Member) -> dict[int, float]:

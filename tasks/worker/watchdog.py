@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import psutil
@@ -19,6 +18,7 @@ import torch
 from dask.typing import Key
 from distributed import Worker, get_worker
 
+from tasks.worker.limits import Limits
 from tasks.worker.profiler import stop_profiler
 from tasks.worker.worker_process import own_event_loop, prepare_process
 
@@ -35,14 +35,6 @@ EXIT_TIMEOUT_S = 1.0
 
 GRACE_S = 10.0
 """Time after the deadline at which a process ends if foreign code holds the GIL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one phase (training or evaluation) of a member: seconds, and bytes of its process; None = no limit."""
-
-    deadline_s: float | None = None
-    memory: int | None = None
 
 
 def ended_topic(session: str) -> str:

@@ -4,10 +4,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from evo_core.evolution.population import GenerationFailed
 from evo_core.local import run_member, train_on_policy
 from evo_core.records.chain import FailureDetail
-from evo_core.records.failures import FRAMES, MESSAGE_LENGTH, MemberFailure, bounded, describe_exception
+from evo_core.records.failures import (
+    FRAMES,
+    MESSAGE_LENGTH,
+    GenerationFailed,
+    MemberFailure,
+    bounded,
+    describe_exception,
+)
 from tests.conftest import make_config
 from tests.probes import Probe
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evolution.population import GenerationFailed, create_population
+from evo_core.evolution.population import create_population
 from evo_core.local import train_on_policy
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import Generation, config_hash, record_hash
+from evo_core.records.failures import GenerationFailed
 from tests.conftest import make_config
 
 

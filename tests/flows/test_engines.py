@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from distributed import Client
 
 from flows.engine.worker_monitor import list_workers
-from tasks.worker.watchdog import Limits, watched
+from tasks.worker.limits import Limits
+from tasks.worker.watchdog import watched
 from tests.conftest import make_config
 from tests.flows.conftest import EVOLVE, Cli, alive, descendants, end_within, workers_of
 from tests.services import credentials, free_port, wait_for

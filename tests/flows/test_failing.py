@@ -9,7 +9,7 @@ from prefect import flow, task
 from pydantic import BaseModel, ValidationError
 
 from evo_core.config.parsing import ConfigError
-from evo_core.evolution.population import GenerationFailed
+from evo_core.records.failures import GenerationFailed
 from flows.settings import BadInput
 from tasks.logs.run_failures import fail_with_sentence, sentence
 from tasks.member_tasks import train_member

@@ -26,7 +26,8 @@ from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
 from flows.engine.worker_monitor import WorkerMonitor, list_workers
 from flows.settings import BadInput, Failed, Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
-from tasks.worker.watchdog import Limits, ended_topic, watched
+from tasks.worker.limits import Limits
+from tasks.worker.watchdog import ended_topic, watched
 from tests.conftest import make_config
 from tests.flows.conftest import descendants, kill_all, workers_of
 from tests.services import wait_for
@@ -107,7 +108,9 @@ def test_slots_follow_the_device_and_the_setting(monkeypatch):
 @contextmanager
 def kept_cluster(slots, *, quiet=True):
     told: list[str] = []
-    with open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
+    patient = pytest.MonkeyPatch.context()  # on a busy machine a worker takes longer to start than a run waits silently
+    with patient as patch, open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
+        patch.setattr(keeper_module, "PATIENCE_S", 60.0)
         plan(cluster, len(slots))
         yield client, WorkerMonitor(client, cluster, told.append)
     assert not quiet or told == []

@@ -7,8 +7,8 @@ import gymnasium as gym
 import pytest
 from rich.console import Console
 
-from evo_core.evolution.population import GenerationFailed
 from evo_core.records.chain import Member, record_hash
+from evo_core.records.failures import GenerationFailed
 from flows.cli.ending import ExitReport
 from flows.cli.lineage import show_lineage
 from flows.cli.status import show

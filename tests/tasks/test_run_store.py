@@ -26,7 +26,7 @@ def result():
 
 @pytest.fixture
 def run(tmp_path, result):
-    store = RunStore(open_store(tmp_path.as_uri()), "run", NUMERICS)
+    store = RunStore(open_store(tmp_path.as_uri()), "run", lambda: NUMERICS)
     store.create_run(make_config())
     for commit in result.commits:
         store.put_commit(commit)
@@ -59,7 +59,7 @@ def test_members_are_absent_until_they_are_written(run, result):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 100])
 def test_the_head_is_found_by_few_direct_reads(tmp_path, result, count):
-    store = RunStore(open_store(tmp_path.as_uri()), "run", NUMERICS)
+    store = RunStore(open_store(tmp_path.as_uri()), "run", lambda: NUMERICS)
     store.store.prepare("run")
     for generation in range(count):
         record = result.commits[1].model_copy(update={"generation": generation})
@@ -120,14 +120,14 @@ def test_what_is_missing_is_named(run):
 
 
 def test_other_numerics_are_named_beside_the_hashed_part(run, tmp_path, result):
-    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", {"torch": "3", "cpu": "x"})
+    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", lambda: {"torch": "3", "cpu": "x"})
     assert elsewhere.commit(3) == result.commits[3]
     assert run.other_numerics(result.commits[3]) == []
     assert elsewhere.other_numerics(result.commits[3]) == ["COMMIT 3 was made with torch 2, here is 3"]
 
 
 def test_the_same_record_made_on_another_kind_of_machine_is_adopted(run, tmp_path, result):
-    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", {"torch": "3", "cpu": "x"})
+    elsewhere = RunStore(open_store(tmp_path.as_uri()), "run", lambda: {"torch": "3", "cpu": "x"})
     elsewhere.put_commit(result.commits[2])
     assert run.other_numerics(result.commits[2]) == []  # the first one stays
     with pytest.raises(ConflictError):

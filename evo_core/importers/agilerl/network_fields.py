@@ -1,10 +1,9 @@
 """Conversion of AgileRL's encoder_config and head_config; their bounds apply to all parts of our networks."""
 
-from evo_core.config.network import BoundsConfig, EncoderConfig, HeadConfig, NetworkConfig
+from evo_core.config.network import ACTIVATION_NAMES, BoundsConfig, EncoderConfig, HeadConfig, NetworkConfig
 from evo_core.config.parsing import ConfigError
 from evo_core.importers.agilerl.manifest import Given, Manifest
 from evo_core.importers.agilerl.notes import Notes
-from evo_core.networks.stack import ACTIVATIONS
 
 ENCODER, HEAD = "network.encoder_config", "network.head_config"
 PARTS = (ENCODER, f"{ENCODER}.mlp_config", f"{ENCODER}.cnn_config", HEAD)
@@ -81,14 +80,14 @@ def _activation(manifest: Manifest, notes: Notes) -> Section:
     given = [found for part in PARTS if (found := manifest.take(f"{part}.activation")) is not None]
     if not given:
         return {}
-    chosen = given[0].value if given[0].value in ACTIVATIONS else "ReLU"
+    chosen = given[0].value if given[0].value in ACTIVATION_NAMES else "ReLU"
     for found in given:
         notes.change(
             found,
             "network.encoder.activation",
             found.value,
             chosen,
-            f"one activation serves the whole network, and is one of {', '.join(ACTIVATIONS)}",
+            f"one activation serves the whole network, and is one of {', '.join(ACTIVATION_NAMES)}",
         )
     return {"activation": chosen}
 

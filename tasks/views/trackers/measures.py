@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.genome import sizes
 from evo_core.records.chain import Generation, Member, Update
-from tasks.views.study import attributes
+from tasks.views.trial_values import attributes
 
 Measures = dict[str, float]
 """Metrics by name; unknown ones are left out."""
