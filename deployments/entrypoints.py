@@ -39,12 +39,13 @@ from evo_core.evaluation.scores import Score
 from flows.engine.runner import open_engine
 from flows.evolve import evolve as evolution
 from flows.observers.observer import also_watched_by
+from flows.operational import ENV_PREFIX
 from flows.outcome import RunSummary
 from flows.prefect_server.api import configured_api
 from flows.prefect_server.stored_results import refuse_stored_results
 from flows.run_changes import extend_run, fork_run
 from flows.runs import check_run, derived_run_id, open_ref, open_run_store, run_ids
-from flows.settings import ENV_PREFIX, BadInput, Settings
+from flows.settings import BadInput, Settings
 from tasks.logs.run_failures import fail_with_sentence
 from tasks.runs import retention
 from tasks.runs.ref import RunRef

@@ -121,7 +121,7 @@ def _end(flow_run: UUID, attempt: int) -> None:
             return  # a Retry has started another process, with its own guardian
         below = find_flow_runs(client, RUNNING, flow_run_filter={"parent_flow_run_id": {"any_": [flow_run]}})
         if own and own[0].state_type == StateType.CANCELLING:
-            said = Cancelled(message=f"{ENDED}. The deployment resume continues its run.")
+            said: State = Cancelled(message=f"{ENDED}. The deployment resume continues its run.")
             for run in (*below, *own):
                 client.set_flow_run_state(run.id, said.fresh_copy(), force=True)
             return

@@ -127,8 +127,14 @@ def unknown_run(settings: Settings, run_id: str) -> BadInput:
 
 def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     """Return a reference to a run under these settings, without the limits of tasks (see `begun_ref`)."""
-    packages = {"env_packages": settings.packages, "env_directories": settings.env_directories}
-    return RunRef(settings.store_url, run_id, config, settings.device, **packages)
+    return RunRef(
+        settings.store_url,
+        run_id,
+        config,
+        settings.device,
+        env_packages=settings.packages,
+        env_directories=settings.env_directories,
+    )
 
 
 def _with_limits(ref: RunRef) -> RunRef:

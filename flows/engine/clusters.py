@@ -36,11 +36,11 @@ class SlotCluster(LocalCluster):
 
     def __init__(self, slots: tuple[Slot, ...], **options: Any) -> None:
         self.slots = slots
-        super().__init__(n_workers=0, worker_class=MainThreadNanny, **options)
+        super().__init__(n_workers=0, worker_class=MainThreadNanny, **options)  # type: ignore[no-untyped-call]
 
     def new_worker_spec(self) -> dict[Any, dict[str, Any]]:
         """Describe one more worker, on the slot that is used least."""
-        ((name, spec),) = super().new_worker_spec().items()
+        ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
         others = (worker["options"] for worker in self.worker_spec.values())
         slot = least_used(self.slots, [Slot(other["env"] or {}, other["resources"] or {}) for other in others])
         placed = {"env": dict(slot.environment) or None, "resources": dict(slot.resources) or None}

@@ -44,7 +44,7 @@ class WorkerMonitor:
             self._ready.wait()
             if self.failure is not None:
                 raise Failed(
-                    f"no worker of {self.client.scheduler.address} starts: {self.failure}; free memory or lower "
+                    f"no worker of {scheduler_of(self.client).address} starts: {self.failure}; free memory or lower "
                     "--workers, and see `evolve doctor`"
                 ) from self.failure
             yield
@@ -88,7 +88,7 @@ class WorkerMonitor:
             self.warn(self._missing())
 
     def _missing(self) -> str:
-        address = self.client.scheduler.address
+        address = scheduler_of(self.client).address
         flag = f" --resources {RESOURCE}=1" if self.resource else ""
         kind = f"worker with the resource {self.resource}" if self.resource else "worker"
         advice = "" if self.cluster is not None else f"; start some: dask worker {address} --nthreads 1{flag}"
@@ -97,12 +97,17 @@ class WorkerMonitor:
         return f"no {kind} at {address}, the run waits for one{advice}"
 
 
+def scheduler_of(client: Client) -> Any:
+    """Return the connection to a client's scheduler, which it has while it is open."""
+    return client.scheduler
+
+
 def list_workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
     """List a cluster's workers by address.
 
     Client.scheduler_info is not used, because a periodic callback of the client overwrites it without workers.
     """
-    workers: Mapping[str, Mapping[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    workers: Mapping[str, Mapping[str, Any]] = client.sync(scheduler_of(client).identity, n_workers=-1)["workers"]
     return workers
 
 
