@@ -8,8 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tasks.views.trackers.measures import generation_measures, member_measures, member_steps
 
@@ -65,6 +63,8 @@ def read_tensorboard(tracking, run_id):
 
 def events_of(directory):
     """Load the events of one series."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import, like mlflow
+
     return EventAccumulator(str(directory), size_guidance={"scalars": 0, "tensors": 0}).Reload()
 
 
@@ -109,6 +109,8 @@ def read_mlflow(tracking, run_id):
 
 def runs_of(tracking, run_id):
     """MLflow's client and the runs that belong to a run of ours."""
+    from mlflow import MlflowClient
+
     client = MlflowClient(f"sqlite:///{tracking}/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("evolve")
     return client, list(client.search_runs([experiment.experiment_id], f"tags.`evolve.run` = '{run_id}'"))

@@ -12,7 +12,6 @@ import websockets
 from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.server.api.server import create_api_app
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.prefect_server.api import require_configured_api
@@ -35,6 +34,8 @@ def walk(router):
 @pytest.fixture(scope="module")
 def routes():
     """Every method and path of the API, also those that its schema leaves out; WS for websockets."""
+    from prefect.server.api.server import create_api_app  # three CPU seconds, which every test process would take
+
     app = create_api_app(ignore_cache=True)
     paths = [(route, re.sub(r":[a-z]+\}", "}", route.path)) for route in walk(app)]
     found = {(method, path) for route, path in paths for method in getattr(route, "methods", None) or ("WS",)}

@@ -91,7 +91,7 @@ def absurd():
     )
 
 
-@pytest.mark.parametrize(("what", "content"), list(absurd()), ids=[what for what, _ in absurd()])
+@pytest.mark.parametrize(("what", "content"), [pytest.param(what, content, id=what) for what, content in absurd()])
 def test_a_header_that_asks_for_absurd_sizes_is_refused_before_anything_is_allocated(what, content):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError):
@@ -99,7 +99,7 @@ def test_a_header_that_asks_for_absurd_sizes_is_refused_before_anything_is_alloc
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB"
 
 
-@pytest.mark.parametrize(("what", "content"), list(damaged()), ids=[what for what, _ in damaged()])
+@pytest.mark.parametrize(("what", "content"), [pytest.param(what, content, id=what) for what, content in damaged()])
 def test_bytes_that_are_no_whole_checkpoint_are_refused(what, content):
     with pytest.raises(CheckpointError):
         from_bytes(content, founder()[1])
