@@ -7,12 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
 from urllib.parse import urlsplit
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from deployments.login import Login, check_login, find_login
 from deployments.profile import Exposure, choose_exposure, is_loopback
+from evo_core.config.bounds import MOST_WORKERS
+from flows.cli.arguments import DEFAULTS, Operational, number
+from flows.cli.session import read_settings
 from flows.prefect_server.api import find_api
 from flows.prefect_server.embedded import die_with_parent, serving
 from flows.settings import BadInput, Settings
@@ -30,10 +36,23 @@ WORKERS = 10
 POOL = "evolve"
 
 
-def serve(settings: Settings, host: str, port: int, origin: str | None, limit: int, *, no_auth: bool = False) -> int:
-    """Serve until Ctrl-C or SIGTERM; BadInput for a public address without an auth string. On loopback, an auth string
-    is generated at the first start, unless `no_auth`.
-    """
+def serve(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, number("Port to listen on.", 1, 65_535)] = 4200,
+    origin: Annotated[
+        str | None,
+        Parameter(help="Where browsers open the UI, behind a proxy: https://evolve.example.org [host, port]."),
+    ] = None,
+    limit: Annotated[int, number("Runs at a time.", 1, MOST_WORKERS)] = 1,
+    no_auth: Annotated[
+        bool,
+        Parameter(negative="", help="Ask nobody for an auth string, on loopback: every local account may run code."),
+    ] = False,
+    operational: Operational = DEFAULTS,
+) -> int:
+    """Serve the Prefect UI: server, deployments and a worker in one command, until Ctrl-C."""
+    settings = read_settings(asdict(operational))
     exposure = choose_exposure(host, port, origin)
     check_login(no_auth=no_auth)
     if (api := find_api()) is not None:
@@ -47,7 +66,11 @@ def serve(settings: Settings, host: str, port: int, origin: str | None, limit: i
     # flows run in temporary directories
     settings = settings.model_copy(update={"store": settings.store_url, "study": settings.study_url})
     settings.export()
-    login = find_login(no_auth=no_auth)
+    return _serve_until_stopped(settings, exposure, find_login(no_auth=no_auth), host, port, limit)
+
+
+def _serve_until_stopped(settings: Settings, exposure: Exposure, login: Login, host: str, port: int, limit: int) -> int:
+    """Run server and worker until Ctrl-C or SIGTERM; return 1 if the server ended again and again."""
     console = Console(stderr=True)
     console.print("starting the Prefect server …", style="dim")
     last_words: list[str] = []

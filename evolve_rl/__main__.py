@@ -15,7 +15,7 @@ def main() -> None:
     except ShadowedError as error:
         print(f"evolve: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    from deployments.cli import main as run_command
+    from flows.cli.app import main as run_command
 
     run_command()
 

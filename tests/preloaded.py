@@ -191,7 +191,7 @@ def _read_settings_late() -> None:
 
 def _call(arguments: list[str]) -> None:
     """Call the command line."""
-    from deployments.cli import main
+    from flows.cli.app import main
 
     _read_settings_late()
     sys.argv = [os.path.join(os.path.dirname(sys.executable), "evolve"), *arguments]
@@ -202,8 +202,21 @@ def _preload() -> None:
     import gc
     import importlib
 
-    modules: tuple[Any, ...] = ("deployments.cli", "deployments.commands", "flows.evolve", "flows.views.sync", "s3fs")
-    commands = ("ending", "evaluate", "export", "gc", "rebuild", "replay", "report", "run", "status", "verify")
+    modules: tuple[Any, ...] = ("flows.cli.app", "deployments.deploy", "flows.evolve", "flows.views.sync", "s3fs")
+    commands = (
+        "ending",
+        "evaluate",
+        "export",
+        "gc",
+        "rebuild",
+        "replay",
+        "report",
+        "run",
+        "resume",
+        "session",
+        "status",
+        "verify",
+    )
     for name in (
         *modules,
         "prefect_dask",

@@ -10,12 +10,11 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from deployments.cli import app
 from deployments.entrypoints import evaluate, evolve, gc, resume
 from evo_core.config.bounds import DEEPEST, LONGEST_NAME, LONGEST_TEXT, MOST_ENTRIES, SAFE_INTEGER
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig
-from flows.cli.app import _main
+from flows.cli.app import _main, app
 from flows.cli.arguments import LONGEST_ARGUMENT, Between
 from flows.settings import Settings
 from tests.conftest import make_config

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.cli import app
 from evo_core import RunConfig, parse_config
+from flows.cli.app import app
 from flows.cli.flags import load_config, split_flags
 from tasks.yaml_text import load_yaml
 

@@ -53,7 +53,7 @@ def test_every_field_of_the_configuration_has_a_row_with_what_it_takes(pages):
 
 
 def test_every_setting_and_command_is_listed(pages):
-    from deployments.cli import app
+    from flows.cli.app import app
     from flows.settings import ENV_PREFIX, Settings
 
     lines = pages.settings().splitlines()[2:]

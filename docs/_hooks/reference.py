@@ -52,7 +52,7 @@ def settings() -> str:
 
 def commands() -> str:
     """Describe every command of `evolve`, from the application itself."""
-    from deployments.cli import app
+    from flows.cli.app import app
 
     text = app.generate_docs(output_format="markdown", heading_level=2)
     text = re.sub(r"^(evolve .*?) -m \w+(?= )", r"\1", text, flags=re.M)  # as MkDocs itself was started
@@ -122,7 +122,7 @@ def _evolvable() -> Mapping[str, type]:
 
 
 def _flags(command: str) -> set[str]:
-    from deployments.cli import app
+    from flows.cli.app import app
 
     return {name for argument in app[command].assemble_argument_collection() for name in argument.names}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from cyclopts import Parameter
 from pydantic.fields import FieldInfo
 
-from evo_core.config.bounds import LARGEST, MOST_GENERATIONS, SAFE_INTEGER, describe_range, limits
+from evo_core.config.bounds import SAFE_INTEGER, describe_range, limits
 from flows.operational import OperationalSettings
 
 LONGEST_ARGUMENT = 100_000
@@ -70,6 +70,8 @@ Json = Annotated[bool, Parameter(negative="", help="Print one JSON object on sta
 Overrides = Annotated[Mapping[str, object], Parameter(parse=False)]
 """Configuration flags, such as --algorithm.lr 3e-4, which are parsed separately."""
 
+NO_OVERRIDES: Mapping[str, object] = {}
+
 if TYPE_CHECKING:
 
     @dataclass(frozen=True)
@@ -95,6 +97,3 @@ MemberName = Annotated[
     str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
 ]
 Seed = Annotated[int | None, number("Draws the episodes [the run's seed].", 0, SAFE_INTEGER)]
-Generations = Annotated[int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)]
-Steps = Annotated[int | None, number("New TOTAL of training steps; the run continues with it.", 1, SAFE_INTEGER)]
-Target = Annotated[float | None, number("New target; the run continues until it is reached.", -LARGEST, LARGEST)]

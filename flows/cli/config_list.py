@@ -1,11 +1,12 @@
 """evolve configs: list the ready configurations."""
 
+from flows.cli.arguments import Json
 from flows.cli.output import emit
 from flows.ready_configs import describe_config, ready_configs
 
 
-def list_configs(*, json: bool) -> int:
-    """Print the name and description of every ready configuration."""
+def configs(*, json: Json = False) -> int:
+    """List the ready configurations: evolve run --config cartpole."""
     found = {path.stem: path for path in ready_configs()}
     if json:
         emit([{"name": n, "description": describe_config(path), "file": str(path)} for n, path in found.items()])

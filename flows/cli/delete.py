@@ -1,10 +1,14 @@
 """evolve delete: delete a run with all its records and checkpoints, and its study."""
 
 import sys
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from flows.cli.arguments import Json, Run, Store, Study
 from flows.cli.ending import BEHIND, FAILED, FINE
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.outcome import stored_ending
 from flows.runs import open_run, open_run_store, unknown_run
@@ -19,11 +23,16 @@ from tasks.store import CorruptError
 from tasks.views.study import delete_study
 
 
-def delete(run_id: str, store: str | None, study: str | None, *, yes: bool, json: bool) -> int:
-    """Delete an inactive run after confirmation; complete an interrupted deletion.
-
-    Trackers, reports and Prefect's pages are kept. Exit code 3 when its study could not be deleted.
-    """
+def delete(
+    run_id: Run,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(negative="", help="Delete without asking.")] = False,
+    store: Store = None,
+    study: Study = None,
+    json: Json = False,
+) -> int:
+    """Delete a run permanently: its records, checkpoints and study. A running run is not deleted."""
     settings = read_settings({"store": store, "study": study})
     settings.export()
     run = open_run_store(settings, run_id)

@@ -6,16 +6,19 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from evo_core.installation import PACKAGES, ROOT
+from flows.cli.arguments import DEFAULTS, NO_OVERRIDES, Json, Operational, Overrides
 from flows.cli.output import emit
-from flows.cli.run import Operational, read_settings
+from flows.cli.session import read_settings
 from flows.prefect_server.api import describe_api, require_configured_api
 from flows.settings import BadInput
 from flows.slots import VISIBLE
@@ -38,13 +41,23 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(
-    env_id: str | None, path: Path | None, operational: Operational, overrides: dict[str, object], *, json: bool
+def doctor(
+    env: str | None = None,
+    /,
+    *,
+    config: Annotated[Path | None, Parameter(help="Check the environment, wrappers and network of this file.")] = None,
+    operational: Operational = DEFAULTS,
+    json: Json = False,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> int:
-    """Print every check, of an environment or of the installation; exit code 1 when one of them needs attention."""
-    settings = read_settings(operational)
-    if env_id is not None or path is not None or overrides:
-        checks = list(_environment(_configuration(env_id, path, overrides), settings))
+    """Check the installation, or an environment given by its id, a configuration file or flags such as --env.id.
+
+    Checks of an environment: spaces, networks, Gymnasium's checker, determinism under a seed, state in wrappers, a
+    trial in a worker process, and speed. Takes the flags of `evolve run`.
+    """
+    settings = read_settings(asdict(operational))
+    if env is not None or config is not None or overrides:
+        checks = list(_environment(_configuration(env, config, overrides), settings))
     else:
         checks = [*_versions(), *_packages(), _device(), _slots(settings), _prefect(), *_store(settings)]
     if json:
@@ -57,7 +70,7 @@ def examine(
     return 1 if any(check.advice for check in checks) else 0
 
 
-def _configuration(env_id: str | None, path: Path | None, overrides: dict[str, object]) -> "RunConfig":
+def _configuration(env_id: str | None, path: Path | None, overrides: Mapping[str, object]) -> "RunConfig":
     """Read the configuration that a run would have; without a file, unrelated fields get valid placeholders."""
     from flows.cli.flags import load_config
 

@@ -1,19 +1,32 @@
 """evolve evaluate: score a member on seeds that selection never used."""
 
+from typing import Annotated
+
 from rich.console import Console
 from rich.table import Table
 
+from evo_core.config.bounds import MOST_EPISODES
 from evo_core.evaluation.episodes import play_episodes, report_seeds
 from evo_core.evaluation.scores import Interval, Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
+from flows.cli.arguments import Json, MemberName, Run, Seed, Store, number
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import emit
 from flows.member_lookup import Chosen
 from tasks.views.phrases import describe_interval, describe_number, describe_score
 
 
-def evaluate(run_id: str, member: str | None, episodes: int, seed: int | None, store: str | None, *, json: bool) -> int:
-    """Play fresh episodes with a member and print its scores; equal seeds give equal numbers."""
+def evaluate(
+    run_id: Run,
+    /,
+    *,
+    member: MemberName = None,
+    episodes: Annotated[int, number("Full episodes to play.", 1, MOST_EPISODES)] = 100,
+    seed: Seed = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Score an agent on fresh episodes, which neither selection nor confirmation used."""
     require_episodes(episodes, seed)
     chosen = choose(run_id, member, store)
     seed = chosen.config.seed if seed is None else seed

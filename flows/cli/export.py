@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,8 @@ from evo_core.evaluation.episodes import report_seeds
 from evo_core.export.agreement import TOLERANCE, Run, gives_masks, largest_difference, play_steps
 from evo_core.export.policy import Card, Policy
 from evo_core.records.canonical import canonical_json
+from flows.cli.arguments import Json, MemberName, Store
+from flows.cli.arguments import Run as RunId
 from flows.cli.extras import require_extra
 from flows.cli.member_choice import choose
 from flows.cli.output import emit, require_directory
@@ -32,25 +35,36 @@ CHECKED_ENVS, CHECKED_STEPS = 1, 1000
 """Number of environments and steps of the comparison of an exported file with its agent."""
 
 
-def export(run_id: str, member: str | None, kind: Format, output: Path | None, store: str | None, *, json: bool) -> int:
-    """Write a member's policy to a file if it agrees with its agent; otherwise raise Failed."""
-    if kind == "onnx":
+def export(
+    run_id: RunId,
+    /,
+    *,
+    member: MemberName = None,
+    format: Annotated[
+        Format, Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here.")
+    ] = "onnx",
+    output: Annotated[Path | None, Parameter(help="File to write [RUN-MEMBER with the format's suffix].")] = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Export an agent's deterministic policy, from raw observations to actions, to one file."""
+    if format == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
     chosen = choose(run_id, member, store, device="cpu")
-    path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[kind]}")
+    path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[format]}")
     with chosen.playing():
         seeds = report_seeds(chosen.config, CHECKED_ENVS)
         steps = play_steps(chosen.agent, chosen.config, seeds, CHECKED_STEPS)
         policy = Policy(chosen.agent, masks=gives_masks(steps))
         card = _card(chosen, policy)
-        content, run = WRITERS[kind](chosen.agent, policy, card)
+        content, run = WRITERS[format](chosen.agent, policy, card)
         difference = largest_difference(policy, run, steps)
     if not difference <= TOLERANCE:
         raise Failed(f"the file would differ from its agent by {difference:.3g}, more than {TOLERANCE:g}: not written")
     path.write_bytes(content)
     if json:
-        found = {"file": str(path), "format": kind, "bytes": len(content), "largest_difference": difference}
+        found = {"file": str(path), "format": format, "bytes": len(content), "largest_difference": difference}
         emit({**found, "why": chosen.why, "card": card.model_dump(mode="json")})
     else:
         _print(path, len(content), chosen, card, difference)

@@ -1,7 +1,7 @@
 """Configuration flags: every field of RunConfig by its dotted name, such as --algorithm.lr 3e-4."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -35,7 +35,7 @@ def split_flags(tokens: Sequence[str]) -> tuple[list[str], dict[str, object]]:
     return own, overrides
 
 
-def load_config(path: Path | None, overrides: dict[str, object]) -> RunConfig:
+def load_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig:
     """Read a configuration file and apply flags; ConfigError lists the problems."""
     return parse_config(read_yaml(find_config(path), "--config ") if path else {}, overrides)
 

@@ -1,16 +1,28 @@
 """evolve gc: release checkpoints that a run no longer needs."""
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from evo_core.config.bounds import MOST_GENERATIONS
+from flows.cli.arguments import Json, Run, Store, number
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.runs import open_ref
-from flows.settings import BadInput
 from tasks.runs import retention
 
 
-def collect_garbage(run_id: str, keep_generations: int, store: str | None, *, dry_run: bool, json: bool) -> int:
-    """Release checkpoints according to tasks/runs/retention.py, or list them."""
-    if keep_generations < 1:
-        raise BadInput(f"--keep-generations: expected at least 1, got {keep_generations}")
+def gc(
+    run_id: Run,
+    /,
+    *,
+    keep_generations: Annotated[int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)] = 3,
+    dry_run: Annotated[bool, Parameter(negative="", help="List what would be released; delete nothing.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Release checkpoints that a run no longer needs; elites, parents and records are kept. Safe while the run is
+    running."""
     settings = read_settings({"store": store})
     settings.export()
     run = open_ref(run_id).open()

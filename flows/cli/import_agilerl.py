@@ -4,17 +4,20 @@ import ast
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import gymnasium as gym
+from cyclopts import Parameter
 from pydantic_core import to_jsonable_python
 
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.making import require_known
 from evo_core.importers.agilerl.conversion import Conversion, convert
+from flows.cli.arguments import Json
 from flows.cli.flags import read_text, read_yaml
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.next_steps import evolve_command
 from flows.settings import BadInput
 from tasks.yaml_text import dump_yaml
@@ -26,15 +29,24 @@ LONGEST_EPISODE = 1000
 """Length limit of evaluation episodes if neither the environment nor the file has one."""
 
 
-def import_manifest(path: Path, output: Path | None, *, json: bool) -> int:
-    """Convert a file, validate it as far as possible, and write or print it; ConfigError says why it cannot be
-    converted."""
+def import_agilerl(
+    manifest: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="File to write [print it].")] = None,
+    json: Json = False,
+) -> int:
+    """Convert a configuration of AgileRL's PPO: a manifest, or INIT_HP, MUTATION_PARAMS and NET_CONFIG.
+
+    YAML, JSON, or Python whose dictionaries have these names; Python is read, not run. Fields without a counterpart and
+    changed values are reported.
+    """
     if output is not None and output.exists():
         raise BadInput(f"--output {output}: this file exists already; name another one, or delete it")
-    converted = convert(_read(path))
+    converted = convert(_read(manifest))
     _check_environment(converted)
     notes = converted.notes.lines()
-    text = _write(path, converted, notes)
+    text = _write(manifest, converted, notes)
     if output is not None:
         output.write_text(text, encoding="utf-8")
     elif not json:

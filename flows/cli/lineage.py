@@ -5,16 +5,20 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import networkx as nx
+from cyclopts import App, Parameter
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import FailureDetail, Member
+from flows.cli.arguments import Json, Run, Store
+from flows.cli.lazy_commands import register
 from flows.cli.output import emit, make_console, require_directory
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.report.run_data import RunView, view_run
 from flows.report.sentences import describe_difference, describe_kinship, explain
@@ -22,41 +26,46 @@ from flows.runs import open_ref
 from flows.settings import BadInput
 from tasks.views.phrases import describe_failure, describe_fitness, describe_mutation
 
-FORMATS = ("html", "mermaid", "graphml", "json")
+Format = Literal["html", "mermaid", "graphml", "json"]
+
+lineage = App(name="lineage", help="The family tree of a run.", help_format="plaintext")
 
 
+@lineage.default
 def show_lineage(
-    run_id: str,
-    uid: str | None,
-    store: str | None,
+    run_id: Run,
+    member: str | None = None,
+    /,
     *,
-    form: str | None,
-    output: Path | None,
-    everyone: bool,
-    json: bool,
+    format: Annotated[Format | None, Parameter(help="Write this.")] = None,
+    output: Annotated[Path | None, Parameter(help="File for it [standard output].")] = None,
+    everyone: Annotated[bool, Parameter(name="--all", negative="", help="Extinct lines too.")] = False,
+    store: Store = None,
+    json: Json = False,
 ) -> int:
-    """Show a run's family tree, or describe the history of one member."""
-    if output is not None and (form is None or json):
-        raise BadInput(f"--output {output}: needs --format {', '.join(FORMATS)}; --json prints on standard output")
-    if uid is not None and form is not None:
-        raise BadInput(f"--format {form}: writes a whole run's lineage; leave out {uid}, or leave out --format")
+    """Show the family tree of a run, or describe the history of one member, such as g0003/m05."""
+    if output is not None and (format is None or json):
+        formats = ", ".join(get_args(Format))
+        raise BadInput(f"--output {output}: needs --format {formats}; --json prints on standard output")
+    if member is not None and format is not None:
+        raise BadInput(f"--format {format}: writes a whole run's lineage; leave out {member}, or leave out --format")
     require_directory("--output", output)
     view = _view(run_id, store)
-    if uid is not None:
-        return _tell(view, uid, json=json)
+    if member is not None:
+        return _tell(view, member, json=json)
     if json:
-        form = "json"
-    if form == "html" and output is None and sys.stdout.isatty():
+        format = "json"
+    if format == "html" and output is None and sys.stdout.isatty():
         file = f"{run_id}-lineage.html"
-        command = evolve_command("lineage", run_id, format=form, output=file, **store_flag())
+        command = evolve_command("lineage", run_id, format=format, output=file, **store_flag())
         raise BadInput(f"--format html: a page of megabytes, not for a terminal; write it to a file: {command}")
-    if form is None:
+    if format is None:
         make_console().print(_tree(view, everyone=everyone))
         return 0
-    if form == "json" and output is None:
+    if format == "json" and output is None:
         emit(as_json(view, everyone))
         return 0
-    text = {"html": _html, "mermaid": _mermaid, "graphml": _graphml, "json": _json}[form](view, everyone)
+    text = {"html": _html, "mermaid": _mermaid, "graphml": _graphml, "json": _json}[format](view, everyone)
     if output is None:
         sys.stdout.write(text)
     else:
@@ -65,7 +74,8 @@ def show_lineage(
     return 0
 
 
-def show_difference(run_id: str, one: str, other: str, store: str | None, *, json: bool) -> int:
+@lineage.command(name="diff")
+def show_difference(run_id: Run, one: str, other: str, /, *, store: Store = None, json: Json = False) -> int:
     """Show the differences between two members, and how they are related."""
     view = _view(run_id, store)
     try:
@@ -82,6 +92,9 @@ def show_difference(run_id: str, one: str, other: str, store: str | None, *, jso
     make_console().print(table)
     print(kinship)
     return 0
+
+
+register(lineage, "rebuild", "flows.cli.rebuild:rebuild")
 
 
 def as_json(view: RunView, everyone: bool) -> dict[str, object]:

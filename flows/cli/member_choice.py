@@ -1,6 +1,6 @@
 """Arguments of the commands that work on one member: which one, how many episodes, where a file goes."""
 
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.member_lookup import Chosen, load
 from flows.runs import open_ref
 from flows.settings import BadInput

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from evo_core.numerics.instructions import is_portable, portable_environment
 
@@ -28,8 +31,8 @@ def restart_portably() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], _portably())
 
 
-def run_portably(command: Sequence[str]) -> int:
-    """Replace this process by a command; return an exit code if the command does not exist."""
+def portable(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Run any command, such as one that starts a worker, and its child processes with portable numerics."""
     own = str(Path(sys.executable).parent)  # the environment's programs, active or not
     path = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
     program = shutil.which(command[0], path=path) if command else None

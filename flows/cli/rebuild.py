@@ -1,7 +1,8 @@
 """evolve lineage rebuild: write the Optuna study again from the store."""
 
+from flows.cli.arguments import Json, Run, Store, Study
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput
 from flows.views.database_faults import describe_fault
@@ -10,8 +11,8 @@ from tasks.store import StoreError
 from tasks.views.study import rebuild_study
 
 
-def rebuild_lineage(run_id: str, store: str | None, study: str | None, *, json: bool) -> int:
-    """Delete a run's study and recreate it from the store."""
+def rebuild(run_id: Run, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
+    """Rebuild a run's Optuna study from the store."""
     settings = read_settings({"store": store, "study": study})
     settings.export()
     ref = open_ref(run_id)

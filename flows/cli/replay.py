@@ -3,27 +3,39 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from evo_core.evolution.schedule_replay import replay_seeds
 from evo_core.records.chain import Replay, ReplayKind
+from flows.cli.arguments import DEFAULTS, Json, Operational, Run, number
 from flows.cli.output import emit
-from flows.cli.run import Operational, read_settings
+from flows.cli.session import read_settings
 from flows.outcome import delivery
 from flows.prefect_server.api import configured_api, describe_api, require_configured_api
 from flows.prefect_server.embedded import prefect_api
 from flows.report.replay_statistics import transfer_of
 from flows.runs import open_ref
-from flows.settings import BadInput, Settings
+from flows.settings import Settings
 from tasks.runs.ref import RunRef
 
+MOST_REPLAYS = 1000
 
-def replay_run(run_id: str, operational: Operational, *, seeds: int, fixed: bool, json: bool) -> int:
-    """Replay a run's winner; exit code 1 when every replay failed."""
-    if seeds < 1:
-        raise BadInput(f"--seeds: expected at least 1, got {seeds}")
-    settings = read_settings(operational)
+
+def replay(
+    run_id: Run,
+    /,
+    *,
+    seeds: Annotated[int, number("Fresh agents, each from its own seed.", 1, MOST_REPLAYS)] = 5,
+    fixed: Annotated[bool, Parameter(negative="", help="Train with the winner's final hyperparameters only.")] = False,
+    operational: Operational = DEFAULTS,
+    json: Json = False,
+) -> int:
+    """Train fresh agents along the winner's schedule, to test whether it transfers or the winner was lucky."""
+    settings = read_settings(asdict(operational))
     settings.check_reach(configured_api())
     settings.export()
     ref = open_ref(run_id)

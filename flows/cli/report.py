@@ -4,10 +4,14 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from flows.cli.arguments import Json, Run, Store, Study
 from flows.cli.extras import require_extra
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.report.html_page import make_figures, render_page
 from flows.report.run_data import view_run
 from flows.report.style import Figure, titled
@@ -22,10 +26,17 @@ TITLE, PANEL = 40, 450
 """Height of a picture's title, and of the dashboard's panels, in points."""
 
 
-def write_report(
-    run_id: str, store: str | None, study: str | None, output: Path | None, *, dashboard: bool, json: bool
+def report(
+    run_id: Run,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="Directory for the page and the pictures [reports/RUN].")] = None,
+    dashboard: Annotated[bool, Parameter(negative="", help="Put the figures into the Optuna study too.")] = False,
+    store: Store = None,
+    study: Study = None,
+    json: Json = False,
 ) -> int:
-    """Write report.html and a picture of every figure; with `dashboard`, put the figures into the study too."""
+    """Write an HTML report of a run, which may still be running."""
     if dashboard:
         require_extra("dashboard", "optuna_dashboard")
     settings = read_settings({"store": store, "study": study})

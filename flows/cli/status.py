@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from evo_core.records.chain import Generation, Member, record_hash
+from flows.cli.arguments import Json, Store
 from flows.cli.output import emit, make_console
-from flows.cli.run import read_settings
 from flows.cli.run_list import list_runs
+from flows.cli.session import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.observers.failure_list import as_dict
 from flows.observers.terminal import describe_confirmation, describe_generation
@@ -31,8 +32,8 @@ WIDE = 110
 """Width of the terminal, in columns, from which hyperparameters are shown."""
 
 
-def show(run_id: str | None, store: str | None, *, json: bool) -> int:
-    """Show one run, or list the runs of the store."""
+def status(run_id: str | None = None, /, *, store: Store = None, json: Json = False) -> int:
+    """Show the progress of a run, or list the runs of a store with their state."""
     settings = read_settings({"store": store})
     settings.export()
     if run_id is None:

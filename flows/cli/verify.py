@@ -1,13 +1,15 @@
 """evolve verify: check that every object of a run is present and intact, repair it, or recompute a member."""
 
-from typing import get_args
+from typing import Annotated, get_args
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from evo_core.config.parsing import ConfigError
 from evo_core.spaces.spaces import Spaces
+from flows.cli.arguments import Json, Run, Store
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.member_lookup import find_member
 from flows.next_steps import evolve_command, store_flag
 from flows.runs import open_ref
@@ -25,8 +27,22 @@ from tasks.worker.watchdog import Reason
 REPAIR_ROUNDS = 4
 
 
-def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
-    """Verify a run, and with `repair` restore damaged objects; exit code 1 when damage remains."""
+def verify_run(
+    run_id: Run,
+    /,
+    *,
+    recompute: Annotated[
+        str | None, Parameter(help="Run one member again, such as g0003/m05, and compare what comes out.")
+    ] = None,
+    repair: Annotated[
+        bool, Parameter(negative="", help="Compute what is damaged again; replace it if its hash matches.")
+    ] = False,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Check every object of a run: hashes, links, selections; exit code 1 when something is missing or damaged."""
+    if recompute is not None:
+        return _check_member(run_id, recompute, store, json=json)
     settings = read_settings({"store": store})
     settings.export()
     try:
@@ -54,7 +70,7 @@ def check(run_id: str, store: str | None, *, repair: bool, json: bool) -> int:
     return 1 if result.findings else 0
 
 
-def check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
+def _check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> int:
     """Recompute one member and compare; exit code 1 when its checkpoint or fitness differs."""
     settings = read_settings({"store": store})
     settings.export()

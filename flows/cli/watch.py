@@ -5,19 +5,22 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from cyclopts import Parameter
 from rich.console import Console
 
+from evo_core.config.bounds import MOST_EPISODES
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.evaluation.episodes import play_episodes, report_seeds
+from flows.cli.arguments import MemberName, Run, Seed, Store, Study, number
 from flows.cli.extras import require_extra
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import require_directory
-from flows.cli.run import Operational, read_settings
+from flows.cli.session import read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed
 from flows.views.publish import attach_video, dashboard_command, open_study, track_video
@@ -28,24 +31,24 @@ FRAMES_PER_S = 30
 
 
 def watch(
-    run_id: str,
-    member: str | None,
-    video: Path | None,
-    episodes: int,
-    seed: int | None,
-    operational: Operational,
+    run_id: Run,
+    /,
     *,
-    dashboard: bool,
+    member: MemberName = None,
+    video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
+    episodes: Annotated[int, number("Episodes to show.", 1, MOST_EPISODES)] = 1,
+    seed: Seed = None,
+    dashboard: Annotated[bool, Parameter(negative="", help="Add the video to the Optuna study.")] = False,
+    track: Annotated[str | None, Parameter(help="Add the video to these trackers.")] = None,
+    store: Store = None,
+    study: Study = None,
 ) -> int:
-    """Show the first of the episodes that `evolve evaluate` plays with the same seed.
-
-    A video may be added to the study and to trackers.
-    """
+    """Watch an agent play, in a window, or in a video if there is no display."""
     require_episodes(episodes, seed)
-    settings = read_settings(operational)
+    settings = read_settings({"store": store, "study": study, "track": track})
     settings.check_trackers()
     settings.export()
-    shared = dashboard or operational.get("track") is not None
+    shared = dashboard or track is not None
     mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
     if mode == "rgb_array":
         require_extra("video", "imageio_ffmpeg")
@@ -53,7 +56,7 @@ def watch(
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)
     chosen = choose(run_id, member, settings.store)
-    study = open_study(settings, run_id) if dashboard else None
+    study_shown = open_study(settings, run_id) if dashboard else None
     config, fps = _rendered(chosen.config, mode)
     path = video or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}.mp4")
     console = Console(highlight=False, soft_wrap=True)
@@ -64,14 +67,12 @@ def watch(
         with chosen.playing(), shown as on_step:
             for one in report_seeds(chosen.config, episodes, seed):
                 played = play_episodes(chosen.agent, config, [one], on_step)
-                console.print(
-                    f"{chosen.member.uid} ({chosen.why}), seed {one}: return {played.returns[0]:.1f} in "
-                    f"{played.steps:,} steps"
-                )
+                result = f"return {played.returns[0]:.1f} in {played.steps:,} steps"
+                console.print(f"{chosen.member.uid} ({chosen.why}), seed {one}: {result}")
     except KeyboardInterrupt:  # the usual end of watching
         return 1
-    if study is not None:
-        attach_video(open_ref(run_id), study, path, settings.artifact_directory)
+    if study_shown is not None:
+        attach_video(open_ref(run_id), study_shown, path, settings.artifact_directory)
         console.print(f"the video is in the study: {dashboard_command(settings)}")
     if shared and settings.trackers:
         trackers = track_video(open_ref(run_id), settings, path)

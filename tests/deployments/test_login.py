@@ -7,7 +7,7 @@ from deployments.profile import choose_exposure
 from deployments.service import serve
 from flows.prefect_server.api import login_file
 from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
-from flows.settings import BadInput, Settings
+from flows.settings import BadInput
 from tests.services import free_port
 
 
@@ -41,12 +41,12 @@ def test_nobody_is_asked_where_that_is_said_and_others_are_named(monkeypatch):
     assert not login_file().exists()
     monkeypatch.setenv(SERVER_AUTH, "me:chosen-by-hand")
     with pytest.raises(BadInput, match=f"--no-auth: {SERVER_AUTH} is set"):
-        serve(Settings(), "127.0.0.1", free_port(), None, 1, no_auth=True)
+        serve(port=free_port(), no_auth=True)
 
 
 def test_no_auth_is_for_loopback_alone():
     with pytest.raises(BadInput, match="others can reach this address"):
-        serve(Settings(), "0.0.0.0", free_port(), "http://evolve.example.org:4200", 1, no_auth=True)
+        serve(host="0.0.0.0", port=free_port(), origin="http://evolve.example.org:4200", no_auth=True)
 
 
 @pytest.mark.parametrize(("content", "mode"), [("evolve:seen-by-others", 0o644), ("evolve:written-by-others", 0o620)])
@@ -68,6 +68,6 @@ def test_one_that_no_server_could_ask_for_is_refused(content):
 
 def test_a_refused_command_makes_none():
     with pytest.raises(BadInput, match="--port: expected 1 to 65535"):
-        serve(Settings(), "127.0.0.1", 0, None, 1)
+        serve(port=0)
     assert choose_exposure("127.0.0.1", 4200, None).origins
     assert not login_file().exists()

@@ -15,9 +15,10 @@ from websockets.sync.client import connect
 from deployments import service
 from deployments.profile import choose_exposure, is_loopback
 from deployments.service import serve
+from flows.cli.arguments import Operational
 from flows.prefect_server.embedded import CLIENT_AUTH, SERVER_AUTH
 from flows.prefect_server.origin_check import SameOriginMiddleware
-from flows.settings import BadInput, Settings
+from flows.settings import BadInput
 from tests.flows.conftest import here
 from tests.services import free_port, wait_for
 
@@ -50,7 +51,7 @@ def test_loopback_needs_no_auth_string(host):
 )
 def test_any_other_address_is_refused_without_one(host, origin, monkeypatch):
     with pytest.raises(BadInput, match=f"{SERVER_AUTH}=user:password"):
-        serve(Settings(), host, free_port(), origin, 1)
+        serve(host=host, port=free_port(), origin=origin)
     monkeypatch.setenv(SERVER_AUTH, "operator:long-enough")
     exposure = choose_exposure(host, 4200, origin)
     assert exposure.origins == (origin or f"http://{host}:4200",)
@@ -154,23 +155,23 @@ def test_a_weak_auth_string_is_refused_everywhere(auth, monkeypatch):
 def test_a_server_that_is_configured_already_is_not_shadowed(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example.org/api")
     with pytest.raises(BadInput, match="evolve deploy"):
-        serve(Settings(), "127.0.0.1", free_port(), None, 1)
+        serve(port=free_port())
 
 
 def test_a_port_that_no_machine_has_is_refused():
     with pytest.raises(BadInput, match="expected 1 to 65535, got 99999"):
-        serve(Settings(), "127.0.0.1", 99999, None, 1)
+        serve(port=99999)
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="choose another --port"):
-        serve(Settings(), "127.0.0.1", taken.getsockname()[1], None, 1)
+        serve(port=taken.getsockname()[1])
 
 
 def test_workers_elsewhere_cannot_reach_a_server_on_loopback(monkeypatch):
-    settings = Settings(engine="tcp://scheduler.example.org:8786", store="s3://evolve/runs")
+    operational = Operational(engine="tcp://scheduler.example.org:8786", store="s3://evolve/runs")
     with pytest.raises(BadInput, match="PREFECT_API_URL"):
-        serve(settings, "127.0.0.1", free_port(), None, 1)
+        serve(port=free_port(), operational=operational)
 
 
 __all__ = ["here"]
@@ -189,7 +190,7 @@ def test_a_server_that_is_given_up_ends_the_service_with_its_last_words(here, mo
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        assert serve(Settings(), "127.0.0.1", free_port(), None, 1) == 1
+        assert serve(port=free_port()) == 1
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -93,7 +93,7 @@ def test_a_module_that_is_nowhere_says_where_it_may_be(package, tmp_path, monkey
 
 
 def test_a_directory_of_packages_is_searched_by_commands_and_by_workers(tmp_path, monkeypatch):
-    from flows.cli.run import read_settings
+    from flows.cli.session import read_settings
     from flows.runs import open_run
     from flows.settings import BadInput
 

@@ -79,7 +79,7 @@ def test_ours_are_accepted():
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_packages_of_environments_cannot_have_our_names(name, monkeypatch):
-    from flows.cli.run import read_settings
+    from flows.cli.session import read_settings
     from flows.settings import BadInput
 
     assert check_package_names("minigrid, my_tasks") == "minigrid, my_tasks"

@@ -7,7 +7,7 @@ import pytest
 
 from evo_core.config.parsing import ConfigError
 from flows.cli.app import _main
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.run_changes import extend_run, fork_run
 from flows.runs import begin_run, check_run, open_ref
 from flows.settings import BadInput

@@ -153,7 +153,7 @@ def examined(here, monkeypatch, capfd):
 
     def examine(env_id=None, path=None, expect=0):
         capfd.readouterr()
-        assert doctor.examine(env_id, path, {}, {}, json=True) == expect
+        assert doctor.doctor(env_id, config=path, json=True) == expect
         return {check["name"]: check for check in json.loads(capfd.readouterr().out)}
 
     return examine

@@ -52,7 +52,7 @@ def no_display(monkeypatch, here):
 
 def scored(capsys, store, run="pole", member=None, episodes=30, seed=None):
     capsys.readouterr()
-    assert evaluate(run, member, episodes, seed, str(store), json=True) == 0
+    assert evaluate(run, member=member, episodes=episodes, seed=seed, store=str(store), json=True) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -84,7 +84,7 @@ def test_members_play_the_same_episodes(store, capsys):
 
 
 def test_people_read_a_table(store, capsys):
-    assert evaluate("pole", "g0001/m00", 1, None, str(store), json=False) == 0
+    assert evaluate("pole", member="g0001/m00", episodes=1, store=str(store)) == 0
     said = capsys.readouterr().out
     assert "g0001/m00 of pole (asked for): 1 fresh episodes, seed 1" in said
     assert "interquartile mean" in said and "–" in said
@@ -96,8 +96,8 @@ def test_people_read_a_table(store, capsys):
 )
 def test_numbers_that_make_no_sense_are_refused(store, episodes, seed, message):
     for command in (
-        lambda: evaluate("pole", None, episodes, seed, str(store), json=False),
-        lambda: watch("pole", None, None, episodes, seed, {"store": str(store)}, dashboard=False),
+        lambda: evaluate("pole", episodes=episodes, seed=seed, store=str(store)),
+        lambda: watch("pole", episodes=episodes, seed=seed, store=str(store)),
     ):
         with pytest.raises(BadInput, match=message):
             command()
@@ -106,7 +106,7 @@ def test_numbers_that_make_no_sense_are_refused(store, episodes, seed, message):
 def test_an_environment_that_breaks_ends_the_command_with_its_reason(store, monkeypatch):
     monkeypatch.setattr(probes.Faulty, "outcome", lambda self, action: (float("nan"), True))
     with pytest.raises(Failed, match=r"g0001/m0\d cannot be played: nan_reward at step"):
-        evaluate("faulty", None, 3, None, str(store), json=False)
+        evaluate("faulty", episodes=3, store=str(store))
 
 
 def frames_of(path):
@@ -118,7 +118,7 @@ def frames_of(path):
 
 def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsys):
     told = scored(capsys, store, "short", episodes=2)["played"]
-    assert watch("short", None, here / "a.mp4", 2, None, {"store": str(store)}, dashboard=False) == 0
+    assert watch("short", video=here / "a.mp4", episodes=2, store=str(store)) == 0
     said = capsys.readouterr().out
     about, count = frames_of(here / "a.mp4")
     assert count == sum(one["length"] + 1 for one in told) <= 2 * 13  # the wrapper's limit holds
@@ -128,13 +128,13 @@ def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsy
 
 
 def test_keyword_arguments_of_the_configuration_hold(store, here):
-    assert watch("lake", None, here / "a.mp4", 1, None, {"store": str(store)}, dashboard=False) == 0
+    assert watch("lake", video=here / "a.mp4", episodes=1, store=str(store)) == 0
     about, _ = frames_of(here / "a.mp4")
     assert about == "512x512 4"  # the map of 8 by 8
 
 
 def test_without_a_display_a_video_is_written_and_named(store, here, capsys):
-    assert watch("short", "g0001/m01", None, 1, None, {"store": str(store)}, dashboard=False) == 0
+    assert watch("short", member="g0001/m01", episodes=1, store=str(store)) == 0
     assert "no display here: recording short-g0001-m01.mp4" in capsys.readouterr().out
     assert frames_of(here / "short-g0001-m01.mp4")[1] > 1
 
@@ -142,12 +142,12 @@ def test_without_a_display_a_video_is_written_and_named(store, here, capsys):
 def test_a_video_stands_in_the_study_and_with_trackers(store, here, capsys):
     url, where = f"sqlite:///{here}/study.db", {"store": str(store), "study": f"{here}/study.db", "track": "mlflow"}
     with pytest.raises(BadInput, match="has no study short; make it: evolve lineage rebuild short"):
-        watch("short", None, None, 1, None, where, dashboard=True)
+        watch("short", episodes=1, **where, dashboard=True)
     run = RunStore(open_store(store.as_uri()), "short")
     rebuild_study(run, RUNS["short"], url)
     with patch.dict(os.environ):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        assert watch("short", None, here / "a.mp4", 1, None, where, dashboard=True) == 0
+        assert watch("short", video=here / "a.mp4", episodes=1, **where, dashboard=True) == 0
     assert f"--artifact-dir {store}/artifacts" in capsys.readouterr().out
     shown = get_all_artifact_meta(optuna.load_study(study_name="short", storage=url))
     assert [meta.filename for meta in shown] == ["a.mp4"]
@@ -162,7 +162,7 @@ def test_the_command_prints_one_json_object(store, tmp_path):
 
 def test_with_a_display_a_window_opens_and_no_file_is_written(store, here, monkeypatch, capsys):
     monkeypatch.setenv("DISPLAY", ":0")
-    assert watch("short", None, None, 1, None, {"store": str(store)}, dashboard=False) == 0
+    assert watch("short", episodes=1, store=str(store)) == 0
     assert "return" in capsys.readouterr().out
     assert list(here.iterdir()) == []
 
@@ -171,15 +171,15 @@ def test_an_environment_without_pictures_is_refused_with_what_it_has(store, here
     with pytest.raises(
         BadInput, match=r"Probe/Policy-v0 cannot be watched: expected render mode rgb_array, it has: none"
     ):
-        watch("blind", None, None, 1, None, {"store": str(store)}, dashboard=False)
+        watch("blind", episodes=1, store=str(store))
     with pytest.raises(BadInput, match=r"--video a.avi: expected a name that ends in .mp4"):
-        watch("pole", None, here.relative_to(here) / "a.avi", 1, None, {"store": str(store)}, dashboard=False)
+        watch("pole", video=here.relative_to(here) / "a.avi", episodes=1, store=str(store))
     with pytest.raises(BadInput, match="there is no directory"):
-        watch("pole", None, here / "no" / "a.mp4", 1, None, {"store": str(store)}, dashboard=False)
+        watch("pole", video=here / "no" / "a.mp4", episodes=1, store=str(store))
     assert list(here.iterdir()) == []
 
 
 def test_a_missing_package_is_named_with_its_extra(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(BadInput, match=r"pip install 'evolve-rl\[video\]'"):
-        watch("pole", None, None, 1, None, {"store": str(store)}, dashboard=False)
+        watch("pole", episodes=1, store=str(store))

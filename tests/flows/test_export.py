@@ -49,7 +49,7 @@ RUNS = {
 def exported(store):
     """The delivered agent of every run as ONNX, and what the command said."""
     for run in RUNS:
-        assert export(run, None, "onnx", store / f"{run}.onnx", str(store), json=False) == 0
+        assert export(run, format="onnx", output=store / f"{run}.onnx", store=str(store)) == 0
     return store
 
 
@@ -126,7 +126,7 @@ def test_the_same_member_gives_the_same_file(exported, store, here, capfd):
 def test_a_policy_takes_a_mask_if_its_environment_gives_one(store, here, capsys):
     names = {}
     for run in RUNS:
-        assert export(run, None, "torchscript", None, str(store), json=True) == 0
+        assert export(run, format="torchscript", store=str(store), json=True) == 0
         told = json.loads(capsys.readouterr().out)
         names[run] = [port["name"] for port in told["card"]["inputs"]]
         assert Path(told["file"]).stat().st_size == told["bytes"]
@@ -140,7 +140,7 @@ def test_a_policy_takes_a_mask_if_its_environment_gives_one(store, here, capsys)
 
 
 def test_torchscript_carries_its_card(store, here):
-    assert export("memory", None, "torchscript", Path("a.pt"), str(store), json=False) == 0
+    assert export("memory", format="torchscript", output=Path("a.pt"), store=str(store)) == 0
     files = {"evolve.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -151,8 +151,9 @@ def test_torchscript_carries_its_card(store, here):
 
 
 def test_safetensors_loads_with_one_call(store, here):
-    assert export("nested", "g0001/m01", "safetensors", Path("a.safetensors"), str(store), json=False) == 0
-    again, chosen = load_agent(Path("a.safetensors").read_bytes()), choose("nested", "g0001/m01", str(store))
+    file = Path("a.safetensors")
+    assert export("nested", member="g0001/m01", format="safetensors", output=file, store=str(store)) == 0
+    again, chosen = load_agent(file.read_bytes()), choose("nested", "g0001/m01", str(store))
     assert to_bytes(again.state()) == to_bytes(chosen.agent.state())
     with safe_open("a.safetensors", "numpy") as file:
         assert json.loads(file.metadata()["evolve"])["card"]["member"] == "g0001/m01"
@@ -185,7 +186,7 @@ def test_the_onnx_examples_need_numpy_gymnasium_and_onnxruntime_alone(name, more
 
 @pytest.mark.parametrize("run", ["memory", "nested"])
 def test_stable_baselines_evaluates_an_exported_agent(store, here, run, capsys, monkeypatch):
-    assert export(run, None, "safetensors", Path("policy.safetensors"), str(store), json=False) == 0
+    assert export(run, format="safetensors", output=Path("policy.safetensors"), store=str(store)) == 0
     for one in scored(capsys, run, store)["played"][:3]:
         arguments = ("policy.safetensors", 1, one["seed"])
         assert run_example("sb3_evaluate.py", monkeypatch, capsys, *arguments) == one["return"]
@@ -201,7 +202,7 @@ def test_nothing_is_written_that_differs_from_its_agent(store, here, monkeypatch
 
     monkeypatch.setitem(WRITERS, "safetensors", forged)
     with pytest.raises(Failed, match=r"the file would differ from its agent by 0\.001"):
-        export("memory", None, "safetensors", None, str(store), json=False)
+        export("memory", format="safetensors", store=str(store))
     assert list(here.iterdir()) == []
 
 
@@ -223,7 +224,7 @@ def test_bad_input_is_refused_before_anything_is_written(store, here, capfd, arg
 def test_a_missing_package_is_named_with_its_extra(store, here, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BadInput, match=r"needs onnxruntime, not installed here: pip install 'evolve-rl\[export\]'"):
-        export("memory", None, "onnx", None, str(store), json=False)
+        export("memory", format="onnx", store=str(store))
 
 
 def test_a_released_checkpoint_is_computed_again(store, here, capfd):

@@ -7,7 +7,7 @@ import pytest
 
 from evo_core.numerics.provenance import numerics
 from evo_core.records.chain import Training
-from flows.cli.portable import run_portably, wants_portable
+from flows.cli.portable import portable, wants_portable
 from flows.observers.numerics_check import compare_numerics, start_numerics_check
 from flows.observers.observer import Observer, watched_by
 from flows.settings import Settings
@@ -119,5 +119,5 @@ def test_any_command_runs_with_portable_numerics(capfd):
     ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "'mode': 'portable'" in said
-    assert run_portably(["no-such-program"]) == run_portably([]) == 2
+    assert portable("no-such-program") == portable() == 2
     assert "got 'no-such-program', which is not found" in capfd.readouterr().err

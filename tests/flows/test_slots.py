@@ -20,7 +20,7 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.scheduler import KilledWorker
 from prefect.client.orchestration import get_client
 
-from flows.cli.doctor import examine
+from flows.cli.doctor import doctor
 from flows.engine import worker_monitor as keeper_module
 from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
 from flows.engine.worker_monitor import WorkerMonitor, list_workers
@@ -283,7 +283,7 @@ def test_doctor_names_the_workers_and_their_gpus(monkeypatch, capfd, here):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("EVOLVE_WORKERS", "2..5")
     monkeypatch.setenv("PREFECT_API_URL", "")
-    examine(None, None, {}, {}, json=True)
+    doctor(json=True)
     checks = {check["name"]: check["finding"] for check in json.loads(capfd.readouterr().out)}
     assert checks["workers"] == "2 to 5, at most one per member: 3 on GPU 0, 2 on GPU 1"
 

@@ -11,7 +11,7 @@ from evo_core.records.chain import Member, record_hash
 from evo_core.records.failures import GenerationFailed
 from flows.cli.ending import ExitReport
 from flows.cli.lineage import show_lineage
-from flows.cli.status import show
+from flows.cli.status import status
 from flows.generation import _require_survivors, _write_down
 from flows.observers.failure_list import Failures
 from flows.observers.terminal import LineObserver
@@ -113,11 +113,11 @@ def test_the_leaderboard_and_the_study_show_it(run, tmp_path):
 
 def test_status_shows_it(run, here, capsys):
     ref, _, failed = run
-    show("arm", ref.store_url, json=False)
+    status("arm", store=ref.store_url, json=False)
     shown = capsys.readouterr().out
     assert f"{failed.member.uid} failed: environment_error at step {failed.member.failure.step}: {SAID} (step" in shown
     assert 'raise RuntimeError(f"the arm hit' in shown
-    show("arm", ref.store_url, json=True)
+    status("arm", store=ref.store_url, json=True)
     found = {failure["uid"]: failure for failure in json.loads(capsys.readouterr().out)["failures"]}
     assert found[failed.member.uid]["detail"]["error"] == "RuntimeError"
 
@@ -128,11 +128,11 @@ def test_a_generation_that_fails_quotes_it_and_status_knows_the_attempt(here, ca
         _require_survivors(ref, 1, results)
     assert SECRET not in str(caught.value)
     assert ref.open().member(1, 0) is None  # not written off: the next attempt runs it again
-    show("arm", ref.store_url, json=False)
+    status("arm", store=ref.store_url, json=False)
     shown = capsys.readouterr().out
     assert f"last attempt at it: g0001/m02 failed: environment_error at step 20: {SAID} (step 20 of" in shown
     assert shown.count('raise RuntimeError(f"the arm hit') == 1
-    show("arm", ref.store_url, json=True)
+    status("arm", store=ref.store_url, json=True)
     assert len(json.loads(capsys.readouterr().out)["last_failed_attempt"]) == 3
 
 
@@ -159,8 +159,8 @@ def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
 def test_lineage_shows_it(run, here, capsys):
     ref, _, failed = run
     uid, store = failed.member.uid, ref.store_url
-    show_lineage("arm", None, store, form=None, output=None, everyone=True, json=False)
+    show_lineage("arm", store=store, everyone=True)
     said = f"failed: environment_error at step {failed.member.failure.step}: {SAID}"
     assert said in " ".join(capsys.readouterr().out.split())
-    show_lineage("arm", uid, store, form=None, output=None, everyone=False, json=True)
+    show_lineage("arm", uid, store=store, json=True)
     assert f"It {said}." in json.loads(capsys.readouterr().out)["story"]

@@ -3,7 +3,7 @@
 import pytest
 from optuna.study import StudyDirection
 
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.settings import BadInput, Settings
 from tasks.store import open_store
 from tasks.store.addresses import AddressError, is_relative, parse_store, parse_study

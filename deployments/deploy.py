@@ -1,16 +1,32 @@
 """evolve deploy: register everything with a Prefect server."""
 
 import sys
+from typing import Annotated
 
+from evo_core.config.bounds import MOST_WORKERS
+from flows.cli.arguments import Json, Store, number
 from flows.cli.output import emit
-from flows.cli.run import read_settings
+from flows.cli.session import read_settings
 from flows.prefect_server.api import describe_api, find_api, require_api
 from flows.settings import BadInput
 from flows.views.database_faults import tolerated
 
 
-def register_all(store: str | None, limit: int | None, gpu_slots: int | None, *, json: bool) -> int:
-    """Register everything with the configured Prefect server; BadInput when there is none."""
+def deploy(
+    *,
+    store: Store = None,
+    limit: Annotated[
+        int | None, number("Flow runs that the pool may run at a time [as it is].", 1, MOST_WORKERS)
+    ] = None,
+    gpu_slots: Annotated[
+        int | None, number("Members that may learn on GPUs at a time, over all runs [as it is].", 1, MOST_WORKERS)
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Register deployments, work pool, limits and automations with the Prefect server at PREFECT_API_URL.
+
+    Run it once, and after every update: existing objects are updated.
+    """
     api = find_api()
     if api is None:
         raise BadInput(

@@ -1,0 +1,107 @@
+"""A run in this process: read its settings, run the flow, show its progress, report how it ended."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from evo_core.config.run_config import RunConfig
+from flows.cli.ending import ExitReport
+from flows.cli.output import emit
+from flows.prefect_server.api import describe_api, require_configured_api
+from flows.prefect_server.embedded import prefect_api
+from flows.settings import BadInput, Settings
+
+if TYPE_CHECKING:
+    from flows.outcome import RunSummary
+
+
+def read_settings(flags: Mapping[str, object]) -> Settings:
+    """Read settings from flags, else from the environment; raise BadInput that names an invalid one."""
+    from pydantic import ValidationError
+
+    try:
+        given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag, reason = str(first["loc"][0]).replace("_", "-"), first["msg"].removeprefix("Value error, ")
+        got = "" if "got" in reason else f", got {first['input']!r}"
+        raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{got}") from None
+
+
+def run_flow(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:
+    """Run the flow, embedded when no Prefect API is configured; print the outcome."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
+    console = Console(stderr=json)
+    began = time.monotonic()
+    summary, failure, began_work, failures = None, None, False, list[dict[str, object]]()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        summary = _already_finished(config, run_id, settings) if exists else None
+        if summary is None:
+            print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
+            began_work = True
+            console.print("starting Prefect and the workers …", style="dim")
+            with prefect_api():
+                summary = _evolve(config, run_id, console, failures)
+    except BaseException as error:  # reported with the command to continue, also for Ctrl-C and SIGTERM
+        if isinstance(error, BadInput) and not began_work:
+            raise
+        failure = error
+    report = ExitReport(run_id, config, settings, summary, failure, time.monotonic() - began, failures)
+    if json:
+        emit(report.as_json())
+    report.show(console)
+    return report.exit_code
+
+
+def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
+    """Summarize a run that has nothing left to do without starting anything, and update its views."""
+    from flows.outcome import stored_ending, summarize
+    from flows.runs import open_run
+    from flows.views.sync import Views, catch_up
+
+    run = open_run(settings, config, run_id)
+    head = run.open().head()
+    ending = stored_ending(run, head)
+    if head is None or ending is None:
+        return None
+    with Views(run, settings, catch_up) as views:
+        views.record(head)
+        summary = summarize(run_id, head, ending)
+        return summary.model_copy(update={"behind": views.close(summary)})
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Handle SIGTERM like Ctrl-C: stop workers and server, and print how to continue."""
+    raise KeyboardInterrupt
+
+
+def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dict[str, object]]) -> "RunSummary":
+    from prefect.logging.handlers import APILogHandler
+
+    from flows.evolve import evolve
+    from flows.observers.failure_list import Failures
+    from flows.observers.observer import also_watched_by, watched_by
+    from flows.observers.terminal import display
+    from flows.prefect_server.stored_results import no_stored_results
+    from tasks.logs.lost_connections import silence_lost_connections
+
+    silence_lost_connections()
+    kept = Failures()
+    try:
+        with (
+            no_stored_results(),
+            display(console, config) as observer,
+            watched_by(observer),
+            also_watched_by(kept),
+        ):
+            return evolve(config, run_id)
+    finally:
+        failures += kept.as_dicts()
+        APILogHandler().flush()  # the embedded server is about to stop
