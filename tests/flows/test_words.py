@@ -12,7 +12,7 @@ from evo_core.records.failures import GenerationFailed
 from flows.cli.ending import ExitReport
 from flows.cli.lineage import show_lineage
 from flows.cli.status import status
-from flows.generation import _require_survivors, _write_down
+from flows.generation import _require_survivors, _store_failure
 from flows.observers.failure_list import Failures
 from flows.observers.terminal import LineObserver
 from flows.settings import Settings
@@ -72,7 +72,7 @@ def run(tmp_path_factory):
     failed = [result for result in results if result.member.failure is not None]
     assert 0 < len(failed) < 3
     for result in failed:
-        _write_down(ref, result)
+        _store_failure(ref, result)
     return ref, select_and_mutate.fn(ref, first, results), failed[0]
 
 

@@ -99,13 +99,13 @@ def test_what_a_writer_adopts_while_garbage_is_collected_stays(run, later, monke
         run.open().put_blob(content)
         orphans.add(sha256(content))
     later()
-    write_down = retention._write_down
+    write_down = retention._record_release
 
     def slowly(*arguments):
         write_down(*arguments)
         run_generation(longer, head)  # between the plan and the deletion
 
-    monkeypatch.setattr(retention, "_write_down", slowly)
+    monkeypatch.setattr(retention, "_record_release", slowly)
     retention.collect(run.open(), 3)
     assert orphans <= blobs(run)
     assert run.open().head().generation == 7
