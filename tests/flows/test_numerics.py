@@ -65,7 +65,7 @@ def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named
         train_member.fn(run, head.offspring[0])
         stored = run.open()
         record = stored.training(1, 0)
-        elsewhere = RunStore(stored.store, "run", {**stored.numerics, "torch": "1.0"})
+        elsewhere = RunStore(stored.store, "run", lambda: {**stored.numerics, "torch": "1.0"})
         elsewhere.put_training(1, 1, record.model_copy(update={"uid": "g0001/m01"}))
         trained = [train_member.fn(run, offspring) for offspring in head.offspring[:2]]
         assert [one.numerics["torch"] for one in trained] == [numerics("cpu")["torch"], "1.0"]
