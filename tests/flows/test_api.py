@@ -8,7 +8,6 @@ import pytest
 from prefect.context import refresh_global_settings_context
 from prefect.settings import Settings
 
-from deployments import cli as _front_door  # noqa: F401  registers deploy and serve
 from flows.cli import app as cli
 from flows.prefect_server.api import describe_api, find_api, require_api
 from flows.settings import BadInput
