@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
 
-.PHONY: demo install extras test test-slow check retry test-all audit lint docs clean
+.PHONY: demo install extras test test-slow check retry test-all test-python audit lint docs clean
 
 demo: install
 	$(BIN)/evolve run --config deployments/configs/cartpole.yaml
@@ -61,6 +61,15 @@ audit: extras
 	PIPAPI_PYTHON_LOCATION=$(BASE) $(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
 		-r requirements.lock -r requirements-extras.lock
 
+# the fast tests of the core under every other supported Python that is found, each in an environment of its own
+OTHER_PYTHONS := 3.12 3.13
+test-python:
+	@set -e; for version in $(OTHER_PYTHONS); do \
+		if ! python$$version -c '' 2> /dev/null; then echo "python$$version is not here: skipped"; continue; fi; \
+		$(MAKE) install PYTHON=python$$version VENV=.venv-$$version; \
+		.venv-$$version/bin/python -m pytest -q -m "not slow and not campaign" tests/evo_core; \
+	done
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -72,4 +81,4 @@ docs: extras
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OTHER_PYTHONS:%=.venv-%) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
