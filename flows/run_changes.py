@@ -89,7 +89,7 @@ def _extension(
             f"{extension.max_steps:,}; `{evolve_command('status', run.run_id, **store_flag())}` shows what is spent"
         )
     longer = open_run(settings, extended(run.config, extension), run.run_id)
-    if stored_ending(longer, head) is not None:
+    if stored_ending(longer, head or longer.open().head()) is not None:
         raise BadInput(
             f"run {run.run_id} would still be finished: its target {extension.target} is reached, or its budget of "
             f"{extension.max_steps:,} is less than one more generation; raise --extend, and --target as well if it "
