@@ -41,6 +41,13 @@ def test_every_path_that_is_named_exists(path):
     assert [name for name in paths(path.read_text()) if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_and_picture_exists(path):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(), flags=re.DOTALL)
+    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
 def test_there_are_paths_to_check():
     assert len(paths(CONTRIBUTING)) > 20
 

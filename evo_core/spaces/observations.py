@@ -230,7 +230,7 @@ def _leaves(space: Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
             yield Leaf(path, space)
             return
         case _:
-            hint = "; the wrapper FilterObservation leaves leaves out" if path else ""
+            hint = "; remove this leaf with the wrapper FilterObservation" if path else ""
             raise ValueError(f"observation space {space} is not supported{_at(path)}; supported: {SUPPORTED}{hint}")
     if not inner:
         raise ValueError(f"observation space {space} is empty{_at(path)}; remove it")

@@ -128,7 +128,7 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
         console.print(f"{finding.what:<13} {finding.problem}", highlight=False, soft_wrap=True, markup=False)
     for view in result.absent:
         console.print(f"{'absent view':<13} {view.problem}", highlight=False, soft_wrap=True, markup=False)
-    state = "whole" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
+    state = "intact" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
     console.print(
         f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "
         f"{max(result.chain, default=0)} generations",

@@ -100,7 +100,7 @@ def describe_left_over(config: RunConfig) -> str:
     whole = config.max_generations * config.generation_steps
     return (
         f"{config.left_over_steps:,} of {config.training.max_steps:,} steps are left over, less than a generation of "
-        f"{config.generation_steps:,}; none are with a budget of {whole:,} or {whole + config.generation_steps:,}"
+        f"{config.generation_steps:,}; a budget of {whole:,} or {whole + config.generation_steps:,} leaves none"
     )
 
 

@@ -56,7 +56,7 @@ def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
     config = make_config(**{"training.max_steps": 3000})
     assert describe_beginning("my-run", result.commits[0], config) == (
         "run my-run starts: population 3, at most 3 generations of 768 steps; 696 of 3,000 steps are left over, less "
-        "than a generation of 768; none are with a budget of 2,304 or 3,072"
+        "than a generation of 768; a budget of 2,304 or 3,072 leaves none"
     )
     ending = Ending("budget_spent", result.elite, result.confirmed)
     summary = summarize("my-run", result.commits[-1], ending)

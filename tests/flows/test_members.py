@@ -50,7 +50,7 @@ def test_a_member_that_breaks_its_worker_every_time_is_written_off_alone(cli, br
     assert {(m.uid, m.failure.reason) for m in members if m.failure} == {(uid, reason) for uid in broken}
     assert result["status"] == "budget_spent"
     assert all(child.parent not in broken for child in cli.run_store("deadly").head().offspring)
-    assert "whole" in cli("verify", "deadly").stdout
+    assert "intact" in cli("verify", "deadly").stdout
 
 
 @pytest.mark.slow
