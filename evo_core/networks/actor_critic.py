@@ -1,5 +1,7 @@
 """The network of a member: encoder, policy head and value head, built from its genome."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from evo_core.networks.encoders import build_encoder
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences
-from evo_core.networks.stack import Axis, Stack
+from evo_core.networks.stack import Axis, Stack, chain
 from evo_core.spaces.observations import ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
@@ -59,6 +61,32 @@ class ActorCritic(nn.Module):
             own, critics = sequences.split(self.encoder.memory_size)
             features, critic_features = self.encoder(observations, own), self.critic_encoder(observations, critics)
         return self.actor(features), self.critic(critic_features).squeeze(-1)
+
+    def vjp(
+        self, observations: Tensors, sequences: Sequences | None = None
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], None]]:
+        """Compute what `forward` does, and return the backward function too.
+
+        It takes the gradients by the distribution's parameters [N, A] and by the values [N], and writes those by the
+        network's weights to their `grad`; call it once, with `grad` zero.
+        """
+        own, critics = sequences, None
+        if sequences is not None and self.critic_encoder is not None:
+            own, critics = sequences.split(self.encoder.memory_size)
+        features, encoder_backward = self.encoder.vjp(observations, own)
+        outputs, actor_backward = self.actor.vjp(features)
+        if self.critic_encoder is None:
+            values, critic_backward = self.critic.vjp(features)
+        else:
+            critic_features, critic_encoder_backward = self.critic_encoder.vjp(observations, critics)
+            values, critic_head_backward = self.critic.vjp(critic_features)
+            critic_backward = chain([critic_encoder_backward, critic_head_backward])
+
+        def backward(by_outputs: Tensor, by_values: Tensor) -> None:
+            by_features, by_critic_features = actor_backward(by_outputs), critic_backward(by_values.unsqueeze(-1))
+            encoder_backward(by_features if self.critic_encoder is not None else by_features + by_critic_features)
+
+        return outputs, values.squeeze(-1), backward
 
     def policy(self, observations: Tensors, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the distribution's parameters [N, A] of one step, and the memory after it, [N, memory_size]."""

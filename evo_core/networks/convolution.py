@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.architecture import Convolution
-from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable
+from evo_core.networks.activations import ACTIVATIONS
+from evo_core.networks.stack import HIDDEN_GAIN, Axis, AxisTable
 
 
 class Conv(nn.Conv2d):

@@ -1,6 +1,6 @@
 """Stacks of fully connected layers with labeled axes, so that evolution matches parent and child unit by unit."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -8,14 +8,7 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.architecture import Layer, Layers
-
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "ReLU": torch.relu,
-    "Tanh": torch.tanh,
-    "ELU": nn.functional.elu,
-    "GELU": nn.functional.gelu,
-    "SiLU": nn.functional.silu,
-}
+from evo_core.networks.activations import ACTIVATIONS, GRADIENTS, Backward
 
 HIDDEN_GAIN = 2**0.5
 """Gain of the orthogonal initialization of hidden layers (Saxe et al. 2014; Andrychowicz et al. 2021)."""
@@ -69,6 +62,20 @@ class Linear(nn.Linear):
         """Return the axis label of each dimension of each parameter."""
         return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
 
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, in] to [N, out]; return the backward function too, without the gradient by h unless `inputs`."""
+
+        def backward(grad: Tensor) -> Tensor:
+            return self._backward(h, grad, inputs)
+
+        return nn.functional.linear(h, self.weight, self.bias), backward
+
+    def _backward(self, h: Tensor, grad: Tensor, inputs: bool) -> Tensor:
+        """Write gradᵀh and Σ grad, the gradients by weight and bias; return grad · W, that by h."""
+        torch.mm(grad.t(), h, out=self.weight.grad)
+        torch.sum(grad, 0, out=self.bias.grad)
+        return grad.mm(self.weight) if inputs else grad
+
     def initialize(self, generator: torch.Generator) -> None:
         """Draw orthogonal weights scaled by the gain (zeros for gain 0); biases are zero."""
         if self.gain:
@@ -83,11 +90,17 @@ class Dense(Linear):
 
     def __init__(self, inputs: Axis, outputs: Axis, activation: Activation) -> None:
         super().__init__(inputs, outputs, HIDDEN_GAIN)
-        self.activation = ACTIVATIONS[activation]
+        self.activation, self.gradient = ACTIVATIONS[activation], GRADIENTS[activation]
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, in] to [N, out]."""
         return self.activation(nn.functional.linear(h, self.weight, self.bias))
+
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, in] to [N, out]; return the backward function too, without the gradient by h unless `inputs`."""
+        z = nn.functional.linear(h, self.weight, self.bias)
+        y = self.activation(z)
+        return y, lambda grad: self._backward(h, self.gradient(grad, z, y), inputs)
 
 
 class Residual(nn.Module):
@@ -107,6 +120,17 @@ class Residual(nn.Module):
         """Compute the residual, [N, in]."""
         change: Tensor = self.outer(self.inner(h))
         return change
+
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, in] to [N, in]; return the backward function too, without the gradient by h unless `inputs`."""
+        change, backward = self.change_vjp(h, inputs=inputs)
+        return torch.add(h, change), lambda grad: grad + backward(grad) if inputs else backward(grad)
+
+    def change_vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Compute the residual, [N, in]; return its backward function too."""
+        inner, inner_backward = self.inner.vjp(h, inputs=inputs)
+        change, outer_backward = self.outer.vjp(inner)
+        return change, lambda grad: inner_backward(outer_backward(grad))
 
 
 class Stack(nn.Module):
@@ -128,6 +152,25 @@ class Stack(nn.Module):
         for block in self.hidden:
             h = block.forward(h)  # not through __call__: there are no hooks, and this is the hot path
         return nn.functional.linear(h, self.output.weight, self.output.bias)
+
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, inputs] to [N, outputs]; return the backward function too; see Linear's."""
+        backwards: list[Backward] = []
+        for part in (*self.hidden, self.output):
+            h, backward = part.vjp(h, inputs=inputs or bool(backwards))
+            backwards.append(backward)
+        return h, chain(backwards)
+
+
+def chain(backwards: Sequence[Backward]) -> Backward:
+    """Return the backward function of parts that follow one another, given in the order of the forward pass."""
+
+    def backward(grad: Tensor) -> Tensor:
+        for each in reversed(backwards):
+            grad = each(grad)
+        return grad
+
+    return backward
 
 
 def axis_table(module: nn.Module) -> AxisTable:

@@ -128,15 +128,14 @@ def _next_values(agent: Agent, rollout: Rollout, values: Tensor) -> Tensor:
     return next_values
 
 
+@torch.no_grad()
 def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, *, report: bool) -> Tensor:
     """Descend one step; return the loss's terms (when they are reported) and the gradient's norm."""
     agent.gradients.zero_()
-    outputs, values = agent.network(batch.observations, batch.sequences)
-    with torch.no_grad():
-        actions = agent.network.distribution.evaluate(masked(outputs.detach(), batch.masks), batch.actions)
-        loss = ppo_loss(actions.log_probs, actions.entropy, values.detach(), batch, algorithm, report=report)
-        by_outputs = actions.backward(loss.grad_log_probs, loss.grad_entropy)
-    torch.autograd.backward((outputs, values), (by_outputs, loss.grad_values))
+    outputs, values, backward = agent.network.vjp(batch.observations, batch.sequences)
+    actions = agent.network.distribution.evaluate(masked(outputs, batch.masks), batch.actions)
+    loss = ppo_loss(actions.log_probs, actions.entropy, values, batch, algorithm, report=report)
+    backward(actions.backward(loss.grad_log_probs, loss.grad_entropy), loss.grad_values)
     norm = agent.descend(algorithm.lr, algorithm.max_grad_norm)
     return torch.stack([*loss.terms, norm])
 

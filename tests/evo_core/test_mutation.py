@@ -20,8 +20,8 @@ from evo_core.evolution.mutation import (
     mutate_rl_hp,
 )
 from evo_core.genome.genome import initial_genome
+from evo_core.networks.activations import ACTIVATIONS
 from evo_core.networks.actor_critic import ActorCritic
-from evo_core.networks.stack import ACTIVATIONS
 from evo_core.records.canonical import canonical_json
 from evo_core.spaces.spaces import Spaces
 from evo_core.training import probe_observations

@@ -4,11 +4,12 @@ from torch import Tensor
 
 from evo_core.config.network import Activation
 from evo_core.genome.architecture import Convolution
+from evo_core.networks.activations import ACTIVATIONS
 from evo_core.networks.convolution import FromChannels, blocks, grid
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors, as_image
 from evo_core.networks.recurrence import Sequences
-from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis
+from evo_core.networks.stack import HIDDEN_GAIN, Axis
 from evo_core.spaces.observations import Leaf
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from evo_core.config.network import Activation
+from evo_core.networks.activations import ACTIVATIONS, GRADIENTS, Backward
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors
 from evo_core.networks.recurrence import Sequences
-from evo_core.networks.stack import ACTIVATIONS
 
 
 class MultiInputEncoder(Encoder):
@@ -22,9 +22,24 @@ class MultiInputEncoder(Encoder):
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.activation = ACTIVATIONS[activation] if activate else None
+        self.gradient = GRADIENTS[activation]
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
         encoded: list[Any] = [part(observations) for part in self.parts]
         h = torch.stack(encoded).sum(0) * len(encoded) ** -0.5
         return h if self.activation is None else self.activation(h)
+
+    def vjp(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Backward]:
+        """Encode a batch of observations; return the backward function too."""
+        parts: list[Any] = list(self.parts)
+        encoded, backwards = zip(*(part.vjp(observations) for part in parts), strict=True)
+        scale = len(encoded) ** -0.5
+
+        def backward(grad: Tensor) -> Tensor:
+            scaled = grad * scale
+            for each in backwards:
+                each(scaled)
+            return grad
+
+        return self._activate(torch.stack(encoded).sum(0) * scale, backward)

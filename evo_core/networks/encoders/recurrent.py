@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.encoders import RecurrentArchitecture
+from evo_core.networks.activations import ACTIVATIONS
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import RecurrentBlock, Sequences
-from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, Linear
+from evo_core.networks.stack import HIDDEN_GAIN, Axis, Linear
 from evo_core.spaces.observations import Leaf
 
 

@@ -5,11 +5,15 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.encoders import SimbaArchitecture
+from evo_core.networks.activations import ACTIVATIONS, GRADIENTS, Backward
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import Sequences
-from evo_core.networks.stack import ACTIVATIONS, HIDDEN_GAIN, Axis, AxisTable, Linear, Residual
+from evo_core.networks.stack import HIDDEN_GAIN, Axis, AxisTable, Linear, Residual, chain
 from evo_core.spaces.observations import Leaf
+
+EPSILON = 1e-5
+"""Added to the variance in layer normalization, as in torch."""
 
 
 class Norm(nn.Module):
@@ -33,6 +37,22 @@ class Norm(nn.Module):
         """Normalize [N, units]."""
         return nn.functional.layer_norm(h, (self.units.size,), self.weight, self.bias)
 
+    def vjp(self, h: Tensor) -> tuple[Tensor, Backward]:
+        """Normalize [N, units]; return the backward function too (Ba et al. 2016, section 3)."""
+        shape = [self.units.size]
+        normalized, mean, rstd = torch.native_layer_norm(h, shape, self.weight, self.bias, EPSILON)
+
+        def backward(grad: Tensor) -> Tensor:
+            by_h, by_weight, by_bias = torch.ops.aten.native_layer_norm_backward.default(
+                grad, h, shape, mean, rstd, self.weight, self.bias, [True, True, True]
+            )
+            assert self.weight.grad is not None and self.bias.grad is not None
+            self.weight.grad.copy_(by_weight)
+            self.bias.grad.copy_(by_bias)
+            return by_h  # type: ignore[no-any-return]
+
+        return normalized, backward
+
 
 class SimbaBlock(nn.Module):
     """h + W₂σ(W₁ norm(h) + b₁) + b₂, the identity at birth because W₂ and b₂ start at zero."""
@@ -45,6 +65,12 @@ class SimbaBlock(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, width] to [N, width]."""
         return h + self.block.change(self.norm(h))
+
+    def vjp(self, h: Tensor) -> tuple[Tensor, Backward]:
+        """Map [N, width] to [N, width]; return the backward function too."""
+        normalized, norm_backward = self.norm.vjp(h)
+        change, change_backward = self.block.change_vjp(normalized)
+        return h + change, lambda grad: grad + norm_backward(change_backward(grad))
 
 
 class SimbaEncoder(Encoder):
@@ -71,6 +97,7 @@ class SimbaEncoder(Encoder):
         self.norm = Norm(stream)
         self.output = Linear(stream, outputs, HIDDEN_GAIN)
         self.activation = ACTIVATIONS[activation] if activate else None
+        self.gradient = GRADIENTS[activation]
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
@@ -79,3 +106,12 @@ class SimbaEncoder(Encoder):
             h = block(h)
         h = self.output(self.norm(h))
         return h if self.activation is None else self.activation(h)
+
+    def vjp(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Backward]:
+        """Encode a batch of observations; return the backward function too."""
+        h, backward = self.input.vjp(as_vector(self.leaf, observations[self.leaf.name]), inputs=False)
+        backwards = [backward]
+        for part in (*self.blocks, self.norm, self.output):
+            h, backward = part.vjp(h)
+            backwards.append(backward)
+        return self._activate(h, chain(backwards))
