@@ -44,7 +44,15 @@ class MemberRunner(DaskTaskRunner):
         if self.tag is not None:
             task = task.with_options(tags={*task.tags, self.tag})
         with dask.annotate(resources=dict(self.resources)) if self.resources else nullcontext():
-            return super().submit(task, parameters, wait_for, dependencies)
+            future = self.client.submit(
+                task,
+                parameters=self._optimize_futures(parameters),
+                wait_for=self._optimize_futures(wait_for) if wait_for else None,
+                dependencies=dependencies,
+                return_type="state",
+                pure=False,  # else Dask hashes the pickled task for its key, which takes half of a submission
+            )
+        return PrefectDaskFuture(wrapped_future=future, task_run_id=future.task_run_id)
 
 
 FLUSH_S = 5.0
