@@ -29,7 +29,7 @@ def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui,
         family = {process, *descendants(process)}
         worker.process.send_signal(signal.SIGTERM)
         worker.process.wait(120)
-        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 120
+        assert seconds_until(lambda: ui.state(flow_run)["type"] in ("CRASHED", "CANCELLED", "FAILED")) < 5
         wait_for(lambda: not any(alive(pid) for pid in family))  # test_serve.py goes on with such a run
 
 
@@ -64,7 +64,7 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
         next(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == kind)
         for kind in ("RUNNING", "FAILED")
     )
-    assert (ended - began).total_seconds() < 30  # at once, on a busy machine
+    assert (ended - began).total_seconds() < 10  # at once, on a busy machine
 
 
 def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
@@ -98,7 +98,7 @@ def test_a_scheduled_run_is_started_by_the_worker_and_completes(ui, worker):
         assert ui.wait(runs[0]["id"])["type"] == "COMPLETED", worker.log.read_text()[-3000:]
         ran = ui.answer("GET", f"flow_runs/{runs[0]['id']}").json()
         due, began = (datetime.fromisoformat(ran[name]) for name in ("expected_start_time", "start_time"))
-        assert began > due - timedelta(seconds=1)  # the server delays runs by whole seconds
+        assert began >= due - timedelta(seconds=0.5)  # the server rounds the delay to whole seconds
         assert ran["parameters"]["dry_run"] is True
     finally:
         ui.answer("DELETE", f"deployments/{deployment}/schedules/{schedule['id']}")

@@ -71,7 +71,7 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     os.kill(process, signal.SIGKILL)
     assert ui.wait(flow_run)["type"] == "CRASHED"
     ui.retry(flow_run)
-    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 120
+    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
     wait_for(
         lambda: "AwaitingRetry Crashed AwaitingRetry" in ui.history(flow_run),
         timeout_s=LATE_STATE_TIMEOUT_S,
@@ -104,8 +104,8 @@ def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, wor
     flow_run, process = begun(worker, ui, "cancelled")
     family = {process, *descendants(process)}
     ui.set_state(flow_run, "CANCELLING", "Cancelling")
-    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 120
-    assert seconds_until(lambda: ui.state(flow_run)["type"] == "CANCELLED") < 120
+    assert seconds_until(lambda: not any(alive(pid) for pid in family)) < 30
+    assert seconds_until(lambda: ui.state(flow_run)["type"] == "CANCELLED") < 30
     form = ui.answer("GET", "deployments/name/evolve-resume/resume").json()["parameter_openapi_schema"]
     listed, _ = form["properties"]["run_id"]["anyOf"]
     assert "cancelled" in listed["enum"]

@@ -526,4 +526,4 @@ def test_processes_in_mid_step_end_with_the_process_that_started_them(registered
     parent.join(3)  # by now they hang
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
-    wait_for(lambda: not any(alive(pid) for pid in children))
+    wait_for(lambda: not any(alive(pid) for pid in children), timeout_s=15)

@@ -172,7 +172,7 @@ def test_a_run_that_is_stopped_stops_the_workers_of_a_cluster_that_is_not_its_ow
         wait_for(lambda: busy(worker), timeout_s=300)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=240)
-        wait_for(lambda: not alive(worker))
+        wait_for(lambda: not alive(worker), timeout_s=30)
         with Client(cluster.address) as client:  # its nanny brings another one, for whose run comes next
             wait_for(lambda: list_workers(client), interval_s=0.5)
 
@@ -278,7 +278,7 @@ def test_jobs_of_a_queue_make_the_same_chain_and_none_outlives_the_run(cli, orac
     assert process.returncode == 0, err
     assert oracle.head in out
     assert len(jobs) >= 2
-    wait_for(lambda: not any(map(alive, jobs)))
+    wait_for(lambda: not any(map(alive, jobs)), timeout_s=30)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_a_run_killed_in_mid_generation_on_s3_ends_with_the_chain_of_an_undistur
         process.communicate()
         assert store.exists("killed/gen/000001/COMMIT.json")
         assert not store.exists("killed/gen/000003/COMMIT.json")
-        wait_for(lambda: not any(alive(pid) for pid in family))  # no orphan outlives the run
+        wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)  # no orphan outlives the run
         finished = [m for m in range(3) if store.exists(f"killed/gen/000002/m/{m:04d}.train.json")]
         before = {m: store.backend.modified(f"killed/gen/000002/m/{m:04d}.train.json") for m in finished}
         (elsewhere := tmp_path_factory.mktemp("fresh-machine")).joinpath("config.yaml").write_text(  # only the bucket
@@ -216,7 +216,7 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
     assert process.returncode == 0, err
     assert oracle.head in out
     assert len(seen) >= 3
-    wait_for(lambda: not any(alive(pid) for pid in seen))
+    wait_for(lambda: not any(alive(pid) for pid in seen), timeout_s=20)
     assert "Traceback" not in err
 
 
@@ -296,7 +296,7 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
     assert process.returncode == 1, err
     assert '"status": "interrupted"' in out
     assert "evolve resume stopped" in err
-    wait_for(lambda: not any(alive(pid) for pid in family))
+    wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
     if stop == signal.SIGTERM:  # both end it in the same way
         assert cli.json("resume", "stopped")["head"] == slower_oracle.head
 
@@ -332,7 +332,7 @@ def test_environments_in_processes_of_their_own_run_on_daemonic_workers_and_leav
     heads = [record_hash(commit) for commit in cli.run_store("spawned").commits()]
     assert heads == [record_hash(commit) for commit in undisturbed(config).commits]
     assert len(everyone) >= 4
-    wait_for(lambda: not any(alive(pid) for pid in everyone))
+    wait_for(lambda: not any(alive(pid) for pid in everyone), timeout_s=30)
 
 
 def test_the_flow_refuses_a_module_that_is_not_allowed_before_it_is_imported(prefect_url, tmp_path, monkeypatch):

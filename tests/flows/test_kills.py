@@ -88,7 +88,7 @@ class Campaign:
         self.wait(240)
         assert self.process.poll() is not None, "the run neither ends nor fails"
         out, err = self.process.communicate()
-        wait_for(lambda: not any(alive(pid) for pid in self.everyone))  # no orphan outlives a run
+        wait_for(lambda: not any(alive(pid) for pid in self.everyone), timeout_s=30)  # no orphan outlives a run
         return self.process.returncode, out + err
 
 
@@ -199,7 +199,7 @@ def test_an_environment_may_have_processes_which_end_with_their_worker_and_with_
     assert cli.json("run", "--workers", "1", "--config", cli.config(quick))["status"] == "budget_spent"
     made = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert len({worker for worker, *_ in made}) > 1  # the flow's own process, and the worker
-    wait_for(lambda: not any(alive(pid) for row in made for pid in row))
+    wait_for(lambda: not any(alive(pid) for row in made for pid in row), timeout_s=30)
 
     log.unlink()
     slow = make_config("Probe/Parent-v0", **small, **{"env.kwargs": {"log": str(log), "pause_s": 2.0}})
@@ -212,10 +212,10 @@ def test_an_environment_may_have_processes_which_end_with_their_worker_and_with_
     wait_for(lambda: in_workers() or process.poll() is not None, timeout_s=120)
     first = in_workers()[-1]
     os.kill(first[0], signal.SIGKILL)
-    wait_for(lambda: not any(alive(pid) for pid in first))
+    wait_for(lambda: not any(alive(pid) for pid in first), timeout_s=10)
     wait_for(lambda: in_workers() or process.poll() is not None)
     second = in_workers()[-1]
     assert set(second).isdisjoint(first)
     process.kill()
-    wait_for(lambda: not any(alive(pid) for pid in second))
+    wait_for(lambda: not any(alive(pid) for pid in second), timeout_s=30)
     process.communicate()

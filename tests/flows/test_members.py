@@ -86,7 +86,7 @@ def test_a_worker_that_hangs_ends_itself_when_its_run_is_killed(cli):
     family = descendants(process.pid)
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(alive(pid) for pid in family))
+    wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
 
 
 @pytest.mark.slow
