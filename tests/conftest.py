@@ -1,5 +1,6 @@
 """Configurations and environments that many tests share."""
 
+import gc
 import os
 import shutil
 import sys
@@ -17,20 +18,28 @@ from flows.prefect_server.embedded import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, migrated_database, s3_server, server_errors
-from tests.spreading import ALONE, Scheduling, share, spread
+from tests.spreading import SCOPES, Scheduling, share, spread
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose where the processes of pytest-xdist say which tests may go anywhere."""
-    if ALONE not in os.environ:
+    """Choose where the processes of pytest-xdist say which tests go to one of them."""
+    gc.disable()  # or it takes as long as the imports themselves, whose millions of objects all stay
+    if SCOPES not in os.environ:
         directory = tempfile.TemporaryDirectory(prefix="tests-")
         config.add_cleanup(directory.cleanup)
-        os.environ[ALONE] = str(Path(directory.name, "alone.json"))
+        os.environ[SCOPES] = str(Path(directory.name, "scopes.json"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest tests first."""
     spread(items)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but for what was imported, which stays."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

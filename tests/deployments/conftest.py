@@ -1,8 +1,7 @@
 """The services as they are deployed: a Prefect server that asks who calls, and the container files that start it."""
 
-import sqlite3
+import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,18 +51,20 @@ def server_settings(auth: str, origin: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def hardened(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
+def hardened(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
     """A server as its container has it."""
-    home, port = copied(prefect_home, tmp_path_factory.mktemp("hardened")), free_port()
+    home, port = tmp_path_factory.mktemp("hardened"), free_port()
+    shutil.copy(new_prefect, home)
     origin = f"https://localhost:{free_port()}"
     with prefect_server(home, port, **server_settings(AUTH, origin)):
         yield Hardened(port, origin, home)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
+def served(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
     """A server as `evolve serve` has it."""
-    home, port = copied(prefect_home, tmp_path_factory.mktemp("served")), free_port()
+    home, port = tmp_path_factory.mktemp("served"), free_port()
+    shutil.copy(new_prefect, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SERVER_AUTH, AUTH)
         patch.setenv(CLIENT_AUTH, AUTH)
@@ -73,16 +74,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect
         )
     with server:
         yield Hardened(port, exposure.origins[0], home)
-
-
-def copied(source: Path, home: Path) -> Path:
-    """Give a server a copy of another server's database, which saves creating one."""
-    with (
-        closing(sqlite3.connect(source / "prefect.db")) as database,
-        closing(sqlite3.connect(home / "prefect.db")) as copy,
-    ):
-        database.backup(copy)
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def within(architecture, bounds):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(envs, seeds, shared)
 def test_a_long_line_of_mutations_keeps_bounds_and_always_makes_a_whole_network(env, seed, share_encoder):
     config, spaces, state = founder(env, seed, share_encoder)
@@ -111,7 +111,7 @@ def test_the_optimizer_covers_exactly_the_networks_parameters_after_every_mutati
         assert all(bool((p != old).all()) for p, old in zip(agent.network.parameters(), before, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(envs, seeds, shared, st.sampled_from(sorted(ACTIVATIONS)))
 def test_every_growth_preserves_the_function(env, seed, share_encoder, activation):
     config, spaces, state = founder(env, seed, share_encoder)

@@ -125,8 +125,7 @@ def test_the_grids_are_hard_for_a_random_policy(n):
 MEMORY = {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16, "network.encoder.max_seq_len": 8}
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("share_encoder", [True, False])
+@pytest.mark.parametrize(("cell", "share_encoder"), [("lstm", True), ("gru", False)])
 def test_what_was_shown_once_is_remembered(cell, share_encoder):
     overrides = {**MEMORY, "network.encoder.cell": cell, "network.share_encoder": share_encoder}
     agent, config = trained("Remember", **{**overrides, "algorithm.gamma": 0.99})

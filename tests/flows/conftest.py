@@ -95,12 +95,14 @@ def finished(
 ) -> tuple[Cli, dict[str, Any]]:
     """A finished run of three generations, `whole`, on two workers, and what it printed; read it, and spoil a copy.
 
-    The server is named by a file of Prefect's settings.
+    It ran in a new Python, to which a file of Prefect's settings named the server.
     """
-    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
+    directory = tmp_path_factory.mktemp("finished")
+    cli = Cli(directory, {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
     url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
     (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
-    return cli, cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
+    result = cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
+    return Cli(directory, dict(prefect_environment)), result
 
 
 @pytest.fixture
