@@ -78,30 +78,6 @@ def test_help_imports_neither_torch_nor_prefect():
     assert imported_by(code).isdisjoint({"torch", "prefect", "optuna", "gymnasium", "dask"})
 
 
-HEAVY = {"torch", "prefect", "optuna", "distributed", "scipy"}
-LIGHT_COMMANDS = {
-    ("status",): 0,
-    ("status", "nowhere"): 2,
-    ("lineage", "nowhere"): 2,
-    ("gc", "nowhere"): 2,
-    ("run", "--config", "nowhere.yaml"): 2,
-    ("run", "--algorithm.lr", "5"): 2,
-    ("run", "--env.id", "Nowhere-v0", "--training.max-steps", "100000"): 2,
-    ("resume", "nowhere"): 2,
-}
-"""Commands that only look, or are refused, and their exit codes."""
-
-
-def test_looking_and_wrong_input_do_without_what_training_needs(tmp_path):
-    code = (
-        "import os, flows.cli.app",
-        f"os.environ['EVOLVE_STORE'] = {str(tmp_path)!r}",
-        f"codes = [flows.cli.app._main(list(command)) for command in {list(LIGHT_COMMANDS)}]",
-        f"assert codes == {list(LIGHT_COMMANDS.values())}, codes",
-    )
-    assert imported_by("; ".join(code)).isdisjoint(HEAVY)
-
-
 def test_the_process_of_an_environment_does_not_import_torch():
     assert "torch" not in imported_by("from evo_core.envs.gym_vector import AsyncEnvs, _in_process")
 

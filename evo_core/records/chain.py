@@ -21,6 +21,8 @@ FailureReason = Literal[
     "memory",  # every attempt exceeded the memory limit of its worker
     "lost",  # every attempt was lost to the infrastructure
 ]
+LOST: tuple[FailureReason, ...] = ("deadline", "memory", "lost")
+"""Reasons of members of which no attempt had a result."""
 
 
 class BlobRef(Record):

@@ -49,7 +49,7 @@ class Repair:
         assert training.blob is not None
         content = self.recomputer.weights(finding.uid, training.blob)
         self._replace(finding.name, content)
-        return f"computed again from {self.recomputer.offspring(finding.uid).parent or 'its seed'}: the same sha256"
+        return f"computed again from {self.run.offspring(finding.uid).parent or 'its seed'}: the same sha256"
 
     def _record(self, finding: Finding) -> str:
         """Restore a committed member's records from its COMMIT; recompute an uncommitted one's."""
@@ -59,7 +59,7 @@ class Repair:
         if member is None:
             if commit is not None or finding.generation - 1 not in self.verification.chain:
                 raise Unrepairable(f"{finding.name}: repair the COMMIT of its generation first, then repeat")
-            content, member = self.recomputer.member(self.recomputer.offspring(finding.uid))
+            content, member = self.recomputer.member(self.run.offspring(finding.uid))
             if content is not None:
                 self.run.put_blob(content)
             self._put(finding.name, member.training if finding.what == "training" else member)
@@ -106,14 +106,14 @@ class Repair:
         member = self._committed(uid)
         if member is not None:
             return member.training
-        offspring = self.recomputer.offspring(uid)
+        offspring = self.run.offspring(uid)
         training = self.run.training(offspring.generation, offspring.index)
         if training is None:
             raise MissingError(f"{uid} has not been trained yet")
         return training
 
     def _committed(self, uid: str) -> Member | None:
-        offspring = self.recomputer.offspring(uid)
+        offspring = self.run.offspring(uid)
         commit = self.verification.chain.get(offspring.generation)
         return commit.members[offspring.index] if commit is not None else None
 
