@@ -1,5 +1,6 @@
 """Records of the chain: frozen and canonical, without clocks, hosts, attempts or run ids, so they can be hashed."""
 
+from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from pydantic import Field, JsonValue, SerializeAsAny
@@ -187,6 +188,11 @@ class Generation(Record):
     offspring: tuple[Offspring, ...] = Field(min_length=1)
     train_steps: int = 0
     eval_steps: int = 0
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash by which the next COMMIT names this one, computed once."""
+        return record_hash(self)
 
 
 class Confirmation(Record):

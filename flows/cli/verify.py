@@ -116,7 +116,7 @@ def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, st
     return {
         "run_id": run_id,
         "whole": not result.findings,
-        "generations": max(result.chain, default=0),
+        "generations": max(result.intact, default=0),
         "checked": result.checked,
         "released": len(result.gone),
         "absent": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.absent],
@@ -138,7 +138,7 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
     state = "intact" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
     console.print(
         f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "
-        f"{max(result.chain, default=0)} generations",
+        f"{max(result.intact, default=0)} generations",
         highlight=False,
         soft_wrap=True,
     )
