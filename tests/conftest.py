@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from xdist.remote import Producer
@@ -100,6 +101,9 @@ def config() -> RunConfig:
 
 
 probes.register()
+# a busy machine takes longer over an example than hypothesis allows by default
+hypothesis.settings.register_profile("patient", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 torch.set_num_threads(1)  # threads of several test processes wait for each other ten times longer than they compute
 
 

@@ -170,5 +170,12 @@ def command_of(pid: int) -> str:
 
 
 def workers_of(pid: int) -> set[int]:
-    """Dask's workers below a process."""
-    return {child for child in descendants(pid) if "spawn_main" in command_of(child)}
+    """Dask's workers below a process: forked from its fork server, or started anew by `dask worker`."""
+    below = descendants(pid)
+    forked = {child for server in below & fork_servers(below) for child in descendants(server) & fork_servers(below)}
+    return forked or {child for child in below if "spawn_main" in command_of(child)}
+
+
+def fork_servers(pids: Iterable[int]) -> set[int]:
+    """Fork servers among processes, and their workers, which have the same command line."""
+    return {pid for pid in pids if "forkserver" in command_of(pid)}
