@@ -1,4 +1,4 @@
-"""The services as they are deployed: a Prefect server that asks who calls, and the container files that start it."""
+"""Prefect servers configured as the container files and `evolve serve` configure them."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ AUTH = "operator:a-long-secret-of-the-operator"
 
 @dataclass(frozen=True)
 class Hardened:
-    """A server that asks who calls."""
+    """A Prefect server with an auth string."""
 
     port: int
     origin: str
@@ -38,7 +38,7 @@ class Hardened:
 
 
 def server_settings(auth: str, origin: str) -> dict[str, str]:
-    """What the container of the Prefect server is told, its database excepted."""
+    """Return the environment variables of the Prefect server's container, except its database."""
     values = {"${PREFECT_AUTH_STRING:?set it in .env}": auth, "${PREFECT_ORIGIN:?set it in .env}": origin}
     told = COMPOSE["services"]["prefect"]["environment"]
     settings = {
@@ -52,7 +52,7 @@ def server_settings(auth: str, origin: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def hardened(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
-    """A server as its container has it."""
+    """Start a server with the settings of its container."""
     home, port = tmp_path_factory.mktemp("hardened"), free_port()
     shutil.copy(new_prefect, home)
     origin = f"https://localhost:{free_port()}"
@@ -62,7 +62,7 @@ def hardened(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Ite
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
-    """A server as `evolve serve` has it."""
+    """Start a server with the settings of `evolve serve`."""
     home, port = tmp_path_factory.mktemp("served"), free_port()
     shutil.copy(new_prefect, home)
     with pytest.MonkeyPatch.context() as patch:
@@ -78,7 +78,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Itera
 
 @pytest.fixture(scope="module")
 def ui(prefect_url: str) -> Iterator[Ui]:
-    """The UI of a server that knows the deployments."""
+    """Register the deployments; return a client that does what the UI does."""
     register([])
     with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=120) as api:
         yield Ui(api)
