@@ -13,8 +13,9 @@ import numpy as np
 from evo_core.config.sections import EnvConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.step_values import read_reset, read_step
-from evo_core.envs.vector_env import Transition, VectorEnvs
+from evo_core.envs.vector_env import MASK, Transition, VectorEnvs
 from evo_core.records.failures import MemberFailure, creation_failure
+from evo_core.spaces.observations import Arrays
 from evo_core.spaces.spaces import Spaces
 
 
@@ -28,6 +29,7 @@ class SyncEnvs(VectorEnvs):
                 self.envs.append(make_env(env))
             first = self.envs[0]
             super().__init__(env.id, Spaces(first.observation_space, first.action_space), len(seeds))
+            self._valid = np.ones(self.count, np.bool_)
             self.reset(seeds)
         except MemberFailure:
             self.close()
@@ -49,20 +51,24 @@ class SyncEnvs(VectorEnvs):
         self.require_valid()
 
     def _advance(self, actions: Iterable[Any]) -> Transition:
-        count = self.count
-        made = Transition(
-            np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.ones(count, np.bool_), {}
-        )
+        returned, rewards = [], []
         for b, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
             self.at = b
-            observation, made.rewards[b], terminated, truncated, info = read_step(env.step(action))
-            if terminated or truncated:
-                made.terminated[b], made.truncated[b] = terminated, truncated
+            returned.append(env.step(action))
+        # Read once all have stepped: in between, the steps themselves would evict this code from the caches each time.
+        terminated, truncated = np.zeros((2, self.count), np.bool_)
+        finals: dict[int, Arrays] = {}
+        for b, each in enumerate(returned):
+            self.at = b
+            observation, reward, terminates, truncates, info = read_step(each)
+            rewards.append(reward)
+            if terminates or truncates:
+                terminated[b], truncated[b] = terminates, truncates
                 # a copy, because environments may reuse their buffer in reset
-                made.final_observations[b] = {k: rows[0] for k, rows in self.layout.stack([observation]).items()}
-                observation, info = read_reset(env.reset())
+                finals[b] = {name: rows[0] for name, rows in self.layout.stack([observation]).items()}
+                observation, info = read_reset(self.envs[b].reset())
             self._show(b, observation, info)
-        return made
+        return Transition(np.array(rewards, np.float64), terminated, truncated, self._valid, finals)
 
     def advance_some(self, indices: Iterable[int], actions: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Step some environments and reset none; return their rewards, and whether their episodes ended."""
@@ -93,4 +99,5 @@ class SyncEnvs(VectorEnvs):
 
     def _show(self, index: int, observation: Any, info: Mapping[str, Any]) -> None:
         self.layout.put(self.observations, index, observation)
-        self.read_mask(index, info)
+        if self.masks is not None or MASK in info:
+            self.read_mask(index, info)

@@ -100,8 +100,8 @@ class VectorEnvs(ABC):
         self._check(made)
         self.returns += made.rewards
         self.lengths += made.valid
-        ended = made.terminated | made.truncated
-        if ended.any():
+        if made.final_observations:
+            ended = list(made.final_observations)
             self.ended_returns[ended], self.ended_lengths[ended] = self.returns[ended], self.lengths[ended]
             self.returns[ended] = self.lengths[ended] = 0
         return made
@@ -164,12 +164,11 @@ class VectorEnvs(ABC):
     def _check(self, made: Transition) -> None:
         self.require_valid()
         try:
-            for index, observation in made.final_observations.items():
-                self.at = index
+            for self.at, observation in made.final_observations.items():
                 self.layout.check(observation)
-            self.at = None
         except InvalidObservation as error:
             raise self.failure(error) from None
+        self.at = None
         self.require_finite(made.rewards)
 
     def require_finite(self, rewards: np.ndarray, indices: Sequence[int] | None = None) -> None:
