@@ -20,6 +20,8 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
     until the device has read it.
     """
     tensor = torch.from_numpy(rows)
+    if device.type == "cpu":
+        return tensor
     if uses_pinned_memory(device, tensor.nbytes):
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -91,10 +91,10 @@ class ActorCritic(nn.Module):
     def policy(self, observations: Tensors, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the distribution's parameters [N, A] of one step, and the memory after it, [N, memory_size]."""
         if not self.memory_size:
-            return self.actor(self.encoder(observations)), memory
+            return self.actor.forward(self.encoder.forward(observations)), memory
         if self.critic_encoder is None:
             latent, memory = self.encoder.step(observations, memory)
-            return self.actor(latent), memory
+            return self.actor.forward(latent), memory
         own, critics = torch.split(memory, [self.encoder.memory_size] * 2, 1)
         latent, own = self.encoder.step(observations, own)
         critics = self.critic_encoder.step(observations, critics)[1]

@@ -50,7 +50,7 @@ def ppo_loss(
         kl, fraction = (off - log_ratio).mean(), (off.abs() > clip).float().mean()
         terms = (-surrogate, 0.5 * squared.mean(), entropy.mean(), kl, fraction)
     return Loss(
-        grad_log_probs=torch.where(free <= clipped, free, 0.0) * (-1 / count),
+        grad_log_probs=free.masked_fill_(free > clipped, 0.0).mul_(-1 / count),
         grad_entropy=-algorithm.ent_coef / count,
         grad_values=error * (algorithm.vf_coef / count),
         terms=terms,

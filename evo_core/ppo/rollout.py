@@ -53,13 +53,14 @@ def collect_rollouts(agent: Agent, envs: VectorEnvs, length: int, rng: np.random
     """
     network, count = agent.network, envs.count
     distribution, recurrent = network.distribution, network.memory_size > 0
-    noise = agent.noise(rng, length, count)
+    noise = agent.noise(rng, length, count).unbind()
     memory = agent.no_memory(count) if envs.memory is None else envs.memory
     rollout = _allocate(agent, envs, length)
     with torch.inference_mode():
         for t in range(length):
             masks = _record(rollout, envs, t)
-            rollout.memories[t] = memory
+            if recurrent:
+                rollout.memories[t] = memory
             outputs, memory = network.policy(agent.observe(envs.observations), memory)
             outputs = masked(outputs, None if masks is None else agent.move(masks))
             actions = distribution.sample(outputs, noise[t]).cpu().numpy()

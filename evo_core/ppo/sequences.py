@@ -4,9 +4,8 @@ Without a memory, or at a length of one, every step is a piece of its own.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -93,15 +92,23 @@ def minibatches(
         sizes = lengths[order]
         within = np.arange(len(data.returns)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         rows = to_device(np.repeat(pieces.starts[order], sizes) + within, data.returns.device)
-    shuffled = _map(data, lambda column: column.index_select(0, rows))
-    ends = np.cumsum([part.sum() for part in np.array_split(sizes, parts)])
-    bounds = zip([0, *ends[:-1].tolist()], ends.tolist(), np.array_split(order, parts), strict=True)
-    for start, stop, chosen in bounds:
+    steps = [int(part.sum()) for part in np.array_split(sizes, parts)]
+
+    def shuffled(column: Tensor) -> Sequence[Tensor]:
+        return torch.split(column.index_select(0, rows), steps)
+
+    leaves = {name: shuffled(leaf) for name, leaf in data.observations.items()}
+    columns = map(shuffled, (data.actions, data.log_probs, data.advantages, data.returns, data.values))
+    masks = [None] * parts if data.masks is None else shuffled(data.masks)
+    for i, (chosen, actions, log_probs, advantages, returns, values) in enumerate(
+        zip(np.array_split(order, parts), *columns, strict=True)
+    ):
+        observations = {name: leaf[i] for name, leaf in leaves.items()}
         whole = None
         if memories.shape[1]:
             memory = memories.index_select(0, torch.from_numpy(chosen).to(memories.device))
             whole = sequences(lengths[chosen], memory)
-        yield _map(shuffled, itemgetter(slice(start, stop)), whole)
+        yield Minibatch(observations, actions, log_probs, advantages, returns, values, masks[i], whole)
 
 
 def _permutation(count: int, rng: np.random.Generator | torch.Generator) -> np.ndarray:
@@ -109,16 +116,3 @@ def _permutation(count: int, rng: np.random.Generator | torch.Generator) -> np.n
         return rng.permutation(count)
     drawn: np.ndarray = torch.randperm(count, generator=rng, device=rng.device).cpu().numpy()
     return drawn
-
-
-def _map(data: Minibatch, pick: Callable[[Tensor], Tensor], whole: Sequences | None = None) -> Minibatch:
-    return Minibatch(
-        {name: pick(leaf) for name, leaf in data.observations.items()},
-        pick(data.actions),
-        pick(data.log_probs),
-        pick(data.advantages),
-        pick(data.returns),
-        pick(data.values),
-        None if data.masks is None else pick(data.masks),
-        whole,
-    )

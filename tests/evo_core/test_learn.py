@@ -10,6 +10,7 @@ import torch
 from evo_core.agent.agent import Agent, initial_state
 from evo_core.envs.backends import make_vect_envs
 from evo_core.genome.genome import initial_genome
+from evo_core.networks.actor_critic import ActorCritic
 from evo_core.ppo.learn import learn, prepare
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import collect_rollouts, rollout_lengths
@@ -105,7 +106,8 @@ def test_an_update_is_that_of_plain_autograd_with_clipping_and_adam():
     data, pieces, memories = prepare(reference, rollout, algorithm)
     learn(ours, rollout, algorithm, np.random.default_rng(5))
 
-    network = reference.network
+    network = ActorCritic(reference.genome, reference.spaces)  # its parameters can be substituted, an agent's not
+    network.load_state_dict(dict(reference.state().weights))
     separate = [parameter.detach().clone().requires_grad_() for parameter in network.parameters()]
     names = [name for name, _ in network.named_parameters()]
     optimizer = torch.optim.Adam(separate, lr=algorithm.lr, eps=1e-5)

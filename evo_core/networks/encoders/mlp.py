@@ -26,7 +26,7 @@ class MlpEncoder(Encoder):
 
     def forward(self, observations: Tensors, sequences: Sequences | None = None) -> Tensor:
         """Encode a batch of observations."""
-        h: Tensor = self.stack(as_vector(self.leaf, observations[self.leaf.name]))
+        h = self.stack.forward(as_vector(self.leaf, observations[self.leaf.name]))
         return h if self.activation is None else self.activation(h)
 
     def vjp(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Backward]:
