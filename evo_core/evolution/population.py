@@ -17,6 +17,7 @@ from evo_core.records.chain import (
     Member,
     Offspring,
     config_hash,
+    record_hash,
     uid,
 )
 from evo_core.records.failures import GenerationFailed
@@ -75,7 +76,7 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best
     return Generation(
         generation=generation,
-        previous=previous.sha256,
+        previous=record_hash(previous),
         members=tuple(members),
         draw=draw,
         elite=elite,

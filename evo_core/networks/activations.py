@@ -1,4 +1,7 @@
-"""Activation functions, each with its derivative in closed form."""
+"""Activation functions, each with its derivative in closed form. Both may overwrite what they are given.
+
+Nobody else needs it, and for images new memory costs more than the function: pages are zeroed by the operating system.
+"""
 
 from collections.abc import Callable
 
@@ -8,23 +11,25 @@ from torch import Tensor, nn
 from evo_core.config.network import Activation
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "ReLU": torch.relu,
-    "Tanh": torch.tanh,
-    "ELU": nn.functional.elu,
+    "ReLU": torch.relu_,
+    "Tanh": torch.tanh_,
+    "ELU": nn.functional.elu_,
     "GELU": nn.functional.gelu,
     "SiLU": nn.functional.silu,
 }
+"""The gradient of the first three follows from y, so that y takes the place of z; the others need both."""
 
 Backward = Callable[[Tensor], Tensor]
-"""Computes the gradient by a part's inputs from that by its outputs, and writes those by its parameters to `grad`."""
+"""Computes the gradient by a part's inputs from that by its outputs, which it may overwrite, and writes those by its
+parameters to `grad`."""
 
 _aten = torch.ops.aten
 
 GRADIENTS: dict[Activation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "ReLU": lambda grad, z, y: _aten.threshold_backward.default(grad, y, 0),
-    "Tanh": lambda grad, z, y: _aten.tanh_backward.default(grad, y),
-    "ELU": lambda grad, z, y: _aten.elu_backward.default(grad, 1, 1, 1, True, y),
-    "GELU": lambda grad, z, y: _aten.gelu_backward.default(grad, z),
-    "SiLU": lambda grad, z, y: _aten.silu_backward.default(grad, z),
+    "ReLU": lambda grad, z, y: _aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad),
+    "Tanh": lambda grad, z, y: _aten.tanh_backward.grad_input(grad, y, grad_input=grad),
+    "ELU": lambda grad, z, y: _aten.elu_backward.grad_input(grad, 1, 1, 1, True, y, grad_input=grad),
+    "GELU": lambda grad, z, y: _aten.gelu_backward.grad_input(grad, z, grad_input=grad),
+    "SiLU": lambda grad, z, y: _aten.silu_backward.grad_input(grad, z, grad_input=grad),
 }
 """For y = σ(z), the gradient by z from the gradient by y, z and y: the operators that autograd calls too."""

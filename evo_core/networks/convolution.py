@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.architecture import Convolution
-from evo_core.networks.activations import ACTIVATIONS
+from evo_core.networks.activations import ACTIVATIONS, GRADIENTS, Backward
 from evo_core.networks.stack import HIDDEN_GAIN, Axis, AxisTable
 
 
@@ -16,7 +16,8 @@ class Conv(nn.Conv2d):
     """A convolution padded so that the size of its output does not depend on that of its kernel: ⌈side / stride⌉."""
 
     def __init__(self, inputs: Axis, outputs: Axis, kernel: int, stride: int, gain: float) -> None:
-        super().__init__(inputs.size, outputs.size, kernel, stride, padding=kernel // 2, device="cpu")
+        super().__init__(inputs.size, outputs.size, kernel, stride, padding=kernel // 2, device="meta")
+        self.to_empty(device="cpu")
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:
@@ -36,6 +37,22 @@ class Conv(nn.Conv2d):
         assert self.bias is not None
         nn.init.zeros_(self.bias)
 
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, in, H, W] to [N, out, H', W']; return the backward function too, without the gradient by h unless
+        `inputs`."""
+
+        def backward(grad: Tensor) -> Tensor:
+            by_h, by_weight, by_bias = torch.ops.aten.convolution_backward.default(
+                grad, h, self.weight, [self.out_channels], self.stride, self.padding, self.dilation, False, [0, 0], 1,
+                [inputs, True, True],
+            )  # fmt: skip
+            assert self.weight.grad is not None and self.bias is not None and self.bias.grad is not None
+            self.weight.grad.copy_(by_weight)
+            self.bias.grad.copy_(by_bias)
+            return by_h if inputs else grad
+
+        return self.forward(h), backward
+
 
 class ConvBlock(nn.Module):
     """σ(W * h + b), or with `residual` h + W₂ * σ(W₁ * h + b₁) + b₂, the identity at birth because W₂ = b₂ = 0."""
@@ -46,12 +63,30 @@ class ConvBlock(nn.Module):
         self.inner = Conv(inputs, inner, layer.kernel, layer.stride, HIDDEN_GAIN)
         self.outer = Conv(inner, inputs, layer.kernel, 1, 0.0) if layer.kind == "residual" else None
         self.outputs = inner if self.outer is None else inputs
-        self.activation = ACTIVATIONS[activation]
+        self.activation, self.gradient = ACTIVATIONS[activation], GRADIENTS[activation]
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, in, H, W] to [N, out, H', W']."""
         inner = self.activation(self.inner(h))
         return inner if self.outer is None else torch.add(h, self.outer(inner))
+
+    def vjp(self, h: Tensor, *, inputs: bool = True) -> tuple[Tensor, Backward]:
+        """Map [N, in, H, W] to [N, out, H', W']; return the backward function too; see Conv's."""
+        z, inner_backward = self.inner.vjp(h, inputs=inputs)
+        y = self.activation(z)
+
+        def backward(grad: Tensor) -> Tensor:
+            return inner_backward(self.gradient(grad, z, y))
+
+        if self.outer is None:
+            return y, backward
+        change, outer_backward = self.outer.vjp(y)
+
+        def residual_backward(grad: Tensor) -> Tensor:
+            by_h = backward(outer_backward(grad))
+            return by_h.add_(grad) if inputs else grad
+
+        return torch.add(h, change), residual_backward
 
 
 class FromChannels(nn.Module):
@@ -76,6 +111,23 @@ class FromChannels(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, outputs]."""
         return nn.functional.linear(h.flatten(1), self.weight.flatten(1), self.bias)
+
+    def vjp(self, h: Tensor) -> tuple[Tensor, Backward]:
+        """Map [N, C, H, W] to [N, outputs]; return the backward function too.
+
+        Convolutions keep the channels last in memory. The weights are reordered to match, because they are fewer.
+        """
+        last = h.permute(0, 2, 3, 1)
+        rows, weight = last.flatten(1), self.weight.transpose(1, 2).flatten(1)
+
+        def backward(grad: Tensor) -> Tensor:
+            assert self.weight.grad is not None
+            by_weight = grad.t().mm(rows).view(-1, self.places.size, self.channels.size)
+            self.weight.grad.copy_(by_weight.transpose(1, 2))
+            torch.sum(grad, 0, out=self.bias.grad)
+            return grad.mm(weight).view_as(last).permute(0, 3, 1, 2)
+
+        return nn.functional.linear(rows, weight, self.bias), backward
 
 
 def blocks(

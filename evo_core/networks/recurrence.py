@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evo_core.genome.encoders import CellKind
+from evo_core.networks.activations import Backward
 from evo_core.networks.stack import Axis, AxisTable, Linear
 
 GATES: dict[CellKind, int] = {"lstm": 4, "gru": 3}
@@ -59,6 +60,7 @@ class Cell(nn.Module):
         self.weight_hh = nn.Parameter(torch.empty(gates, units.size, units.size))
         self.bias_ih = nn.Parameter(torch.empty(gates, units.size))
         self.bias_hh = nn.Parameter(torch.empty(gates, units.size))
+        self._views: tuple[list[Tensor], list[Tensor]] | None = None
 
     @property
     def memory_size(self) -> int:
@@ -94,6 +96,42 @@ class Cell(nn.Module):
             outputs = torch.gru(inputs, first[0], self._weights(), True, 1, 0.0, True, False, False)[0]
         return outputs
 
+    def vjp(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Backward]:
+        """Run over whole sequences; return the backward function too."""
+        fused = self.kind == "lstm" and inputs.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        return self._fused_vjp(inputs, memory) if fused else self._autograd_vjp(inputs, memory)
+
+    def _autograd_vjp(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Backward]:
+        with torch.enable_grad():
+            leaf = inputs.detach().requires_grad_()
+            outputs = self(leaf, memory)
+
+        def backward(grad: Tensor) -> Tensor:
+            torch.autograd.backward(outputs, grad)
+            assert leaf.grad is not None
+            return leaf.grad
+
+        return outputs.detach(), backward
+
+    def _fused_vjp(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Backward]:
+        """Call the kernels, forward and backward, that `torch.lstm` and autograd choose on the CPU."""
+        h, c = (part.contiguous() for part in self._parts(memory))
+        mode, size, (weights, gradients) = 2, self.units.size, self._flat()  # 2 is the LSTM
+        with torch.enable_grad():  # without it, the kernel would not keep what its backward needs
+            outputs, last_h, last_c, workspace = torch.ops.aten.mkldnn_rnn_layer.default(
+                inputs, *weights, h, c, False, [], mode, size, 1, True, False, False, True
+            )
+
+        def backward(grad: Tensor) -> Tensor:
+            by_inputs, *by_weights = torch.ops.aten.mkldnn_rnn_layer_backward.default(
+                inputs, *weights, h, c, outputs, last_h, last_c, grad, None, None, False, mode, size, 1, True,
+                True, False, [], False, workspace,
+            )  # fmt: skip
+            torch._foreach_copy_(gradients, by_weights[: len(gradients)])  # those by h and c follow
+            return by_inputs  # type: ignore[no-any-return]
+
+        return outputs, backward
+
     def step(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Run one step: inputs [N, I], memory [N, M], to outputs [N, units] and memory [N, M]."""
         if self.kind == "lstm":
@@ -109,6 +147,16 @@ class Cell(nn.Module):
             self.bias_ih.flatten(),
             self.bias_hh.flatten(),
         ]
+
+    def _flat(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and their gradients with all gates in one dimension, made once."""
+        if self._views is None or self._views[0][0].data_ptr() != self.weight_ih.data_ptr():
+            weights = [weight.detach() for weight in self._weights()]
+            gradients = [
+                p.grad.view_as(w) for p, w in zip(self.parameters(), weights, strict=True) if p.grad is not None
+            ]
+            self._views = weights, gradients
+        return self._views
 
     def _parts(self, memory: Tensor) -> list[Tensor]:
         return list(torch.split(memory, self.units.size, 1))
@@ -126,6 +174,18 @@ class RecurrentBlock(nn.Module):
     def forward(self, inputs: Tensor, memory: Tensor) -> Tensor:
         """Run over whole sequences: [length, pieces, in] to [length, pieces, out]."""
         return self._out(inputs, self.cell(inputs, memory))
+
+    def vjp(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Backward]:
+        """Run over whole sequences; return the backward function too."""
+        h, backward = self.cell.vjp(inputs, memory)
+        if self.outer is None:
+            return h, backward
+        change, outer_backward = self.outer.vjp(h.flatten(0, 1))
+
+        def residual_backward(grad: Tensor) -> Tensor:
+            return grad + backward(outer_backward(grad.flatten(0, 1)).view_as(h))
+
+        return inputs + change.view_as(inputs), residual_backward
 
     def step(self, inputs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Run one step: [N, in] to [N, out], with what is remembered after it."""

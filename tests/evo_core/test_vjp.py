@@ -38,13 +38,13 @@ def compare(part, rows, inputs, seed):
         by_inputs = backward(by_outputs)
     torch.testing.assert_close(found, outputs.detach(), rtol=0, atol=0)
     for gradient, want in zip([by_inputs, *(p.grad for p in part.parameters())], expected, strict=True):
-        torch.testing.assert_close(gradient, want, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, want)
 
 
 @pytest.mark.parametrize("name", ACTIVATION_NAMES)
 def test_derivatives_of_activations(name):
     z = torch.linspace(-4, 4, 257, dtype=torch.float64, requires_grad=True)
-    y = ACTIVATIONS[name](z)
+    y = ACTIVATIONS[name](z * 1)  # it may overwrite its argument
     grad = torch.linspace(1, 2, 257, dtype=torch.float64)
     (expected,) = torch.autograd.grad(y, z, grad)
     torch.testing.assert_close(GRADIENTS[name](grad, z.detach(), y.detach()), expected)
@@ -74,7 +74,7 @@ def test_stacks(rows, inputs, layers, outputs, activation, seed):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *MORE])
-@settings(max_examples=3)
+@settings(max_examples=3, deadline=None)
 @given(seed=seeds)
 def test_whole_networks(kind, seed):
     agent = make_agent(kind)[1]

@@ -1,4 +1,4 @@
-"""Fixtures of flow tests: the command line, finished runs, and the processes of runs."""
+"""One Prefect server for all flow tests, and the command line as users call it."""
 
 import json
 import os
@@ -31,9 +31,9 @@ EVOLVE = Path(sys.executable).parent / "evolve"
 
 @dataclass
 class Cli:
-    """Runs `evolve` commands in a directory, in forks of a process that has imported everything (preloaded.py).
+    """Calls `evolve` in a directory of its own, in forks of a process that has imported everything (preloaded.py).
 
-    With `fresh`, each command starts a new Python, as for users.
+    With `fresh`, each in a new Python, as users do.
     """
 
     directory: Path
@@ -41,7 +41,7 @@ class Cli:
     fresh: bool = False
 
     def start(self, *arguments: str) -> subprocess.Popen[str] | Forked:
-        """Start a command in the background; variables of Prefect are those of `environment` alone."""
+        """Start a command in the background. Which Prefect it uses is said by `environment` alone."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment = {**inherited, **self.environment}
         if not self.fresh and can_fork(arguments, environment):
@@ -85,7 +85,7 @@ class Cli:
 
 @pytest.fixture
 def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
-    """Return the command line, with a running Prefect server."""
+    """The command line, with a Prefect server that is already there."""
     return Cli(tmp_path, dict(prefect_environment))
 
 
@@ -93,21 +93,19 @@ def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
 def finished(
     tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]
 ) -> tuple[Cli, dict[str, Any]]:
-    """Run three generations as `whole` on two workers; return the command line and the result. Change only copies.
+    """A finished run of three generations, `whole`, on two workers, and what it printed; read it, and spoil a copy.
 
-    The command is a new Python, and finds the server through a file of Prefect's settings.
+    The server is named by a file of Prefect's settings.
     """
-    directory = tmp_path_factory.mktemp("finished")
-    cli = Cli(directory, {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
+    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
     url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
     (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
-    result = cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
-    return Cli(directory, dict(prefect_environment)), result
+    return cli, cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Change to a new directory; remove the EVOLVE_ variables that the test sets."""
+    """A directory of the test's own as the working directory; EVOLVE_ variables go with the test."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     yield tmp_path
@@ -130,7 +128,7 @@ def make_runs(store: Path, configs: Mapping[str, RunConfig]) -> Path:
 
 
 def descendants(pid: int) -> set[int]:
-    """Return the ids of all processes below a process."""
+    """The process ids below a process."""
     try:
         return {child.pid for child in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
@@ -138,7 +136,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Return True if a process exists and is not a zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -146,14 +144,14 @@ def alive(pid: int) -> bool:
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """Kill processes, some of which may have ended."""
+    """Kill processes, of which some may be gone: with those that were killed before them."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait until a process that was asked to end has ended; after a timeout, kill it and all below it."""
+    """Wait for the end of a process that was asked to end; then kill it with all below it."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -162,7 +160,7 @@ def end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of a process, empty if it has ended."""
+    """The command line of a process; empty when it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -170,12 +168,5 @@ def command_of(pid: int) -> str:
 
 
 def workers_of(pid: int) -> set[int]:
-    """Return the ids of the Dask workers below a process: forks of its fork server, or started by `dask worker`."""
-    below = descendants(pid)
-    forked = {child for server in below & fork_servers(below) for child in descendants(server) & fork_servers(below)}
-    return forked or {child for child in below if "spawn_main" in command_of(child)}
-
-
-def fork_servers(pids: Iterable[int]) -> set[int]:
-    """Return the fork servers among processes, with their workers, which have the same command line."""
-    return {pid for pid in pids if "forkserver" in command_of(pid)}
+    """Dask's workers below a process."""
+    return {child for child in descendants(pid) if "spawn_main" in command_of(child)}

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from evo_core.config.network import Activation
 from evo_core.genome.encoders import RecurrentArchitecture
-from evo_core.networks.activations import ACTIVATIONS
+from evo_core.networks.activations import ACTIVATIONS, GRADIENTS, Backward
 from evo_core.networks.encoders.encoder import Encoder
 from evo_core.networks.inputs import Tensors, as_vector
 from evo_core.networks.recurrence import RecurrentBlock, Sequences
-from evo_core.networks.stack import HIDDEN_GAIN, Axis, Linear
+from evo_core.networks.stack import HIDDEN_GAIN, Axis, Linear, chain
 from evo_core.spaces.observations import Leaf
 
 
@@ -43,6 +43,7 @@ class RecurrentEncoder(Encoder):
             inputs = block.outputs
         self.output = Linear(inputs, outputs, HIDDEN_GAIN)
         self.activation = ACTIVATIONS[activation] if activate else None
+        self.gradient = GRADIENTS[activation]
         self.sizes = [block.cell.memory_size for block in self._layers()]
         self.memory_size = sum(self.sizes)
         self.max_seq_len = architecture.max_seq_len
@@ -55,6 +56,29 @@ class RecurrentEncoder(Encoder):
         for block, memory in zip(self._layers(), torch.split(sequences.memory, self.sizes, 1), strict=True):
             h = block(h, memory)
         return self._out(h.flatten(0, 1).index_select(0, sequences.places))
+
+    def vjp(self, observations: Tensors, sequences: Sequences | None = None) -> tuple[Tensor, Backward]:
+        """Encode N steps of whole sequences; return the backward function too."""
+        assert sequences is not None
+        features, places = self.features, sequences.places
+        backwards: list[Backward] = []
+        if features is None:
+            h = as_vector(self.leaf, observations[self.leaf.name])
+        else:
+            h, backward = features.vjp(observations)
+            # padding repeats steps, but nothing comes back from it
+            backwards += [backward, lambda grad: grad.flatten(0, 1).index_select(0, places)]
+        h = h.index_select(0, sequences.padded).view(sequences.length, -1, h.shape[-1])
+        for block, memory in zip(self._layers(), torch.split(sequences.memory, self.sizes, 1), strict=True):
+            h, backward = block.vjp(h, memory)
+            backwards.append(backward)
+        shape = h.shape
+        z, backward = self.output.vjp(h.flatten(0, 1).index_select(0, places))
+
+        def unpacked(grad: Tensor) -> Tensor:
+            return grad.new_zeros((shape[0] * shape[1], shape[2])).index_copy_(0, places, grad).view(shape)
+
+        return self._activate(z, chain([*backwards, unpacked, backward]))
 
     def step(self, observations: Tensors, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Encode one step of N environments."""
