@@ -13,10 +13,11 @@ class Failed(RuntimeError):
 
 def require_certificates(engine: str) -> None:
     """Reject tls:// without the certificate files in Dask's configuration."""
-    from dask import config
+    from distributed.security import Security
 
+    security = Security()
     for key in ("ca-file", "client.cert", "client.key"):
-        value = config.get(f"distributed.comm.tls.{key}", None)
+        value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")
         if value is None or ("\n" not in value and not Path(value).is_file()):
             variable = f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('-', '_').replace('.', '__')}"
             state = "is not set" if value is None else f"names {value}, which is no file"
