@@ -72,11 +72,14 @@ class SyncEnvs(VectorEnvs):
 
     def advance_some(self, indices: Iterable[int], actions: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Step some environments and reset none; return their rewards, and whether their episodes ended."""
-        stepped, rewards, ended = list(indices), [], []
+        stepped, returned, rewards, ended = list(indices), [], [], []
         try:
             for b, action in zip(stepped, actions, strict=True):
                 self.at = b
-                observation, reward, terminated, truncated, info = read_step(self.envs[b].step(action))
+                returned.append(self.envs[b].step(action))
+            for b, each in zip(stepped, returned, strict=True):
+                self.at = b
+                observation, reward, terminated, truncated, info = read_step(each)
                 rewards.append(reward)
                 ended.append(terminated or truncated)
                 # at the end of an episode the mask is irrelevant

@@ -1,5 +1,6 @@
 """Fitness: returns of full episodes, each in its own environment with a fresh seed."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -138,18 +139,20 @@ def _play(
     on_step(envs)
     with torch.inference_mode():
         while len(alive):
-            company = np.union1d(group[alive], np.flatnonzero(others & (assumed > length)))
-            actions, memory = _act(
-                agent, envs, alive, np.searchsorted(company, group[alive]), len(company), memory, rng
-            )
+            company = group[alive]
+            if others.any():
+                company = np.union1d(company, np.flatnonzero(others & (assumed > length)))
+            places = np.searchsorted(company, group[alive])
+            actions, memory = _act(agent, envs, alive, places, len(company), memory, rng)
             rewards, ended = envs.advance_some(alive, actions)
             on_step(envs)
             length += 1
             returns[alive] += rewards
             lengths[alive] = length
             cut = config.evaluation.max_steps is not None and length >= config.evaluation.max_steps
-            going = ~ended & (not cut)
-            alive, memory = alive[going], memory[agent.move(going)]
+            if cut or ended.any():
+                going = ~ended & (not cut)
+                alive, memory = alive[going], memory[agent.move(going)]
     return Episodes(returns, lengths)
 
 
@@ -175,7 +178,7 @@ def _act(
     if not whole:
         chosen = torch.from_numpy(places).to(agent.device)
         outputs, memory, noise = outputs[chosen], memory[chosen], None if noise is None else noise[chosen]
-    if not bool(torch.isfinite(outputs).all()):
+    if not math.isfinite(float(outputs.sum())) and not bool(torch.isfinite(outputs).all()):  # a sum may overflow
         raise MemberFailure("nan_loss", envs.steps, f"network outputs {outputs.tolist()}")
     outputs = masked(outputs, None if envs.masks is None else agent.move(envs.masks[alive]))
     actions = distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise)

@@ -56,7 +56,8 @@ def learn(
         report = last or algorithm.target_kl is not None
         batches = minibatches(data, pieces, memories, algorithm.batch_size, shuffler)
         updates = [_update(agent, batch, algorithm, report=report) for batch in batches]
-        terms = torch.stack(updates).mean(0)
+        if report:
+            terms = torch.stack(updates).mean(0)
         stop = last or (algorithm.target_kl is not None and float(terms[3]) > algorithm.target_kl)
     values = terms.tolist()
     if not all(map(math.isfinite, values)):
@@ -130,14 +131,14 @@ def _next_values(agent: Agent, rollout: Rollout, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, *, report: bool) -> Tensor:
-    """Descend one step; return the loss's terms (when they are reported) and the gradient's norm."""
+    """Descend one step; return the gradient's norm, and before it the loss's terms if they are reported."""
     agent.gradients.zero_()
     outputs, values, backward = agent.network.vjp(batch.observations, batch.sequences)
     actions = agent.network.distribution.evaluate(masked(outputs, batch.masks), batch.actions)
     loss = ppo_loss(actions.log_probs, actions.entropy, values, batch, algorithm, report=report)
     backward(actions.backward(loss.grad_log_probs, loss.grad_entropy), loss.grad_values)
     norm = agent.descend(algorithm.lr, algorithm.max_grad_norm)
-    return torch.stack([*loss.terms, norm])
+    return torch.stack([*loss.terms, norm]) if report else norm
 
 
 def _explained_variance(values: Tensor, returns: Tensor) -> float:

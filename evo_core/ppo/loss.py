@@ -42,29 +42,27 @@ def ppo_loss(
     ratio = log_ratio.exp()
     free = ratio * batch.advantages
     clipped = ratio.clamp(1 - clip, 1 + clip) * batch.advantages
-    error, squared = _value_error(values, batch, clip if algorithm.clip_value else None)
+    gradient, error = _value_error(values, batch, clip if algorithm.clip_value else None)
     terms: tuple[Tensor, ...] = ()
     if report:
         surrogate = torch.minimum(free, clipped).mean()
         off = ratio - 1
         kl, fraction = (off - log_ratio).mean(), (off.abs() > clip).float().mean()
-        terms = (-surrogate, 0.5 * squared.mean(), entropy.mean(), kl, fraction)
+        terms = (-surrogate, 0.5 * error.square().mean(), entropy.mean(), kl, fraction)
     return Loss(
         grad_log_probs=free.masked_fill_(free > clipped, 0.0).mul_(-1 / count),
         grad_entropy=-algorithm.ent_coef / count,
-        grad_values=error * (algorithm.vf_coef / count),
+        grad_values=gradient * (algorithm.vf_coef / count),
         terms=terms,
     )
 
 
 def _value_error(values: Tensor, batch: Minibatch, clip: float | None) -> tuple[Tensor, Tensor]:
-    """Compute ∂(½e²)/∂V and e² per sample; with a clip range, of the larger of the clipped and the free error."""
+    """Compute ∂(½e²)/∂V and e per sample; with a clip range, of the larger of the clipped and the free error."""
     error = values - batch.returns
-    squared = error.square()
     if clip is None:
-        return error, squared
+        return error, error
     moved = values - batch.values
     near = batch.values + moved.clamp(-clip, clip) - batch.returns
-    near_squared, inside = near.square(), moved.abs() <= clip
-    gradient = torch.where(squared >= near_squared, error, near * inside)
-    return gradient, torch.maximum(squared, near_squared)
+    free, inside = error.abs() >= near.abs(), moved.abs() <= clip
+    return torch.where(free, error, near * inside), torch.where(free, error, near)
