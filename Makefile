@@ -34,6 +34,9 @@ $(VENV)/extras: $(VENV)/installed requirements-extras.lock
 	$(PIP) install --quiet --no-deps -r requirements-extras.lock
 	touch $@
 
+# hundreds of processes import our packages, each of which would compile them anew
+unexport PYTHONDONTWRITEBYTECODE
+
 # a third of the tests' time is waiting: one process more than the two cores that CI has (see tests/spreading.py)
 TESTS := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 

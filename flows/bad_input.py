@@ -13,11 +13,10 @@ class Failed(RuntimeError):
 
 def require_certificates(engine: str) -> None:
     """Reject tls:// without the certificate files in Dask's configuration."""
-    from distributed.security import Security
+    from dask import config
 
-    security = Security()
     for key in ("ca-file", "client.cert", "client.key"):
-        value = getattr(security, f"tls_{key.replace('-', '_').replace('.', '_')}")
+        value = config.get(f"distributed.comm.tls.{key}", None)
         if value is None or ("\n" not in value and not Path(value).is_file()):
             variable = f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('-', '_').replace('.', '__')}"
             state = "is not set" if value is None else f"names {value}, which is no file"

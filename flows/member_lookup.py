@@ -1,14 +1,12 @@
-"""Load a member of a run; the delivered agent by default."""
+"""Load a member of a run; the delivered agent by default. Imports torch only for a member that exists."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from evo_core.agent.agent import Agent
-from evo_core.agent.checkpoint import load_agent
 from evo_core.config.run_config import RunConfig
-from evo_core.numerics.provenance import one_thread
 from evo_core.records.chain import Member
 from evo_core.records.chain import uid as member_uid
 from evo_core.records.failures import MemberFailure
@@ -16,10 +14,12 @@ from flows.next_steps import evolve_command, store_flag
 from flows.outcome import delivery
 from flows.settings import BadInput, Failed
 from tasks.runs import layout
-from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
 from tasks.runs.run_store import RunStore
 from tasks.store import MissingError
+
+if TYPE_CHECKING:
+    from evo_core.agent.agent import Agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,13 @@ class Chosen:
     config: RunConfig
     member: Member
     why: str
-    agent: Agent
+    agent: "Agent"
 
     @contextmanager
     def playing(self) -> Iterator[None]:
         """Context for playing episodes, on one thread; Failed when the environment breaks."""
+        from evo_core.numerics.provenance import one_thread
+
         try:
             with one_thread():
                 yield
@@ -53,25 +55,28 @@ def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
     if uid is None:
         delivered = delivery(ref)
         uid, why = delivered.elite.uid, delivered.why
-    spaces = ref.environment().spaces
-    recomputer = Recomputer(run, ref.config, spaces, ref.resolve_device())
-    member = find_member(run, recomputer, uid, "--member")
+    member = find_member(run, uid, "--member")
     blob = member.training.blob
     if blob is None or member.failure is not None:
         reason = member.failure.reason if member.failure else "not trained"
         others = evolve_command("status", run_id, **store_flag())
         raise BadInput(f"--member {uid}: failed ({reason}) and left no agent; `{others}` lists the others")
+    spaces = ref.environment().spaces
+    from evo_core.agent.checkpoint import load_agent
+    from tasks.runs.recomputation import Recomputer
+
+    recomputer = Recomputer(run, ref.config, spaces, ref.resolve_device())
     if run.missing_blobs([blob]):
         print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
     agent = load_agent(recomputer.weights(uid, blob), spaces, device or ref.resolve_device())
     return Chosen(run_id, ref.config, member, why, agent)
 
 
-def find_member(run: RunStore, recomputer: Recomputer, uid: str, flag: str) -> Member:
+def find_member(run: RunStore, uid: str, flag: str) -> Member:
     """Return a member of a committed generation by name, such as g0003/m05; raise BadInput that names the flag."""
     try:
-        offspring = recomputer.offspring(uid)
+        offspring = run.offspring(uid)
         return run.commit(offspring.generation).members[offspring.index]
     except MissingError:
-        last = member_uid(run.last(layout.commit) or 0, recomputer.config.population.size - 1)
+        last = member_uid(run.last(layout.commit) or 0, run.config().population.size - 1)
         raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None

@@ -11,7 +11,6 @@ from flows.runs import open_ref, open_run, open_run_store
 from flows.settings import BadInput, Settings
 from tasks.runs import layout
 from tasks.runs.fork import fork
-from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
 from tasks.runs.run_records import Extension, extended
 from tasks.store import MissingError
@@ -65,6 +64,8 @@ def fork_run(
     spaces = source.environment().spaces
     require_configured_api()
     copy.store.probe()
+    from tasks.runs.recomputation import Recomputer  # imports torch, which a refusal does without
+
     fork(store, copy, generation, Recomputer(store, source.config, spaces, source.resolve_device()))
 
 

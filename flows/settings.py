@@ -199,8 +199,6 @@ class Settings(OperationalSettings):
 
     def cluster_class(self) -> "type[Cluster]":
         """Import the cluster class that `engine` names; BadInput when there is no such class."""
-        from distributed.deploy.cluster import Cluster
-
         package, _, name = self.engine.rpartition(".")
         extra = {"dask_jobqueue": "pip install 'evolve-rl[cluster]'"}.get(package.split(".")[0])
         try:
@@ -208,6 +206,8 @@ class Settings(OperationalSettings):
         except ImportError as error:
             advice = extra or f"install the package that holds {package}, or correct the name"
             raise BadInput(f"--engine {self.engine}: {error}; {advice}") from None
+        from distributed.deploy.cluster import Cluster
+
         if not (isinstance(found, type) and issubclass(found, Cluster)):
             raise BadInput(f"--engine {self.engine}: expected a Dask cluster class in {package}, got {found!r}")
         return found

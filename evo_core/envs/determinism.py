@@ -9,8 +9,6 @@ import numpy as np
 from evo_core.config.sections import EnvConfig
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.envs.vector_env import VectorEnvs
-from evo_core.networks.distributions import make_distribution
-from evo_core.networks.distributions.distribution import masked
 from evo_core.spaces.observations import take
 
 SEEDS = (1, 2)
@@ -24,7 +22,6 @@ class RandomActions:
         self.envs = envs
         self._space: Any = deepcopy(envs.spaces.action)  # environments of one class may share theirs
         self._space.seed(0)
-        self._distribution = make_distribution(self._space, squash=False)
         self._rng = np.random.default_rng(0)
 
     def draw(self) -> Iterable[Any]:
@@ -32,11 +29,15 @@ class RandomActions:
         masks, count = self.envs.masks, self.envs.count
         if masks is None:
             return [self._space.sample() for _ in range(count)]
-        import torch  # the process of an environment does without
+        import torch  # other environments are inspected without
 
-        noise = torch.from_numpy(self._distribution.noise(self._rng, 1, count)[0])
+        from evo_core.networks.distributions import make_distribution
+        from evo_core.networks.distributions.distribution import masked
+
+        distribution = make_distribution(self._space, squash=False)
+        noise = torch.from_numpy(distribution.noise(self._rng, 1, count)[0])
         allowed = masked(torch.zeros_like(noise), torch.from_numpy(masks))
-        return self._distribution.to_env(self._distribution.sample(allowed, noise).numpy())
+        return distribution.to_env(distribution.sample(allowed, noise).numpy())
 
 
 def first_difference(env: EnvConfig, steps: int = 1000) -> str | None:

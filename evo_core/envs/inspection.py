@@ -1,4 +1,7 @@
-"""Inspection of an environment before a run: it exists, its spaces are supported, and the network fits."""
+"""Inspection of an environment before a run: it exists, its spaces are supported, and the network fits.
+
+Imports no torch, so that an environment is refused quickly.
+"""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -14,7 +17,7 @@ from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vector_env import MASK, ignore_warnings
 from evo_core.envs.wrapper_state import require_stateless
 from evo_core.genome.genome import initial_genome
-from evo_core.networks.distributions import make_distribution
+from evo_core.spaces.actions import require_supported
 from evo_core.spaces.spaces import Spaces
 
 
@@ -50,7 +53,7 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> En
         close_env(env)
     try:
         initial_genome(config, spec.spaces.observation)
-        make_distribution(spec.spaces.action, squash=config.network.squash_output)
+        require_supported(spec.spaces.action, squash=config.network.squash_output)
     except ValueError as error:
         raise ConfigError([f"env.id {config.env.id!r}: {error}"]) from None
     if spec.time_limit is None and config.evaluation.max_steps is None:

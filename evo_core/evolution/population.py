@@ -17,7 +17,6 @@ from evo_core.records.chain import (
     Member,
     Offspring,
     config_hash,
-    record_hash,
     uid,
 )
 from evo_core.records.failures import GenerationFailed
@@ -76,7 +75,7 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best
     return Generation(
         generation=generation,
-        previous=record_hash(previous),
+        previous=previous.sha256,
         members=tuple(members),
         draw=draw,
         elite=elite,

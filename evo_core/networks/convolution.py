@@ -16,8 +16,7 @@ class Conv(nn.Conv2d):
     """A convolution padded so that the size of its output does not depend on that of its kernel: ⌈side / stride⌉."""
 
     def __init__(self, inputs: Axis, outputs: Axis, kernel: int, stride: int, gain: float) -> None:
-        super().__init__(inputs.size, outputs.size, kernel, stride, padding=kernel // 2, device="meta")
-        self.to_empty(device="cpu")
+        super().__init__(inputs.size, outputs.size, kernel, stride, padding=kernel // 2, device="cpu")
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:

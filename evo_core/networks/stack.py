@@ -51,8 +51,7 @@ class Linear(nn.Linear):
     """An affine map from one labeled axis to another, uninitialized until `initialize`."""
 
     def __init__(self, inputs: Axis, outputs: Axis, gain: float) -> None:
-        super().__init__(inputs.size, outputs.size, device="meta")
-        self.to_empty(device="cpu")
+        super().__init__(inputs.size, outputs.size, device="cpu")
         self.inputs, self.outputs, self.gain = inputs, outputs, gain
 
     def reset_parameters(self) -> None:

@@ -1,5 +1,6 @@
 """Records of the chain: frozen and canonical, without clocks, hosts, attempts or run ids, so they can be hashed."""
 
+from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from pydantic import Field, JsonValue, SerializeAsAny
@@ -21,6 +22,8 @@ FailureReason = Literal[
     "memory",  # every attempt exceeded the memory limit of its worker
     "lost",  # every attempt was lost to the infrastructure
 ]
+LOST: tuple[FailureReason, ...] = ("deadline", "memory", "lost")
+"""Reasons of members of which no attempt had a result."""
 
 
 class BlobRef(Record):
@@ -185,6 +188,11 @@ class Generation(Record):
     offspring: tuple[Offspring, ...] = Field(min_length=1)
     train_steps: int = 0
     eval_steps: int = 0
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash by which the next COMMIT names this one, computed once."""
+        return record_hash(self)
 
 
 class Confirmation(Record):

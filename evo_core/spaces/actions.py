@@ -1,6 +1,6 @@
 """Action spaces that are supported, and action masks of environments.
 
-Imports no torch, because processes of environments import it.
+Imports no torch: processes of environments do without, and so do commands that refuse one.
 """
 
 from typing import Any
@@ -11,14 +11,19 @@ from gymnasium import Space, spaces
 SUPPORTED = "Discrete, MultiDiscrete, MultiBinary, Box of floats"
 
 
-def require_supported(space: Space[Any]) -> None:
-    """Raise ValueError if there is no action distribution for a space."""
+def require_supported(space: Space[Any], *, squash: bool = False) -> None:
+    """Raise ValueError if there is no action distribution for a space, or if its actions cannot be squashed."""
     match space:
         case spaces.Discrete():
             return
         case spaces.MultiDiscrete() | spaces.MultiBinary() if spaces.flatdim(space) > 0:
             return
         case spaces.Box() if spaces.flatdim(space) > 0 and np.dtype(space.dtype).kind == "f":
+            if squash and not (space.is_bounded() and (space.low < space.high).all()):
+                raise ValueError(
+                    f"network.squash_output: action space {space} has no range to squash into "
+                    f"({_open_sides(space)}); set it to false: then actions are clipped where there is a bound"
+                )
             return
     raise ValueError(f"action space {space} is not supported; supported: {SUPPORTED}")
 
@@ -54,6 +59,12 @@ def read_mask(space: Space[Any], mask: Any) -> np.ndarray:
             allowed = _checked(np.ravel(np.asarray(flat)), (sum(options),)).astype(np.bool_)
             return _with_a_choice(allowed, np.cumsum((0, *options[:-1])))
     raise ValueError(f"action_mask: action space {space} takes no mask")
+
+
+def _open_sides(space: spaces.Box) -> str:
+    below, above = np.flatnonzero(~space.bounded_below).tolist(), np.flatnonzero(~space.bounded_above).tolist()
+    empty = np.flatnonzero(space.low == space.high).tolist()
+    return f"elements unbounded below: {below}, above: {above}, with one value: {empty}"
 
 
 def _parts(mask: Any) -> list[Any]:

@@ -20,7 +20,6 @@ from tasks.runs.deletion import begin_deletion, delete_run, is_half_deleted
 from tasks.runs.presence import is_being_worked_on
 from tasks.runs.run_store import RunStore
 from tasks.store import CorruptError
-from tasks.views.study import delete_study
 
 
 def delete(
@@ -40,6 +39,8 @@ def delete(
     if not (yes or _agreed(run, settings)):
         print("nothing was deleted", file=sys.stderr)
         return FAILED
+    from tasks.views.study import delete_study  # imports optuna
+
     begin_deletion(run)
     behind: list[str] = []
     gone = False

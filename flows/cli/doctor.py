@@ -82,10 +82,11 @@ def _configuration(env_id: str | None, path: Path | None, overrides: Mapping[str
 def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
     """Inspect an environment as a run would; raise ConfigError if a run would refuse it."""
     from evo_core.envs.inspection import inspect_environment
+
+    spec = inspect_environment(config, settings.packages)
     from evo_core.envs.notices import notices
     from evo_core.records.failures import MemberFailure
 
-    spec = inspect_environment(config, settings.packages)
     yield Check("observation space", str(spec.spaces.observation))
     yield Check("action space", str(spec.spaces.action))
     yield Check("time limit", str(spec.time_limit), "" if spec.time_limit else "set evaluation.max_steps")

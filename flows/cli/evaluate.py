@@ -1,19 +1,20 @@
-"""evolve evaluate: score a member on seeds that selection never used."""
+"""evolve evaluate: score a member on seeds that selection never used. Imports nothing heavy until it plays."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from rich.table import Table
 
 from evo_core.config.bounds import MOST_EPISODES
-from evo_core.evaluation.episodes import play_episodes, report_seeds
-from evo_core.evaluation.scores import Interval, Score, score
 from evo_core.seeding import POPULATION, Purpose, stream
 from flows.cli.arguments import Json, MemberName, Run, Seed, Store, number
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import emit
 from flows.member_lookup import Chosen
 from tasks.views.phrases import describe_interval, describe_number, describe_score
+
+if TYPE_CHECKING:
+    from evo_core.evaluation.scores import Interval, Score
 
 
 def evaluate(
@@ -29,6 +30,9 @@ def evaluate(
     """Score an agent on fresh episodes, which neither selection nor confirmation used."""
     require_episodes(episodes, seed)
     chosen = choose(run_id, member, store)
+    from evo_core.evaluation.episodes import play_episodes, report_seeds
+    from evo_core.evaluation.scores import score
+
     seed = chosen.config.seed if seed is None else seed
     seeds = report_seeds(chosen.config, episodes, seed)
     with chosen.playing():
@@ -44,7 +48,7 @@ def evaluate(
     return 0
 
 
-def _print(chosen: Chosen, found: Score, seed: int) -> None:
+def _print(chosen: Chosen, found: "Score", seed: int) -> None:
     console = Console()
     console.print(
         f"{chosen.member.uid} of {chosen.run_id} ({chosen.why}): {found.episodes} fresh episodes, seed {seed}",
@@ -59,5 +63,5 @@ def _print(chosen: Chosen, found: Score, seed: int) -> None:
     console.print(table, highlight=False)
 
 
-def _between(interval: Interval | None, mean: float) -> str:
+def _between(interval: "Interval | None", mean: float) -> str:
     return "–" if interval is None else describe_interval(interval, mean)

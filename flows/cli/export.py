@@ -1,33 +1,22 @@
-"""evolve export: write a deterministic policy to one self-contained file."""
+"""evolve export: write a deterministic policy to one self-contained file. Imports torch once a member is found."""
 
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import torch
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from evo_core.agent.agent import Agent
-from evo_core.agent.checkpoint import METADATA, load_agent, to_portable_bytes
-from evo_core.evaluation.episodes import report_seeds
-from evo_core.export.agreement import TOLERANCE, Run, gives_masks, largest_difference, play_steps
-from evo_core.export.policy import Card, Policy
-from evo_core.records.canonical import canonical_json
-from flows.cli.arguments import Json, MemberName, Store
-from flows.cli.arguments import Run as RunId
+from flows.cli.arguments import Json, MemberName, Run, Store
 from flows.cli.extras import require_extra
 from flows.cli.member_choice import choose
 from flows.cli.output import emit, require_directory
 from flows.member_lookup import Chosen
 from flows.settings import Failed
 from tasks.views.phrases import describe_score
+
+if TYPE_CHECKING:
+    from evo_core.export.policy import Card, Policy
 
 Format = Literal["onnx", "torchscript", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
@@ -36,7 +25,7 @@ CHECKED_ENVS, CHECKED_STEPS = 1, 1000
 
 
 def export(
-    run_id: RunId,
+    run_id: Run,
     /,
     *,
     member: MemberName = None,
@@ -52,6 +41,11 @@ def export(
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
     chosen = choose(run_id, member, store, device="cpu")
+    from evo_core.evaluation.episodes import report_seeds
+    from evo_core.export.agreement import TOLERANCE, gives_masks, largest_difference, play_steps
+    from evo_core.export.policy import Policy
+    from flows.cli.export_formats import WRITERS
+
     path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[format]}")
     with chosen.playing():
         seeds = report_seeds(chosen.config, CHECKED_ENVS)
@@ -74,7 +68,9 @@ def export(
     return 0
 
 
-def _card(chosen: Chosen, policy: Policy) -> Card:
+def _card(chosen: Chosen, policy: "Policy") -> "Card":
+    from evo_core.export.policy import Card
+
     evaluation = chosen.member.evaluation
     return Card(
         run_id=chosen.run_id,
@@ -88,78 +84,7 @@ def _card(chosen: Chosen, policy: Policy) -> Card:
     )
 
 
-def _onnx(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
-    import onnxruntime
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-
-    example, names = policy.example(), [port.name for port in policy.inputs]
-    batch = torch.export.Dim("batch", min=1)
-    with _quiet():
-        program = torch.onnx.export(
-            policy,
-            example,
-            dynamo=True,
-            verbose=False,
-            input_names=names,
-            output_names=[port.name for port in policy.outputs],
-            dynamic_shapes=(tuple({0: batch} for _ in example),),
-        )
-    assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # source lines and directories of this machine
-    program.model.metadata_props[METADATA] = canonical_json(card).decode()
-    content: bytes = program.model_proto.SerializeToString(deterministic=True)
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-    def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        outputs: Sequence[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
-        return outputs
-
-    return content, run
-
-
-def _torchscript(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
-    buffer, jit = io.BytesIO(), cast(Any, torch.jit)
-    with _quiet():
-        traced = jit.trace(policy, policy.example(), check_trace=False)
-        jit.save(traced, buffer, _extra_files={f"{METADATA}.json": canonical_json(card)})
-        module = jit.load(io.BytesIO(buffer.getvalue()))
-    return buffer.getvalue(), _run_module(module)
-
-
-def _safetensors(agent: Agent, policy: Policy, card: Card) -> tuple[bytes, Run]:
-    content = to_portable_bytes(agent, card.model_dump(mode="json"))
-    return content, _run_module(Policy(load_agent(content), masks=policy.masks))
-
-
-Writer = Callable[[Agent, Policy, Card], tuple[bytes, Run]]
-"""Creates a file's content, and a function that runs it."""
-
-WRITERS: dict[Format, Writer] = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
-
-
-def _run_module(module: Any) -> Run:
-    def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        with torch.inference_mode():
-            return [output.numpy() for output in module(*map(torch.from_numpy, arrays))]
-
-    return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress messages of torch's exporters that are for developers: deprecations, optional packages."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
-
-
-def _print(path: Path, size: int, chosen: Chosen, card: Card, difference: float) -> None:
+def _print(path: Path, size: int, chosen: Chosen, card: "Card", difference: float) -> None:
     console = Console()
     fitness = f", fitness {describe_score(card.fitness, card.fitness_sem)}" if card.fitness is not None else ""
     console.print(

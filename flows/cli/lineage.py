@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import networkx as nx
 from cyclopts import App, Parameter
 from rich.markup import escape
 from rich.table import Table
@@ -205,6 +204,8 @@ def _node(uid: str) -> str:
 
 
 def _graphml(view: RunView, everyone: bool) -> str:
+    import networkx as nx
+
     graph = nx.DiGraph(run_id=view.run_id, winner=view.winner)
     shown = _shown(view, everyone)
     for member in (view.lineage[uid] for uid in view.lineage.members if uid in shown):

@@ -8,7 +8,6 @@ from flows.settings import BadInput
 from flows.views.database_faults import describe_fault
 from tasks.logs.redaction import without_password
 from tasks.store import StoreError
-from tasks.views.study import rebuild_study
 
 
 def rebuild(run_id: Run, /, *, store: Store = None, study: Study = None, json: Json = False) -> int:
@@ -17,6 +16,8 @@ def rebuild(run_id: Run, /, *, store: Store = None, study: Study = None, json: J
     settings.export()
     ref = open_ref(run_id)
     url = without_password(settings.study_url)
+    from tasks.views.study import rebuild_study  # imports optuna
+
     try:
         trials = rebuild_study(ref.open(), ref.config, settings.study_url)
     except StoreError:

@@ -1,4 +1,4 @@
-"""evolve replay: train fresh agents along the winner's schedule."""
+"""evolve replay: train fresh agents along the winner's schedule. Imports nothing heavy until the run is found."""
 
 import os
 import sys
@@ -9,7 +9,6 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evo_core.evolution.schedule_replay import replay_seeds
 from evo_core.records.chain import Replay, ReplayKind
 from flows.cli.arguments import DEFAULTS, Json, Operational, Run, number
 from flows.cli.output import emit
@@ -17,7 +16,6 @@ from flows.cli.session import read_settings
 from flows.outcome import delivery
 from flows.prefect_server.api import configured_api, describe_api, require_configured_api
 from flows.prefect_server.embedded import prefect_api
-from flows.report.replay_statistics import transfer_of
 from flows.runs import open_ref
 from flows.settings import Settings
 from tasks.runs.ref import RunRef
@@ -39,9 +37,12 @@ def replay(
     settings.check_reach(configured_api())
     settings.export()
     ref = open_ref(run_id)
-    ref.environment()  # refuses before anything is started
     kind: ReplayKind = "fixed" if fixed else "schedule"
     delivered = delivery(ref)
+    ref.environment()  # refuses before anything is started
+    from evo_core.evolution.schedule_replay import replay_seeds
+    from flows.report.replay_statistics import transfer_of
+
     winner, confirmed = delivered.elite.uid, delivered.confirmed
     console = Console(stderr=json)
     replays = _stored(ref, winner, kind, seeds)

@@ -1,10 +1,10 @@
-"""evolve report: one HTML page and figures of a finished or running run."""
+"""evolve report: one HTML page and figures of a finished or running run. Imports nothing heavy until it draws."""
 
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,12 +12,13 @@ from flows.cli.arguments import Json, Run, Store, Study
 from flows.cli.extras import require_extra
 from flows.cli.output import emit
 from flows.cli.session import read_settings
-from flows.report.html_page import make_figures, render_page
 from flows.report.run_data import view_run
-from flows.report.style import Figure, titled
 from flows.runs import open_ref
 from flows.settings import BadInput
 from flows.views.publish import dashboard_command, open_study, show_figures
+
+if TYPE_CHECKING:
+    from flows.report.style import Figure
 
 WIDTH, SCALE = 1000, 2
 """Width of pictures in points, and pixels per point."""
@@ -45,6 +46,9 @@ def report(
     study_shown = open_study(settings, run_id) if dashboard else None
     directory = output or Path("reports") / run_id
     view = view_run(ref)
+    from flows.report.html_page import make_figures, render_page
+    from flows.report.style import titled
+
     figures = make_figures(view)
     _make(directory)
     page = directory / "report.html"
@@ -63,12 +67,14 @@ def report(
     return 0
 
 
-def write_pictures(figures: Sequence[Figure], directory: Path) -> tuple[list[Path], str | None]:
+def write_pictures(figures: "Sequence[Figure]", directory: Path) -> tuple[list[Path], str | None]:
     """Render every figure as PNG with a browser; return the files, or the reason why there are none."""
     if find_spec("kaleido") is None:
         return [], "kaleido is not installed: pip install 'evolve-rl[png]'"
     import plotly.io
     from choreographer.errors import BrowserFailedError, ChromeNotFoundError
+
+    from flows.report.style import titled
 
     files = [directory / f"{figure.name}.png" for figure in figures]
     try:

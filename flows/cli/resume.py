@@ -30,14 +30,13 @@ def resume(
     """Continue a run from its last COMMIT and its finished members, with its own configuration."""
     from flows.cli.session import read_settings, run_flow
     from flows.prefect_server.api import configured_api
+    from flows.run_changes import extend_run, fork_run
     from flows.runs import fresh_run_id, open_ref
     from flows.settings import BadInput
 
     settings = read_settings(asdict(operational))
     settings.export()
-    open_ref(run)  # a misspelled name is refused before torch is imported
-    from flows.run_changes import extend_run, fork_run
-
+    open_ref(run)
     settings.check_reach(configured_api())
     settings.check_trackers()
     if from_generation is not None:

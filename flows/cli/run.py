@@ -31,7 +31,7 @@ def run(
 
     loaded = load_config(config, overrides)
 
-    from evo_core.envs.making import require_known
+    from evo_core.envs.inspection import check_environment
     from flows.cli.session import read_settings, run_flow
     from flows.prefect_server.api import configured_api
     from flows.runs import check_run, fresh_run_id, open_ref
@@ -39,9 +39,6 @@ def run(
     settings = read_settings(asdict(operational))
     if dry_run:
         return _preview(loaded, settings, json=json)
-    require_known(loaded.env, settings.packages)  # a misspelled name is refused before torch is imported
-    from evo_core.envs.inspection import check_environment
-
     settings.check_reach(configured_api())
     settings.check_trackers()
     check_environment(loaded, settings.packages)  # refuses before anything is written

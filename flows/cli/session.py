@@ -12,6 +12,7 @@ from rich.console import Console
 from evo_core.config.run_config import RunConfig
 from flows.cli.ending import ExitReport
 from flows.cli.output import emit
+from flows.engine.forkserver import start_forkserver
 from flows.prefect_server.api import describe_api, require_configured_api
 from flows.prefect_server.embedded import prefect_api
 from flows.settings import BadInput, Settings
@@ -47,7 +48,9 @@ def run_flow(config: RunConfig, run_id: str, settings: Settings, *, json: bool, 
             print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
             began_work = True
             console.print("starting Prefect and the workers …", style="dim")
-            with prefect_api():
+            if settings.engine == "local":
+                start_forkserver()
+            with prefect_api(meanwhile=_import_flow):
                 summary = _evolve(config, run_id, console, failures)
     except BaseException as error:  # reported with the command to continue, also for Ctrl-C and SIGTERM
         if isinstance(error, BadInput) and not began_work:
@@ -80,6 +83,11 @@ def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "Ru
 def _interrupt(number: int, frame: object) -> None:
     """Handle SIGTERM like Ctrl-C: stop workers and server, and print how to continue."""
     raise KeyboardInterrupt
+
+
+def _import_flow() -> None:
+    """Import what takes seconds, while the Prefect server starts."""
+    import flows.evolve  # noqa: F401
 
 
 def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dict[str, object]]) -> "RunSummary":

@@ -1,11 +1,15 @@
-"""evolve verify: check that every object of a run is present and intact, repair it, or recompute a member."""
+"""evolve verify: check that every object of a run is present and intact, repair it, or recompute a member.
 
-from typing import Annotated, get_args
+Checking compares bytes and repeats selections; only computing something again imports torch.
+"""
+
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from evo_core.config.parsing import ConfigError
+from evo_core.records.chain import LOST
 from evo_core.spaces.spaces import Spaces
 from flows.cli.arguments import Json, Run, Store
 from flows.cli.output import emit
@@ -16,13 +20,13 @@ from flows.runs import open_ref
 from flows.settings import BadInput
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification
-from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
-from tasks.runs.repair import Repair, repair_all
 from tasks.runs.run_store import RunStore
 from tasks.runs.verification import verify
 from tasks.store import CorruptError, open_store
-from tasks.worker.watchdog import Reason
+
+if TYPE_CHECKING:
+    from tasks.runs.recomputation import Recomputer
 
 REPAIR_ROUNDS = 4
 
@@ -58,6 +62,8 @@ def verify_run(
         if ref is None or spaces is None:
             why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
             raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
+        from tasks.runs.repair import Repair, repair_all
+
         for _ in range(REPAIR_ROUNDS):  # some repairs depend on others
             outcomes = repair_all(Repair(run, result, _recomputer(ref, run, spaces)))
             result = verify(run, spaces)
@@ -75,13 +81,12 @@ def _check_member(run_id: str, uid: str, store: str | None, *, json: bool) -> in
     settings = read_settings({"store": store})
     settings.export()
     ref = open_ref(run_id)
-    run, spaces = ref.open(), ref.environment().spaces
-    recomputer = _recomputer(ref, run, spaces)
-    stored = find_member(run, recomputer, uid, "--recompute")
+    run = ref.open()
+    stored = find_member(run, uid, "--recompute")
     offspring = stored.offspring
-    if stored.failure is not None and stored.failure.reason in (*get_args(Reason), "lost"):
+    if stored.failure is not None and stored.failure.reason in LOST:
         raise BadInput(f"--recompute {uid}: every attempt was lost ({stored.failure.reason}): nothing to compare with")
-    _, again = recomputer.member(offspring)
+    _, again = _recomputer(ref, run, ref.environment().spaces).member(offspring)
     before, after = (m.training.blob.sha256 if m.training.blob else None for m in (stored, again))
     same = again == stored
     if json:
@@ -101,7 +106,9 @@ def _spaces(ref: RunRef) -> Spaces | None:
         return None
 
 
-def _recomputer(ref: RunRef, run: RunStore, spaces: Spaces) -> Recomputer:
+def _recomputer(ref: RunRef, run: RunStore, spaces: Spaces) -> "Recomputer":
+    from tasks.runs.recomputation import Recomputer
+
     return Recomputer(run, ref.config, spaces, ref.resolve_device())
 
 
@@ -109,7 +116,7 @@ def _as_json(run_id: str, result: Verification, outcomes: list[tuple[Finding, st
     return {
         "run_id": run_id,
         "whole": not result.findings,
-        "generations": max(result.chain, default=0),
+        "generations": max(result.intact, default=0),
         "checked": result.checked,
         "released": len(result.gone),
         "absent": [{"what": f.what, "key": f.name, "problem": f.problem} for f in result.absent],
@@ -131,7 +138,7 @@ def _print(run_id: str, result: Verification, outcomes: list[tuple[Finding, str,
     state = "intact" if not result.findings else f"{len(result.findings)} objects are missing or damaged"
     console.print(
         f"{run_id}: {state}; {result.checked} objects checked, {len(result.gone)} checkpoints released, "
-        f"{max(result.chain, default=0)} generations",
+        f"{max(result.intact, default=0)} generations",
         highlight=False,
         soft_wrap=True,
     )

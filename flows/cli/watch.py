@@ -1,4 +1,4 @@
-"""evolve watch: show an agent playing, in a window or a video."""
+"""evolve watch: show an agent playing, in a window or a video. Imports torch only when it plays."""
 
 import os
 import sys
@@ -15,7 +15,6 @@ from evo_core.config.bounds import MOST_EPISODES
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
-from evo_core.evaluation.episodes import play_episodes, report_seeds
 from flows.cli.arguments import MemberName, Run, Seed, Store, Study, number
 from flows.cli.extras import require_extra
 from flows.cli.member_choice import choose, require_episodes
@@ -56,6 +55,8 @@ def watch(
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)
     chosen = choose(run_id, member, settings.store)
+    from evo_core.evaluation.episodes import play_episodes, report_seeds
+
     study_shown = open_study(settings, run_id) if dashboard else None
     config, fps = _rendered(chosen.config, mode)
     path = video or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}.mp4")

@@ -9,7 +9,9 @@ import dask
 from distributed import LocalCluster
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
+from distributed.utils import get_mp_context
 
+from flows.engine.forkserver import START_METHOD, start_forkserver
 from flows.engine.nanny import MainThreadNanny
 from flows.settings import BadInput, Settings
 from flows.slots import RESOURCE, VISIBLE, Slot, least_used
@@ -85,8 +87,9 @@ def plan(cluster: Cluster, count: int) -> None:
         cluster.worker_spec.update(cluster.new_worker_spec())
 
 
-def open_local(slots: tuple[Slot, ...], gpus: tuple[str, ...] = ()) -> LocalCluster:
-    """Open a cluster of single-threaded processes on this machine, without workers as yet.
+@contextmanager
+def open_local(slots: tuple[Slot, ...], gpus: tuple[str, ...] = ()) -> Iterator[LocalCluster]:
+    """Open a cluster of single-threaded processes on this machine, without workers as yet; it closes with the body.
 
     With one worker per GPU and dask-cuda installed it is dask-cuda's, which also binds workers to near cores.
     """
@@ -103,6 +106,11 @@ def open_local(slots: tuple[Slot, ...], gpus: tuple[str, ...] = ()) -> LocalClus
         from dask_cuda import LocalCUDACluster
 
         devices = [slot.environment[VISIBLE] for slot in slots]
-        cluster: LocalCluster = LocalCUDACluster(devices, resources={RESOURCE: 1}, **options)
-        return cluster
-    return SlotCluster(slots, **options)
+        with LocalCUDACluster(devices, resources={RESOURCE: 1}, **options) as cluster:
+            yield cluster
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": START_METHOD}):
+        get_mp_context()  # sets what is preloaded, once; ours comes after it
+        start_forkserver()
+        with SlotCluster(slots, **options) as cluster:
+            yield cluster

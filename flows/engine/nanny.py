@@ -10,9 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from distributed import Nanny
+from distributed import Nanny, Status
 from distributed.nanny import WorkerProcess
 
+from flows.engine.forkserver import become_worker
 from tasks.logs.lost_connections import silence_lost_connections
 from tasks.worker.worker_process import prepare_process
 
@@ -61,9 +62,15 @@ class MainThreadNanny(Nanny):
 class MainThreadProcess(WorkerProcess):
     """A worker's process that runs Dask in a thread and tasks in the main thread."""
 
+    async def start(self) -> Status:
+        """Start the process with the environment variables of this one, as they are now, and those of its slot."""
+        self.env = {**os.environ, **self.env}
+        return await super().start()
+
     @classmethod
     def _run(cls, **options: Any) -> None:  # type: ignore[override]  # Nanny passes everything by name
         """Run in the process itself."""
+        become_worker(options["env"])
         prepare_process()
         silence_lost_connections()
         idle, dask = threading.Event(), super()._run

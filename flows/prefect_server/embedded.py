@@ -1,7 +1,6 @@
 """Prefect servers started by us: embedded in a run, on loopback, and the one of `evolve serve`."""
 
 import contextlib
-import ctypes
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from typing import IO
 from flows.prefect_server.api import configured_api
 from flows.prefect_server.outages import announce_restart, prepare_client
 from flows.prefect_server.proxies import bypass_proxies
+from tasks.worker.worker_process import set_death_signal
 
 START_TIMEOUT_S = 180.0
 """The very first start creates Prefect's database, which takes up to a minute on a busy machine."""
@@ -39,16 +39,30 @@ SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_S
 
 ROOT = Path(__file__).parents[2]
 
-_PR_SET_PDEATHSIG = 1
+EMBEDDED = {
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # else another server would take them for registered
+    **{
+        f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+        for service in ("SCHEDULER", "LATE_RUNS", "FOREMAN", "TRIGGERS", "PAUSE_EXPIRATIONS")
+    },
+}
+"""Settings of a server that serves one run: no block types, no services for deployments, workers and automations."""
 
 
 class ServerFailed(RuntimeError):
     """The embedded Prefect server did not start."""
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextmanager
-def prefect_api(log: Path | None = None) -> Iterator[str]:
+def prefect_api(log: Path | None = None, meanwhile: Callable[[], None] = _nothing) -> Iterator[str]:
     """Provide a Prefect API: the configured one, or a server that lives as long as the body.
+
+    `meanwhile` is called while the server starts, as for imports.
 
     A server that dies is restarted on the same port; runs wait for it. It requires a random auth string that only this
     process and its children know, because every local account can reach the server, and clients of a Prefect server can
@@ -57,11 +71,14 @@ def prefect_api(log: Path | None = None) -> Iterator[str]:
     prepare_client()
     if url := configured_api():
         _refresh_settings()  # find_api may have imported Prefect
+        meanwhile()
         yield url
         return
     port, names = _free_port(), ("127.0.0.1", "localhost")
     door = {ORIGINS: ",".join(f"http://{name}:{port}" for name in names), HOSTS: ",".join(names)}
-    with serving("127.0.0.1", port, door | {SERVER_AUTH: make_auth_string()}, _print_last_output, log) as url:
+    environment = {name: value for name, value in EMBEDDED.items() if name not in os.environ}
+    environment |= door | {SERVER_AUTH: make_auth_string()}
+    with serving("127.0.0.1", port, environment, _print_last_output, log, meanwhile) as url:
         yield url
 
 
@@ -77,14 +94,19 @@ def _print_last_output(words: str) -> None:
 
 @contextmanager
 def serving(
-    host: str, port: int, environment: Mapping[str, str], give_up: Callable[[str], None], log: Path | None = None
+    host: str,
+    port: int,
+    environment: Mapping[str, str],
+    give_up: Callable[[str], None],
+    log: Path | None = None,
+    meanwhile: Callable[[], None] = _nothing,
 ) -> Iterator[str]:
     """Run a Prefect server during the body, used by this process, and restart it when it dies.
 
     `environment` holds its settings: ORIGINS and HOSTS, and SERVER_AUTH if it asks for an auth string, which this
     process then sends. Settings are never passed on the command line, which other users could read. Yields the API's
     URL. `give_up` is called with the server's last output, from another thread, when it died too often. Its output goes
-    to the file `log`, or to an unnamed one. ServerFailed when it does not start.
+    to the file `log`, or to an unnamed one. `meanwhile` is called while it starts. ServerFailed when it does not start.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     bypass_proxies(near)
@@ -100,6 +122,7 @@ def serving(
             client[CLIENT_AUTH] = environment[SERVER_AUTH]
         with _exported(client):
             try:
+                meanwhile()
                 _await_health(server, url, output)
                 monitor.start()
                 yield url
@@ -130,7 +153,7 @@ def _keep_alive(
 ) -> None:
     """Restart a server whenever it dies, up to a limit, until the run ends; then stop it.
 
-    In one thread, because a server dies with the thread that started it (see _set_death_signal).
+    In one thread, because a server dies with the thread that started it (see die_with_parent).
     """
     starts: deque[float] = deque(maxlen=RESTARTS)
     while not ending.wait(0.5):
@@ -182,11 +205,11 @@ def die_with_parent(parent: int) -> Callable[[], None] | None:
     """Return a preexec function that makes Linux end the child with the thread that starts it; None elsewhere. So a
     killed run leaves no process behind.
     """
-    return partial(_set_death_signal, parent) if sys.platform == "linux" else None
+    return partial(_end_with_parent, parent) if sys.platform == "linux" else None
 
 
-def _set_death_signal(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with_parent(parent: int) -> None:
+    set_death_signal(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
 

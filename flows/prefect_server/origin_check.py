@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flows.prefect_server.database_template import with_template
 from flows.prefect_server.embedded import HOSTS, ORIGINS
 
 
@@ -40,4 +41,5 @@ def create_app() -> ASGIApp:
     """Create Prefect's ASGI application with the origin check, configured by the environment."""
     from prefect.server.api.server import create_app as create_prefect
 
-    return SameOriginMiddleware(create_prefect(), os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))
+    prefect = with_template(create_prefect())
+    return SameOriginMiddleware(prefect, os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))

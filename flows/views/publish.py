@@ -1,27 +1,28 @@
-"""Publish a run's figures and videos in optuna-dashboard and in trackers."""
+"""Publish a run's figures and videos in optuna-dashboard and in trackers. Imports optuna only to do so."""
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-
 from flows.next_steps import evolve_command, store_flag
 from flows.outcome import stored_ending
 from flows.settings import BadInput, Settings
 from tasks.logs.redaction import without_password
 from tasks.runs.ref import RunRef
-from tasks.views.study import open_storage
 from tasks.views.trackers.recorder import TrackRecorder
 
 if TYPE_CHECKING:
+    import optuna
     import plotly.graph_objects as go
 
 
-def open_study(settings: Settings, run_id: str) -> optuna.Study:
+def open_study(settings: Settings, run_id: str) -> "optuna.Study":
     """Open the study of a run; BadInput when the database has none."""
+    import optuna
+
+    from tasks.views.study import open_storage
+
     try:
         return optuna.load_study(study_name=run_id, storage=open_storage(settings.study_url))
     except KeyError:
@@ -38,7 +39,7 @@ def dashboard_command(settings: Settings) -> str:
     return shlex.join(map(str, words))
 
 
-def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> None:
+def show_figures(study: "optuna.Study", figures: Mapping[str, "go.Figure"]) -> None:
     """Add figures to a study, replacing those of the same names."""
     from optuna_dashboard import save_plotly_graph_object
 
@@ -46,11 +47,13 @@ def show_figures(study: optuna.Study, figures: Mapping[str, "go.Figure"]) -> Non
         save_plotly_graph_object(study, figure, graph_object_id=name)
 
 
-def attach_video(ref: RunRef, study: optuna.Study, video: Path, directory: Path) -> None:
+def attach_video(ref: RunRef, study: "optuna.Study", video: Path, directory: Path) -> None:
     """Add a video to a study as an artifact; finished trials accept none.
 
     GoneError when the run is gone: beside a local store's runs, this must not make the store's directory.
     """
+    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
     ref.open().require_in_place()
     directory.mkdir(parents=True, exist_ok=True)
     upload_artifact(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evo_core.records.chain import Generation
 from tasks.runs import layout
 from tasks.runs.run_store import RunStore
 from tasks.store import DeniedError, StoreError, UnavailableError
@@ -39,8 +38,9 @@ class Finding:
 class Verification:
     """Result of a verification.
 
-    `checked` counts the objects checked. `chain` holds the intact COMMITs by generation; `last` is the last generation;
-    `gone` lists released checkpoints. `absent` lists missing objects that are no damage: nothing depends on them.
+    `checked` counts the objects checked. `intact` are the generations whose COMMITs are; `last` is the last generation;
+    `gone` lists released checkpoints, `named` are all that COMMITs reference; `size` is that of the population.
+    `absent` lists missing objects that are no damage: nothing depends on them.
     """
 
     checked: int = 0
@@ -48,7 +48,18 @@ class Verification:
     gone: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     absent: list[Finding] = field(default_factory=list)
-    chain: dict[int, Generation] = field(default_factory=dict)
+    intact: set[int] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, part: "Verification") -> None:
+        """Add the result of a part of the run."""
+        self.checked += part.checked
+        self.size = max(self.size, part.size)
+        for name in ("gone", "findings", "absent"):
+            getattr(self, name).extend(getattr(part, name))
+        self.intact |= part.intact
+        self.named |= part.named
 
 
 def problem_of(run: RunStore, error: StoreError) -> str:

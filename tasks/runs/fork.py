@@ -1,17 +1,20 @@
 """Fork a run: a new run id that shares the history up to a generation."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from evo_core.records.chain import BlobRef, Generation, Member, record_hash
 from tasks.runs import layout
-from tasks.runs.recomputation import Recomputer
 from tasks.runs.record_store import CONNECTIONS
 from tasks.runs.run_records import Fork, Release
 from tasks.runs.run_store import RunStore
 from tasks.store import CorruptError, MissingError
 
+if TYPE_CHECKING:
+    from tasks.runs.recomputation import Recomputer
 
-def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
+
+def fork(source: RunStore, target: RunStore, generation: int, recomputer: "Recomputer") -> None:
     """Copy a run up to a COMMIT under another id; if interrupted, call it again to finish.
 
     Checkpoints that the source has released stay released, but those that the next generation descends from are
@@ -21,7 +24,7 @@ def fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomp
         _fork(source, target, generation, recomputer)
 
 
-def _fork(source: RunStore, target: RunStore, generation: int, recomputer: Recomputer) -> None:
+def _fork(source: RunStore, target: RunStore, generation: int, recomputer: "Recomputer") -> None:
     chain = [commit for commit, _ in zip(source.commits(), range(generation + 1), strict=False)]
     if len(chain) <= generation:
         raise MissingError(f"run {source.run_id} has no generation {generation}; its last one is {len(chain) - 1}")

@@ -24,19 +24,19 @@ def check_confirmation(run: RunStore, generation: int, commit: Generation | None
         yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", generation)
 
 
-def check_records(run: RunStore, member: Member) -> Iterator[Finding]:
-    """Check a committed member's own records against its COMMIT."""
+def check_records(run: RunStore, member: Member, numerics: dict[str, str]) -> Iterator[Finding]:
+    """Check a committed member's own records against its COMMIT, which was made under these numerics."""
     generation, index = member.offspring.generation, member.offspring.index
     for what, name, kind, expected in (
         ("training", layout.training(generation, index), Training, member.training),
         ("member", layout.member(generation, index), Member, member),
     ):
         try:
-            found = run.get(name, kind)
+            same = run.holds(name, expected, numerics) or run.get(name, kind) == expected
         except StoreError as error:
             yield Finding(what, name, problem_of(run, error), generation, member.uid)  # type: ignore[arg-type]
         else:
-            if found != expected:
+            if not same:
                 problem = f"{run.key(name)}: it differs from what its COMMIT says"
                 yield Finding(what, name, problem, generation, member.uid)  # type: ignore[arg-type]
 
@@ -72,15 +72,6 @@ def check_replay(run: RunStore, uid: str, kind: ReplayKind, number: int) -> Iter
 
 def _is_of(uid: str, generation: int) -> bool:
     return uid.startswith(f"{member_uid(generation, 0).partition('/')[0]}/")
-
-
-def check_released(run: RunStore, training: Training, result: Verification) -> Iterator[Finding]:
-    """Check a released checkpoint, which may exist again: created by a resumed run, or repaired."""
-    assert training.blob is not None
-    if run.exists(layout.blob(training.blob.sha256)):
-        yield from check_blob(run, training, result, needed=False)
-    else:
-        result.gone.append(training.blob.sha256)
 
 
 def check_blob(run: RunStore, training: Training, result: Verification, *, needed: bool) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from evo_core.config.run_config import RunConfig
-from evo_core.records.chain import BlobRef, Generation, Member, Offspring, Training
+from evo_core.records.chain import BlobRef, Member, Offspring, Training
 from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 from tasks.runs.run_store import RunStore
@@ -40,7 +40,7 @@ class Recomputer:
         line: list[tuple[Offspring, BlobRef]] = []
         content: bytes | None = None
         while (content := self._stored(reference)) is None:
-            offspring = self.offspring(uid)
+            offspring = self.run.offspring(uid)
             line.append((offspring, reference))
             if offspring.parent is None or offspring.parent_blob is None:
                 break
@@ -55,21 +55,6 @@ class Recomputer:
                 )
         assert content is not None
         return content
-
-    def offspring(self, uid: str) -> Offspring:
-        """Return a member as it was before training; MissingError if the run has no member with this uid."""
-        generation, _, index = uid.removeprefix("g").partition("/m")
-        if not (generation.isdigit() and index.isdigit()) or int(generation) < 1:
-            raise MissingError(f"member {uid!r}: expected a name such as g0003/m05")
-        population = self._parents_of(int(generation)).offspring
-        if int(index) >= len(population):
-            raise MissingError(
-                f"member {uid}: the population has {len(population)} members, m00 to m{len(population) - 1:02d}"
-            )
-        return population[int(index)]
-
-    def _parents_of(self, generation: int) -> Generation:
-        return self.run.commit(generation - 1)
 
     def _stored(self, reference: BlobRef) -> bytes | None:
         try:

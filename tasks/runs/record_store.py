@@ -103,6 +103,14 @@ class RecordStore:
         """Read a record; CorruptError if it is invalid or does not match its hash."""
         return self.sealed(name, kind).record
 
+    def holds(self, name: str, record: Record, numerics: dict[str, str]) -> bool:
+        """Return True if a key holds exactly this record with these numerics; MissingError if it does not exist.
+
+        Takes a third of the time of reading and comparing it.
+        """
+        expected = sealed_bytes(record, numerics)
+        return self.store.read(self.key(name), lambda content: content == expected, expected=True)
+
     def sealed(self, name: str, kind: type[RecordT], *, expected: bool = True) -> Sealed[RecordT]:
         """Read a record with its seal; see `get`. An `expected` one is reported missing only after several attempts."""
 

@@ -49,17 +49,17 @@ class Repair:
         assert training.blob is not None
         content = self.recomputer.weights(finding.uid, training.blob)
         self._replace(finding.name, content)
-        return f"computed again from {self.recomputer.offspring(finding.uid).parent or 'its seed'}: the same sha256"
+        return f"computed again from {self.run.offspring(finding.uid).parent or 'its seed'}: the same sha256"
 
     def _record(self, finding: Finding) -> str:
         """Restore a committed member's records from its COMMIT; recompute an uncommitted one's."""
         assert finding.uid is not None
-        commit = self.verification.chain.get(finding.generation)
+        commit = self._intact(finding.generation)
         member = self._committed(finding.uid)
         if member is None:
-            if commit is not None or finding.generation - 1 not in self.verification.chain:
+            if commit is not None or finding.generation - 1 not in self.verification.intact:
                 raise Unrepairable(f"{finding.name}: repair the COMMIT of its generation first, then repeat")
-            content, member = self.recomputer.member(self.recomputer.offspring(finding.uid))
+            content, member = self.recomputer.member(self.run.offspring(finding.uid))
             if content is not None:
                 self.run.put_blob(content)
             self._put(finding.name, member.training if finding.what == "training" else member)
@@ -72,7 +72,7 @@ class Repair:
         if generation == 0:
             commit = create_population(config, self.recomputer.spaces.observation)
         else:
-            previous = self.verification.chain.get(generation - 1)
+            previous = self._intact(generation - 1)
             if previous is None:
                 raise Unrepairable(f"{finding.name}: repair COMMIT {generation - 1} first, then repeat")
             members = [self.run.get(layout.member(c.generation, c.index), Member) for c in previous.offspring]
@@ -86,11 +86,11 @@ class Repair:
                 f"follows {following.previous}; restore it from a copy"
             )
         self._put(finding.name, commit)
-        self.verification.chain[generation] = commit
+        self.verification.intact.add(generation)
         return "selected again from its members"
 
     def _confirmation(self, finding: Finding) -> str:
-        commit = self.verification.chain.get(finding.generation)
+        commit = self._intact(finding.generation)
         if commit is None or commit.elite is None:
             raise Unrepairable(f"{finding.name}: repair the COMMIT of its generation first, then repeat")
         r = self.recomputer
@@ -106,16 +106,19 @@ class Repair:
         member = self._committed(uid)
         if member is not None:
             return member.training
-        offspring = self.recomputer.offspring(uid)
+        offspring = self.run.offspring(uid)
         training = self.run.training(offspring.generation, offspring.index)
         if training is None:
             raise MissingError(f"{uid} has not been trained yet")
         return training
 
     def _committed(self, uid: str) -> Member | None:
-        offspring = self.recomputer.offspring(uid)
-        commit = self.verification.chain.get(offspring.generation)
+        offspring = self.run.offspring(uid)
+        commit = self._intact(offspring.generation)
         return commit.members[offspring.index] if commit is not None else None
+
+    def _intact(self, generation: int) -> Generation | None:
+        return self.run.commit(generation) if generation in self.verification.intact else None
 
     def _put(self, name: str, record: Record, generation: int | None = None) -> None:
         """Seal a record with the numerics of its COMMIT (without `generation`, of this machine), and replace it."""

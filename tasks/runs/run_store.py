@@ -13,6 +13,7 @@ from evo_core.records.chain import (
     FailureDetail,
     Generation,
     Member,
+    Offspring,
     Replay,
     ReplayKind,
     Training,
@@ -139,6 +140,18 @@ class RunStore(RecordStore):
     def commit(self, generation: int) -> Generation:
         """Read a COMMIT; MissingError if the generation does not exist."""
         return self.get(layout.commit(generation), Generation)
+
+    def offspring(self, uid: str) -> Offspring:
+        """Read a member as it was before training; MissingError if the run has no member with this uid."""
+        generation, _, index = uid.removeprefix("g").partition("/m")
+        if not (generation.isdigit() and index.isdigit()) or int(generation) < 1:
+            raise MissingError(f"member {uid!r}: expected a name such as g0003/m05")
+        population = self.commit(int(generation) - 1).offspring
+        if int(index) >= len(population):
+            raise MissingError(
+                f"member {uid}: the population has {len(population)} members, m00 to m{len(population) - 1:02d}"
+            )
+        return population[int(index)]
 
     def commits(self) -> Iterator[Generation]:
         """Iterate over the chain from COMMIT 0 on; CorruptError if a COMMIT does not match its predecessor."""

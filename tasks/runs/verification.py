@@ -1,22 +1,20 @@
 """Verification of a run: read every object, check every hash, repeat every selection."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import get_args
 
 from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.run_end import deliver, reaches_target
-from evo_core.evolution.population import create_population, next_generation
-from evo_core.records.chain import Confirmation, EliteRef, Generation, ReplayKind, config_hash, record_hash
+from evo_core.records.chain import ReplayKind
 from evo_core.spaces.spaces import Spaces
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification, problem_of
+from tasks.runs.generation_checks import Known, check_generations
 from tasks.runs.object_checks import (
-    check_blob,
     check_confirmation,
-    check_records,
-    check_released,
     check_replay,
     check_timings,
     check_unlisted,
@@ -25,9 +23,12 @@ from tasks.runs.object_checks import (
 from tasks.runs.record_store import CONNECTIONS
 from tasks.runs.run_records import Extension, Release
 from tasks.runs.run_store import RunStore
-from tasks.store import StoreError
+from tasks.store import StoreError, open_store
 
 Check = Callable[[], Iterable[Finding]]
+
+SHARE = 500
+"""Generations for which a process of their own is worth its start."""
 
 
 def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
@@ -38,14 +39,35 @@ def verify(run: RunStore, spaces: Spaces | None = None) -> Verification:
     except StoreError as error:  # everything but selections can be checked without it
         result.findings.append(Finding("run", layout.RUN, problem_of(run, error)))
     released = _series(run, result)
-    _chain(run, config, spaces, result)
-    checks = list(_checks(run, result, released))
+    last = _last_generation(run, result)
+    result.last = -1 if last is None else last
+    blobs = {name.removesuffix(".safetensors") for name in _listed(run, "blobs", result)}
+    known = Known(config, _extended(run), spaces, result.last, released, blobs, _parents(run, result.last))
+    for part in _checked(run, known):
+        result.add(part)
+    checks = list(_other_checks(run, result, blobs - result.named - released))
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for findings in pool.map(lambda check: list(check()), checks):
             result.findings += findings
     result.checked += len(checks)
-    _absent_confirmations(run, result)
+    result.absent = list(dict.fromkeys(result.absent))
     return result
+
+
+def _checked(run: RunStore, known: Known) -> Iterator[Verification]:
+    """Check all generations; those of a long run in as many processes as there are cores, because hashing is work."""
+    count, processes = known.last + 1, min(os.cpu_count() or 1, (known.last + 1) // SHARE)
+    if processes < 2 or run.store.url.startswith("memory:"):
+        yield check_generations(run, known, range(count))
+        return
+    bounds = [count * number // processes for number in range(processes + 1)]
+    check = partial(_check_in_process, run.store.url, run.run_id, known)
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # connections to stores do not survive a fork
+        yield from pool.map(check, map(range, bounds, bounds[1:]))
+
+
+def _check_in_process(url: str, run_id: str, known: Known, generations: range) -> Verification:
+    return check_generations(RunStore(open_store(url), run_id), known, generations)
 
 
 def _series(run: RunStore, result: Verification) -> set[str]:
@@ -64,28 +86,6 @@ def _series(run: RunStore, result: Verification) -> set[str]:
                 released |= set(record.blobs) if isinstance(record, Release) else set()
             result.checked += 1
     return released
-
-
-def _chain(run: RunStore, config: RunConfig | None, spaces: Spaces | None, result: Verification) -> None:
-    """Check every COMMIT by itself, against its predecessor, and against the selection recomputed from its members."""
-    last = _last_generation(run, result)
-    if last is None:
-        return
-    result.last = last
-    for generation in range(last + 1):
-        name = layout.commit(generation)
-        try:
-            commit = run.get(name, Generation)
-        except StoreError as error:
-            result.findings.append(Finding("commit", name, problem_of(run, error), generation))
-            continue
-        problem = _link(config, commit, result.chain.get(generation - 1), spaces)
-        if problem or commit.generation != generation:
-            problem = problem or f"it says that it is generation {commit.generation}"
-            result.findings.append(Finding("commit", name, f"{run.key(name)}: {problem}", generation))
-            continue
-        result.chain[generation] = commit
-    result.checked += last + 1
 
 
 def _last_generation(run: RunStore, result: Verification) -> int | None:
@@ -114,54 +114,36 @@ def _number(name: str) -> int | None:
     return int(stem) if stem.isdigit() and stem != name else None
 
 
-def _link(
-    config: RunConfig | None, commit: Generation, previous: Generation | None, spaces: Spaces | None
-) -> str | None:
-    """Return what is wrong with a COMMIT that is intact by itself; None if it is correct."""
-    if commit.generation == 0 and config is not None:
-        if commit.previous != config_hash(config):
-            return f"its founders come from a configuration with hash {commit.previous}, run.json has another one"
-        if spaces is not None and commit != create_population(config, spaces.observation):
-            return "its founders are not those that the configuration and the seed give"
-    if previous is None:
+def _extended(run: RunStore) -> RunConfig | None:
+    try:
+        return run.config()
+    except StoreError:  # becomes a finding
         return None
-    if commit.previous != record_hash(previous):
-        return f"it follows {commit.previous}, but COMMIT {previous.generation} has the hash {record_hash(previous)}"
-    if [member.offspring for member in commit.members] != list(previous.offspring):
-        return f"its members are not the offspring of COMMIT {previous.generation}"
-    if config is not None and commit != next_generation(config, previous, commit.members):
-        return "selection and mutation of its members give another one"
-    return None
 
 
-def _checks(run: RunStore, result: Verification, released: set[str]) -> Iterator[Check]:
-    """Yield the checks of objects outside the chain. Vital checkpoints are needed even if they were released."""
-    vital = {commit.elite.blob.sha256 for commit in result.chain.values() if commit.elite is not None}
-    if result.last in result.chain:
-        parents = (child.parent_blob for child in result.chain[result.last].offspring)
-        vital |= {reference.sha256 for reference in parents if reference is not None}
-    for generation in range(result.last + 1):
-        yield partial(check_confirmation, run, generation, result.chain.get(generation))
-    for commit in result.chain.values():
-        for member in commit.members:
-            yield partial(check_records, run, member)
-            if member.training.blob is None:
-                continue
-            needed = member.training.blob.sha256 in vital
-            if member.training.blob.sha256 in released and not needed:
-                yield partial(check_released, run, member.training, result)
-            else:
-                yield partial(check_blob, run, member.training, result, needed=needed)
-    named = {m.training.blob.sha256 for c in result.chain.values() for m in c.members if m.training.blob}
-    size = max((len(commit.offspring) for commit in result.chain.values()), default=0)
-    for generation in range(1, result.last + 2):
-        yield partial(check_timings, run, generation, result.chain.get(generation), result)
-        if generation not in result.chain:  # the running one, or one whose COMMIT is damaged
-            required = generation <= result.last
-            yield from (partial(check_unlisted, run, generation, i, result, required=required) for i in range(size))
-    for sha in (name.removesuffix(".safetensors") for name in _listed(run, "blobs", result)):
-        if sha not in named and sha not in released:
-            yield partial(check_unnamed, run, sha)
+def _parents(run: RunStore, last: int) -> set[str]:
+    """Return the checkpoints that the generation after the last one starts from."""
+    try:
+        offspring = run.commit(last).offspring if last >= 0 else ()
+    except StoreError:  # becomes a finding
+        return set()
+    return {child.parent_blob.sha256 for child in offspring if child.parent_blob is not None}
+
+
+def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Iterator[Check]:
+    """Yield the checks of objects that belong to no intact COMMIT."""
+    for generation in range(result.last + 2):
+        if generation in result.intact:
+            continue
+        required = generation <= result.last  # else it is the running one
+        if required:
+            yield partial(check_confirmation, run, generation, None)
+        if generation:
+            yield partial(check_timings, run, generation, None, result)
+            yield from (
+                partial(check_unlisted, run, generation, i, result, required=required) for i in range(result.size)
+            )
+    yield from (partial(check_unnamed, run, sha) for sha in sorted(unnamed))
     yield from _replays(run, result)
 
 
@@ -171,30 +153,3 @@ def _replays(run: RunStore, result: Verification) -> Iterator[Check]:
             for name in _listed(run, f"replay/{directory}/{kind}", result):
                 if (number := _number(name)) is not None:
                     yield partial(check_replay, run, directory.replace("-", "/", 1), kind, number)
-
-
-def _absent_confirmations(run: RunStore, result: Verification) -> None:
-    """List missing confirmations by which a finished run ended and chose its delivered agent."""
-    absent: dict[str, Finding] = {}
-
-    def confirm(elite: EliteRef) -> Confirmation | None:
-        try:
-            record = run.confirmation(elite.generation)
-        except StoreError:  # reported as a finding already
-            return None
-        if record is None:
-            name = layout.confirmation(elite.generation)
-            problem = f"{run.key(name)}: not there; `evolve resume {run.run_id}` plays the confirmation of {elite.uid}"
-            absent[name] = Finding("confirmation", name, problem, elite.generation, elite.uid)
-        return record
-
-    try:
-        config = run.config()
-    except StoreError:  # reported as a finding already
-        return
-    for commit in result.chain.values():
-        reached = reaches_target(config, commit, confirm)
-        finished = commit.generation == result.last and (reached or commit.generation >= config.max_generations)
-        if finished and commit.elite is not None:
-            deliver(commit, confirm)
-    result.absent += absent.values()

@@ -1,6 +1,7 @@
 """The process context of environments in a worker: child processes end with the worker, and an event loop exists."""
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import subprocess
@@ -11,6 +12,8 @@ from contextlib import contextmanager, suppress
 
 _REAPER = 'read _; kill -s KILL -- "-$1" 2>/dev/null'
 """Shell command that waits until the worker has ended, for any reason, then kills the rest of its process group."""
+
+_PR_SET_PDEATHSIG = 1
 
 _lock = threading.Lock()
 _prepared: int | None = None
@@ -47,6 +50,12 @@ def prepare_process() -> None:
                 start_new_session=True,
             )
     os.register_at_fork(after_in_child=lambda: _close(held))  # else a forked child would keep the reaper waiting
+
+
+def set_death_signal(number: int) -> None:
+    """Make Linux send this process a signal when the thread that started it ends; no effect elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextmanager

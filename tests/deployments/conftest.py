@@ -1,8 +1,7 @@
-"""The services as they are deployed: a Prefect server that asks who calls, and the container files that start it."""
+"""Prefect servers configured as the container files and `evolve serve` configure them."""
 
-import sqlite3
+import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ AUTH = "operator:a-long-secret-of-the-operator"
 
 @dataclass(frozen=True)
 class Hardened:
-    """A server that asks who calls."""
+    """A Prefect server with an auth string."""
 
     port: int
     origin: str
@@ -39,7 +38,7 @@ class Hardened:
 
 
 def server_settings(auth: str, origin: str) -> dict[str, str]:
-    """What the container of the Prefect server is told, its database excepted."""
+    """Return the environment variables of the Prefect server's container, except its database."""
     values = {"${PREFECT_AUTH_STRING:?set it in .env}": auth, "${PREFECT_ORIGIN:?set it in .env}": origin}
     told = COMPOSE["services"]["prefect"]["environment"]
     settings = {
@@ -52,18 +51,20 @@ def server_settings(auth: str, origin: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def hardened(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
-    """A server as its container has it."""
-    home, port = copied(prefect_home, tmp_path_factory.mktemp("hardened")), free_port()
+def hardened(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
+    """Start a server with the settings of its container."""
+    home, port = tmp_path_factory.mktemp("hardened"), free_port()
+    shutil.copy(new_prefect, home)
     origin = f"https://localhost:{free_port()}"
     with prefect_server(home, port, **server_settings(AUTH, origin)):
         yield Hardened(port, origin, home)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect_url: str) -> Iterator[Hardened]:
-    """A server as `evolve serve` has it."""
-    home, port = copied(prefect_home, tmp_path_factory.mktemp("served")), free_port()
+def served(tmp_path_factory: pytest.TempPathFactory, new_prefect: Path) -> Iterator[Hardened]:
+    """Start a server with the settings of `evolve serve`."""
+    home, port = tmp_path_factory.mktemp("served"), free_port()
+    shutil.copy(new_prefect, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SERVER_AUTH, AUTH)
         patch.setenv(CLIENT_AUTH, AUTH)
@@ -75,19 +76,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, prefect
         yield Hardened(port, exposure.origins[0], home)
 
 
-def copied(source: Path, home: Path) -> Path:
-    """Give a server a copy of another server's database, which saves creating one."""
-    with (
-        closing(sqlite3.connect(source / "prefect.db")) as database,
-        closing(sqlite3.connect(home / "prefect.db")) as copy,
-    ):
-        database.backup(copy)
-    return home
-
-
 @pytest.fixture(scope="module")
 def ui(prefect_url: str) -> Iterator[Ui]:
-    """The UI of a server that knows the deployments."""
+    """Register the deployments; return a client that does what the UI does."""
     register([])
     with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=120) as api:
         yield Ui(api)

@@ -1,4 +1,4 @@
-"""What a guardian makes of what Prefect's worker says late of a killed run, at a real server."""
+"""How a guardian corrects the late states that Prefect's worker sets on killed runs, on a real server."""
 
 import pytest
 from prefect import flow
@@ -24,7 +24,7 @@ LATE = Cancelled(message=f"{LATE_CANCEL_PREFIX} successfully.")
 
 @flow(name="evolve")
 def work() -> None:
-    """Work that somebody kills."""
+    """A flow that does nothing."""
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,16 @@ def work() -> None:
         ([Running(), SECOND], False, "Crashed"),
         ([Running(), FIRST, AwaitingRetry()], False, "AwaitingRetry"),
         ([Running(), FIRST, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
-        ([Running(), OURS, AwaitingRetry(), FIRST], False, "AwaitingRetry"),  # its second word is still to come
+        (
+            [Running(), OURS, AwaitingRetry(), FIRST],
+            False,
+            "AwaitingRetry",
+        ),  # the worker's delayed crash message is still to come
         ([Running(), OURS, AwaitingRetry(), Pending(), FIRST], False, "Pending"),
         ([Running(), OURS, AwaitingRetry(), FIRST, AwaitingRetry(), SECOND], True, "AwaitingRetry"),
         ([Running(), OURS, AwaitingRetry(), Running(), FIRST], False, "Crashed"),
         ([Running(), FIRST, AwaitingRetry(), Running(), Completed()], True, "Completed"),
-        ([Running(), Cancelling(), GONE], False, "Cancelled"),  # the worker's word is still to come
+        ([Running(), Cancelling(), GONE], False, "Cancelled"),  # the worker's message is still to come
         ([Running(), Cancelling(), GONE, LATE], True, "Cancelled"),
         ([Running(), Cancelling(), LATE], True, "Cancelled"),
         ([Running(), Cancelling(), GONE, AwaitingRetry()], False, "AwaitingRetry"),
@@ -52,7 +56,7 @@ def work() -> None:
         ([Running(), Cancelling(), GONE, AwaitingRetry(), Running(), Completed()], True, "Completed"),
     ],
 )
-def test_a_retry_outlives_the_second_word(prefect_url, history, kept, state):
+def test_a_retry_survives_the_delayed_crash_message(prefect_url, history, kept, state):
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(work)
         for passed in history:

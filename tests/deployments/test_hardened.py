@@ -1,4 +1,4 @@
-"""A hardened Prefect server, its container's and that of `evolve serve`: who is asked, who is answered."""
+"""Authentication, CORS and CSRF of the Prefect servers of the containers and of `evolve serve`."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.deployments.conftest import AUTH
 
 BASIC = tuple(AUTH.split(":"))
 PROBES = {("GET", "/health"), ("GET", "/ready")}
-"""Open to all, for orchestrators: they tell that the server, and its database, are there."""
+"""Routes without authentication, for orchestrators."""
 WRONG = ("operator:wrong", "operator:", ":a-long-secret-of-the-operator", f"{AUTH} ", AUTH.upper(), "")
 FOREIGN = ("https://elsewhere.example", "null", "http://localhost:4200", "http://127.0.0.1:4200")
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -33,7 +33,7 @@ def walk(router):
 
 @pytest.fixture(scope="module")
 def routes():
-    """Every method and path of the API, also those that its schema leaves out; WS for websockets."""
+    """Return all methods and paths of the API, including those missing in its schema; WS for websockets."""
     from prefect.server.api.server import create_api_app  # three CPU seconds, which every test process would take
 
     app = create_api_app(ignore_cache=True)
@@ -61,7 +61,7 @@ def api(server):
 
 @pytest.fixture
 def csrf(api):
-    """What a logged-in browser sends along, so that nothing but the auth string is missing."""
+    """Return the CSRF headers of a logged-in browser."""
     answer = api.get("/api/csrf-token", params={"client": "tests"}, auth=BASIC).raise_for_status()
     return {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": answer.json()["token"]}
 
@@ -160,7 +160,7 @@ def test_websockets_refuse_whoever_lacks_the_auth_string(server, routes):
 
 
 def test_what_a_browser_needs_before_it_logs_in_tells_nothing(api):
-    """The pages and the schema of Prefect's API are the same for everybody."""
+    """The pages and the schema of the API contain no secrets."""
     settings = api.get("/ui-settings").json()
     assert settings["auth"] == "BASIC" and settings["csrf_enabled"] is True
     for path in ("/", "/ui-settings", "/docs", "/openapi.json"):

@@ -1,4 +1,4 @@
-"""Runs of the pool that share: a run that two flow runs want, a worker that ends, forms that are wrong, all runs."""
+"""Flow runs of one pool: two on one run, ending workers, invalid forms, schedules, evaluation and collection."""
 
 import logging
 import signal
@@ -14,7 +14,7 @@ from tests.services import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several whole runs, on a busy machine
 
 LONGER = 2 * LASTING["max_steps"]
-"""Budget of a run that lasts until those that wait for it have started."""
+"""Budget of a run that is still training when the flow runs that wait for it start."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_flow_runs_on_one_run_take_turns(ui, worker):
     other = ui.submit("evolve", {**LASTING, "max_steps": LONGER, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
     assert "exists in " in (said := ui.wait(other)["message"]) and "Seed: 1 in the store, 2 given" in said
-    assert ui.state(first)["type"] == "RUNNING"  # whom a wrong form does not wait for
+    assert ui.state(first)["type"] == "RUNNING"  # an invalid form is refused at once
     ui.wait(second, "RUNNING")
     assert ui.wait(first)["type"] == "COMPLETED"
     assert ui.wait(second)["type"] == "COMPLETED"

@@ -1,4 +1,4 @@
-"""evolve serve as a laptop has it: told to end in the middle of a run, and started again."""
+"""`evolve serve` that ends in the middle of a run and is started again."""
 
 import shutil
 import signal
@@ -22,7 +22,7 @@ def states(client, flow_run):
 
 
 def replace_worker(service, log):
-    """Kill the service's worker, and wait for the next one."""
+    """Kill the service's worker, and wait until it is replaced."""
     kill_all(pid for pid in descendants(service.pid) if "worker start" in command_of(pid))
     wait_for(lambda: log.read_text().count("started!") == 2, timeout_s=120)
     assert "the worker ended by itself, with code -9; starting another one" in log.read_text()

@@ -1,4 +1,4 @@
-"""A real worker under a real server: runs that are started, killed, cancelled and taken up again as people do it."""
+"""Runs of a pool's worker that are killed, fail, are cancelled or lose their machine, and are continued in the UI."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def worker(ui, prefect_environment, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def dead_machine(ui, prefect_environment, tmp_path_factory):
-    """A run whose machine died (worker, flow, guardian at once), and when; first of all, for it takes minutes."""
+    """Kill worker, flow and guardian of a run at once, before all other tests: the server notices after minutes."""
     with pool_worker(tmp_path_factory.mktemp("dead"), prefect_environment) as worker:
         flow_run, _ = begun(worker, ui, "cut-off")
         guardian = subprocess.run(["pgrep", "-f", f"deployments.guardian {flow_run}"], capture_output=True, text=True)
@@ -67,7 +67,7 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     flow_run, process = begun(worker, ui, None)  # Retry finds the run again by a name that nobody gave it
     run, runs = worker.store / made_up(flow_run), directories(worker.store)
     family = descendants(process)
-    ui.pause_pool(True)  # nobody takes up the Retry before the worker has said its second word
+    ui.pause_pool(True)  # the Retry must not start before the worker has reported the crash again
     os.kill(process, signal.SIGKILL)
     assert ui.wait(flow_run)["type"] == "CRASHED"
     ui.retry(flow_run)
@@ -86,7 +86,7 @@ def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_sam
     assert directories(worker.store) == runs
 
 
-def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_mended(ui, worker):
+def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_fixed(ui, worker):
     broken = worker.store.parent / "broken"
     broken.touch()
     form = {**LASTING, "environment": "fragile:Fragile-v0", "run_id": "failed"}

@@ -1,4 +1,4 @@
-"""Flow runs that work on one run take turns, however many there are."""
+"""Flow runs on the same run exclude each other."""
 
 import threading
 import time
@@ -14,14 +14,14 @@ from deployments.run_lock import lock_run
 
 @dataclass
 class Inside:
-    """Who has been inside of a run's turn, and how many at once."""
+    """Counts the flow runs inside the lock of a run."""
 
     entered: list[int] = field(default_factory=list)
     now: int = 0
     most: int = 0
 
     def visit(self, number: int, run_id: str, seconds: float) -> None:
-        """Go in as a flow run of its own, and stay for some seconds."""
+        """Take the lock as a new flow run, and keep it for some seconds."""
 
         @flow
         def work() -> None:
@@ -48,7 +48,7 @@ def test_three_flow_runs_are_never_inside_at_once(prefect_url):
 
 @pytest.fixture
 def left_over(prefect_url):
-    """The turn on a run that a server has forgotten whom it gave it to."""
+    """Create a stale lock of a run."""
     name = "evolve-run-left-over"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)

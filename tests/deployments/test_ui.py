@@ -1,4 +1,4 @@
-"""The Prefect UI in a real browser, as people use it: `evolve serve` with an auth string, a form, a run, a Retry."""
+"""The Prefect UI of `evolve serve` in a browser: login, forms, runs, artifacts and Retry."""
 
 import os
 import re
@@ -37,7 +37,7 @@ PICTURES = Path(os.environ["EVOLVE_TEST_PICTURES"]) if "EVOLVE_TEST_PICTURES" in
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """`evolve serve` with an auth string; its URL and directory."""
+    """Run `evolve serve` with an auth string; return its URL, directory and process."""
     chromium()
     directory, port = tmp_path_factory.mktemp("service"), free_port()
     environment = {"PREFECT_SERVER_API_AUTH_STRING": AUTH, "EVOLVE_STUDY_PAGE": STUDY_PAGE}
@@ -48,7 +48,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def oracle():
-    """The same run in one process."""
+    """Return the chain of the same run, computed in this process."""
     return undisturbed_form(FORM)
 
 
@@ -65,7 +65,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, service):
-    """A page that has logged in."""
+    """Open a page and log in."""
     with closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
         page.set_default_timeout(60_000)
         page.wrong = []
@@ -85,7 +85,7 @@ def open_deployment(page, name):
 
 
 def picture(page, name):
-    """Keep a picture for the README, if a directory for them is named."""
+    """Save a screenshot for the README if EVOLVE_TEST_PICTURES is set."""
     if PICTURES is not None:
         page.wait_for_timeout(8000)  # until what moves stands still
         page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
@@ -105,7 +105,7 @@ def fill(page, **values):
 
 
 def press(page, button, question):
-    """Press a button, again as long as the server's SQLite is busy; return what the server answers to its question."""
+    """Press a button, again while the server's database is locked; return the response to its request."""
     answers = []
 
     def answered():
@@ -128,7 +128,7 @@ def submit(page):
 
 @contextmanager
 def looking_away(page):
-    """Leave a run's page during the body: drawing its graph takes most of a core, which the run needs."""
+    """Leave a run's page during the body, because drawing its graph takes most of a core."""
     url = page.url
     page.goto("about:blank")
     yield url
@@ -136,7 +136,7 @@ def looking_away(page):
 
 
 def state(page, name, timeout_s=450):
-    """Wait until a run is in a state, and its page says so."""
+    """Wait until a run is in a state and its page shows it."""
     with looking_away(page) as url, httpx.Client(auth=tuple(AUTH.split(":", 1)), timeout=120) as api:
         shown = urlsplit(url)
         asked = f"{shown.scheme}://{shown.netloc}/api/flow_runs/{shown.path.rpartition('/')[2]}"
@@ -152,7 +152,7 @@ def state(page, name, timeout_s=450):
 
 
 def badge(page, name):
-    """What a run's page says when the run is in a state, or in one of several (a|b)."""
+    """Return the element that shows a run's state; `name` may be several (a|b)."""
     return page.locator("span", has_text=re.compile(f"^({name})$"))
 
 

@@ -1,4 +1,4 @@
-"""A worker of the pool, as a team runs it, and what the UI does, through the API that it uses."""
+"""Start workers of the pool and `evolve serve`, and use Prefect's API as its UI does."""
 
 import os
 import secrets
@@ -31,30 +31,30 @@ FORM = {
     "batch_size": 64,
     "learn_step": 512,
 }
-"""A run of three generations, of few seconds each."""
+"""Parameters of a run of three generations of a few seconds each."""
 
 ADVANCED = {"algorithm": {"update_epochs": 4}, "evaluation": {"episodes": 2, "confirm_episodes": 4}}
 LASTING = {**FORM, "max_steps": 73_728, "evo_steps": 8192, "advanced": ADVANCED}
-"""One that is still learning when it is cancelled, with short evaluations."""
+"""Parameters of a run that is still training when it is cancelled."""
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @dataclass
 class Ui:
-    """What people do in the UI."""
+    """The actions of a user in the UI."""
 
     api: httpx.Client
 
     def submit(self, deployment: str, parameters: dict[str, Any]) -> str:
-        """Fill in a form and submit it; return the flow run's id."""
+        """Submit the form of a deployment; return the id of the flow run."""
         flow = deployment if deployment == "evolve" else f"evolve-{deployment}"
         found = self.answer("GET", f"deployments/name/{flow}/{deployment}").json()
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": secrets.token_hex(8)}
         return str(self.answer("POST", f"deployments/{found['id']}/create_flow_run", json=body).json()["id"])
 
     def answer(self, method: str, path: str, **body: Any) -> httpx.Response:
-        """Ask the server, again as long as its SQLite is busy."""
+        """Send a request; repeat it while the server's database is locked."""
         answers: list[httpx.Response] = []
 
         def answered() -> bool:
@@ -65,23 +65,23 @@ class Ui:
         return answers[-1].raise_for_status()
 
     def state(self, flow_run: str) -> dict[str, Any]:
-        """Look at a flow run's state."""
+        """Return the state of a flow run."""
         state: dict[str, Any] = self.answer("GET", f"flow_runs/{flow_run}").json()["state"]
         return state
 
     def history(self, flow_run: str) -> str:
-        """Name the states that a flow run has been in, in order."""
+        """Return the names of all states of a flow run, in order."""
         states = self.answer("GET", f"flow_run_states/?flow_run_id={flow_run}").json()
         return " ".join(state["name"] for state in states)
 
     def running_below(self, flow_run: str) -> list[str]:
-        """Name the subflows of a flow run that are said to run."""
+        """Return the names of the subflows of a flow run in state Running."""
         which = {"parent_flow_run_id": {"any_": [flow_run]}, "state": {"type": {"any_": ["RUNNING"]}}}
         found = self.answer("POST", "flow_runs/filter", json={"flow_runs": which}).json()
         return [run["name"] for run in found]
 
     def set_state(self, flow_run: str, kind: str, name: str) -> None:
-        """Press a button."""
+        """Set the state of a flow run, as the buttons of the UI do."""
         body = {"state": {"type": kind, "name": name}, "force": kind != "CANCELLING"}
         self.answer("POST", f"flow_runs/{flow_run}/set_state", json=body)
 
@@ -90,31 +90,31 @@ class Ui:
         self.set_state(flow_run, "SCHEDULED", "AwaitingRetry")
 
     def pause_pool(self, paused: bool) -> None:
-        """Pause the pool, or let it go on."""
+        """Pause or resume the work pool."""
         self.answer("PATCH", "work_pools/evolve", json={"is_paused": paused})
 
     def wait(self, flow_run: str, *kinds: str, timeout_s: float = 240) -> dict[str, Any]:
-        """Wait until a flow run is in one of these states; by default, until it has ended."""
+        """Wait until a flow run is in one of these states, by default a final one; return its state."""
         wait_for(lambda: self.state(flow_run)["type"] in (kinds or FINAL), timeout_s=timeout_s, interval_s=0.5)
         return self.state(flow_run)
 
 
 @dataclass
 class Worker:
-    """A worker of the pool in a process of its own, and what it runs."""
+    """The process of a worker of the pool, its log and its store."""
 
     process: subprocess.Popen[bytes]
     log: Path
     store: Path
 
     def flow_processes(self) -> list[int]:
-        """The processes that run flows."""
+        """Return the ids of the processes that run flows."""
         return [pid for pid in descendants(self.process.pid) if "prefect.engine" in command_of(pid)]
 
 
 @contextmanager
 def pool_worker(directory: Path, environment: dict[str, str]) -> Iterator[Worker]:
-    """Run a worker until the body ends; nothing of it is left over."""
+    """Run a worker of the pool during the body; kill its processes afterwards."""
     settings = {"EVOLVE_STORE": str(directory / "runs"), "EVOLVE_WORKERS": "2", "PREFECT_WORKER_QUERY_SECONDS": "1"}
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "evolve", "--type", "process"]
     log = directory / "worker.log"
@@ -143,7 +143,7 @@ def pool_worker(directory: Path, environment: dict[str, str]) -> Iterator[Worker
 
 @contextmanager
 def serving(directory: Path, port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `evolve serve` in a directory, where its log, its runs and Prefect's home are; nothing of it is left over."""
+    """Run `evolve serve` during the body, with log, store and Prefect home in a directory; wait until it has ended."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     log = directory / "serve.log"
     with log.open("wb") as output:
@@ -176,19 +176,19 @@ def begun(worker: Worker, ui: Ui, run_id: str | None, **form: Any) -> tuple[str,
 
 
 def made_up(flow_run: str) -> str:
-    """Name the run of a flow run that was given no name for it."""
+    """Return the run id that is generated for a flow run without one."""
     return f"cartpole-v1-{flow_run[-8:]}"
 
 
 def undisturbed_form(form: dict[str, Any]) -> list[str]:
-    """Compute the chain of a form's run in one process."""
+    """Return the chain of the same run, computed in this process."""
     advanced = Advanced(**form["advanced"]) if "advanced" in form else None
     form = {**FORM_DEFAULTS, **form, "yaml": "", "advanced": advanced}
     return [record_hash(commit) for commit in undisturbed(config_of(form)).commits]
 
 
 def chain(store: Path, run_id: str) -> list[str]:
-    """Read the chain of a run."""
+    """Return the hashes of a run's commits."""
     return [record_hash(commit) for commit in run_store(store, run_id).commits()]
 
 
@@ -198,7 +198,7 @@ def run_store(store: Path, run_id: str) -> RunStore:
 
 
 def seconds_until(condition: Any, timeout_s: float = 60) -> float:
-    """How long it takes until something holds."""
+    """Wait until a condition holds; return the seconds it took."""
     began = time.monotonic()
     wait_for(condition, timeout_s=timeout_s)
     return time.monotonic() - began

@@ -20,7 +20,7 @@ def normal(seed, *shape):
 
 
 @given(OPTIONS, st.integers(0, 999))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_several_choices_are_independent_categoricals(options, seed):
     distribution = make_distribution(spaces.MultiDiscrete(options), squash=False)
     logits = normal(seed, 6, sum(options)).requires_grad_()

@@ -72,7 +72,7 @@ def test_terms_are_left_out_unless_asked_for():
     assert ppo_loss(torch.zeros(1), torch.zeros(1), torch.zeros(1), batch, ALGORITHM, report=False).terms == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["discrete", "continuous"]))
 def test_closed_form_gradients_are_those_of_autograd(seed, clip_value, kind):
     rng = np.random.default_rng(seed)

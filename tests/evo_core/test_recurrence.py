@@ -49,7 +49,7 @@ def rollouts(draw):
 
 
 @given(rollouts(), st.integers(1, 12), st.integers(1, 40), st.integers(0, 99))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_valid_step_is_in_one_minibatch_once_in_pieces_of_one_episode(rollout, length, batch_size, seed):
     terminated, truncated, valid = rollout
     if not valid.any():

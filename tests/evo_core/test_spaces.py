@@ -94,7 +94,7 @@ def newborn(config, observed, rng):
 
 
 @given(configurations(), OBSERVATIONS, ACTIONS, st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_build_act_learn_save_load_mutate_and_act_again(config, observation, action, seed):
     rng, observed = np.random.default_rng(seed), Spaces(observation, action)
     Random.spaces = observed
@@ -111,7 +111,7 @@ def live(config, observed, rng):
     state = agent.state()
     again = from_bytes(to_bytes(state), observed)
     assert to_bytes(again) == to_bytes(state)
-    for _ in range(20):
+    for _ in range(12):
         genome, mutation = mutate(state.genome, config, rng)
         assert Genome.model_validate(genome.model_dump(mode="json")) == genome
         child = transfer(state, genome, observed, rng)

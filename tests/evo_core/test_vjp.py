@@ -74,7 +74,7 @@ def test_stacks(rows, inputs, layers, outputs, activation, seed):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *MORE])
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(seed=seeds)
 def test_whole_networks(kind, seed):
     agent = make_agent(kind)[1]

@@ -1,4 +1,4 @@
-"""One Prefect server for all flow tests, and the command line as users call it."""
+"""Fixtures of flow tests: the command line, finished runs, and the processes of runs."""
 
 import json
 import os
@@ -31,9 +31,9 @@ EVOLVE = Path(sys.executable).parent / "evolve"
 
 @dataclass
 class Cli:
-    """Calls `evolve` in a directory of its own, in forks of a process that has imported everything (preloaded.py).
+    """Runs `evolve` commands in a directory, in forks of a process that has imported everything (preloaded.py).
 
-    With `fresh`, each in a new Python, as users do.
+    With `fresh`, each command starts a new Python, as for users.
     """
 
     directory: Path
@@ -41,7 +41,7 @@ class Cli:
     fresh: bool = False
 
     def start(self, *arguments: str) -> subprocess.Popen[str] | Forked:
-        """Start a command in the background. Which Prefect it uses is said by `environment` alone."""
+        """Start a command in the background; variables of Prefect are those of `environment` alone."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment = {**inherited, **self.environment}
         if not self.fresh and can_fork(arguments, environment):
@@ -85,7 +85,7 @@ class Cli:
 
 @pytest.fixture
 def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
-    """The command line, with a Prefect server that is already there."""
+    """Return the command line, with a running Prefect server."""
     return Cli(tmp_path, dict(prefect_environment))
 
 
@@ -93,19 +93,21 @@ def cli(tmp_path: Path, prefect_environment: dict[str, str]) -> Cli:
 def finished(
     tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]
 ) -> tuple[Cli, dict[str, Any]]:
-    """A finished run of three generations, `whole`, on two workers, and what it printed; read it, and spoil a copy.
+    """Run three generations as `whole` on two workers; return the command line and the result. Change only copies.
 
-    The server is named by a file of Prefect's settings.
+    The command is a new Python, and finds the server through a file of Prefect's settings.
     """
-    cli = Cli(tmp_path_factory.mktemp("finished"), {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
+    directory = tmp_path_factory.mktemp("finished")
+    cli = Cli(directory, {"PREFECT_HOME": prefect_environment["PREFECT_HOME"]}, fresh=True)
     url, auth = prefect_environment["PREFECT_API_URL"], prefect_environment["PREFECT_API_AUTH_STRING"]
     (cli.directory / "prefect.toml").write_text(f'[api]\nurl = "{url}"\nauth_string = "{auth}"\n')
-    return cli, cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
+    result = cli.json("run", "--config", cli.config(make_config()), "--run-id", "whole", "--workers", "2")
+    return Cli(directory, dict(prefect_environment)), result
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory of the test's own as the working directory; EVOLVE_ variables go with the test."""
+    """Change to a new directory; remove the EVOLVE_ variables that the test sets."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
     yield tmp_path
@@ -128,7 +130,7 @@ def make_runs(store: Path, configs: Mapping[str, RunConfig]) -> Path:
 
 
 def descendants(pid: int) -> set[int]:
-    """The process ids below a process."""
+    """Return the ids of all processes below a process."""
     try:
         return {child.pid for child in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
@@ -136,7 +138,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Return True if a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -144,14 +146,14 @@ def alive(pid: int) -> bool:
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """Kill processes, of which some may be gone: with those that were killed before them."""
+    """Kill processes, some of which may have ended."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for the end of a process that was asked to end; then kill it with all below it."""
+    """Wait until a process that was asked to end has ended; after a timeout, kill it and all below it."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -160,7 +162,7 @@ def end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process; empty when it is gone."""
+    """Return the command line of a process, empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -168,5 +170,12 @@ def command_of(pid: int) -> str:
 
 
 def workers_of(pid: int) -> set[int]:
-    """Dask's workers below a process."""
-    return {child for child in descendants(pid) if "spawn_main" in command_of(child)}
+    """Return the ids of the Dask workers below a process: forks of its fork server, or started by `dask worker`."""
+    below = descendants(pid)
+    forked = {child for server in below & fork_servers(below) for child in descendants(server) & fork_servers(below)}
+    return forked or {child for child in below if "spawn_main" in command_of(child)}
+
+
+def fork_servers(pids: Iterable[int]) -> set[int]:
+    """Return the fork servers among processes, with their workers, which have the same command line."""
+    return {pid for pid in pids if "forkserver" in command_of(pid)}

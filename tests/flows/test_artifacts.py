@@ -71,10 +71,10 @@ def shown(tmp_path_factory, prefect_environment):
         "EVOLVE_STUDY_PAGE": "http://localhost/dashboard/studies/{study}",
     }
     cli = Cli(tmp_path_factory.mktemp("shown"), prefect_environment | pages)
-    began = cli("run", "--config", cli.config(CONFIG), "--run-id", "shown_run", "--workers", "2")
+    began = cli("run", "--config", cli.config(CONFIG), "--run-id", "shown_run", "--workers", "1")
     assert began.stdout.count("generation   ") == 3  # a terminal sees what it saw before, and nothing of the log
     assert began.stderr == f"Prefect: {prefect_environment['PREFECT_API_URL']} (PREFECT_API_URL)\n"
-    cli("resume", "shown_run", "--extend", "3072", "--workers", "2")
+    cli("resume", "shown_run", "--extend", "3072", "--workers", "1")
     return cli
 
 

@@ -19,6 +19,8 @@ from tests.spreading import undisturbed
 
 CONFIG = make_config()
 SLOWER = make_config(**{"training.evo_steps": 4096, "training.max_steps": 36_864, "algorithm.update_epochs": 4})
+ONE = ("--workers", "1")
+"""For runs that test something other than their workers."""
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +131,6 @@ def test_prefect_shows_every_generation_and_member(finished, prefect_url):
 
 
 @pytest.mark.slow
-def test_one_worker_and_another_hash_seed_make_the_same_chain(cli, oracle):
-    cli.environment["PYTHONHASHSEED"] = "4321"
-    result = cli.json("run", "--config", cli.config(CONFIG), "--workers", "1")
-    assert result["head"] == oracle.head
-
-
-@pytest.mark.slow
 def test_a_run_killed_in_mid_generation_on_s3_ends_with_the_chain_of_an_undisturbed_one(
     cli, slower_oracle, tmp_path_factory, monkeypatch
 ):
@@ -201,10 +196,12 @@ def test_members_run_in_parallel_and_a_killed_worker_costs_one_task_and_not_the_
 
 @pytest.mark.slow
 def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):
+    """And one worker, in processes with another hash seed, makes the same chain."""
     del cli.environment["PREFECT_API_URL"]
+    cli.environment["PYTHONHASHSEED"] = "4321"
     cli.environment["PREFECT_HOME"] = str(cli.directory / "prefect")
     cli.environment |= {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}  # not asked for our own
-    process = cli.start("run", "--config", cli.config(CONFIG), "--json")
+    process = cli.start("run", "--config", cli.config(CONFIG), "--workers", "1", "--json")
     seen: set[int] = set()
     while process.poll() is None:
         seen |= descendants(process.pid)
@@ -222,7 +219,9 @@ def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, orac
 
 @pytest.mark.slow
 def test_a_study_that_cannot_be_written_is_a_warning_and_exit_code_3(cli, oracle):
-    result = cli.start("run", "--config", cli.config(CONFIG), "--study", "sqlite:////dev/null/no/study.db", "--json")
+    result = cli.start(
+        "run", "--config", cli.config(CONFIG), *ONE, "--study", "sqlite:////dev/null/no/study.db", "--json"
+    )
     out, err = result.communicate(timeout=200)
     assert result.returncode == 3, err
     assert oracle.head in out
@@ -242,7 +241,7 @@ def cli_run_id(out):
 def test_the_target_ends_a_run_once_confirmed_and_stays_reached(cli):
     config = make_config(**{"training.target": 5.0})
     oracle = undisturbed(config)
-    first = cli.json("run", "--config", cli.config(config), "--run-id", "aim")
+    first = cli.json("run", "--config", cli.config(config), *ONE, "--run-id", "aim")
     assert first["status"] == oracle.status == "target_reached"
     assert (first["head"], first["generations"]) == (oracle.head, 1)
     assert first["confirmed"]["mean"] == oracle.confirmed.mean
@@ -259,7 +258,7 @@ def test_the_target_ends_a_run_once_confirmed_and_stays_reached(cli):
 def test_nothing_but_the_result_is_on_standard_output_even_when_an_environment_prints(cli):
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     config = make_config("Probe/Faulty-v0", **{"env.kwargs": {"what": "print", "after": 0}})
-    assert cli.json("run", "--config", cli.config(config))["status"] == "budget_spent"
+    assert cli.json("run", "--config", cli.config(config), *ONE)["status"] == "budget_spent"
 
 
 @pytest.mark.slow
@@ -276,7 +275,7 @@ def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
     )
     oracle = undisturbed(config)
     assert any(member.failure for commit in oracle.commits for member in commit.members)
-    result = cli.json("run", "--config", cli.config(config), "--run-id", "faulty")
+    result = cli.json("run", "--config", cli.config(config), *ONE, "--run-id", "faulty")
     assert result["head"] == oracle.head
     states = {
         t.user_attrs["uid"]: t.state.name
@@ -288,7 +287,7 @@ def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
-    process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "stopped", "--json")
+    process = cli.start("run", "--config", cli.config(SLOWER), *ONE, "--run-id", "stopped", "--json")
     wait_for(lambda: (cli.directory / "runs/stopped/gen/000001/m/0000.train.json").exists())
     family = descendants(process.pid)
     os.killpg(process.pid, stop)  # as a terminal does
@@ -298,7 +297,7 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
     assert "evolve resume stopped" in err
     wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
     if stop == signal.SIGTERM:  # both end it in the same way
-        assert cli.json("resume", "stopped")["head"] == slower_oracle.head
+        assert cli.json("resume", "stopped", "--workers", "2")["head"] == slower_oracle.head
 
 
 @pytest.mark.slow

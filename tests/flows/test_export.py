@@ -21,7 +21,8 @@ from evo_core.records.chain import Failure
 from flows import member_lookup as members
 from flows.cli.app import _main
 from flows.cli.evaluate import evaluate
-from flows.cli.export import WRITERS, export
+from flows.cli.export import export
+from flows.cli.export_formats import WRITERS
 from flows.cli.member_choice import choose
 from flows.settings import BadInput, Failed
 from tasks.runs.ref import RunRef

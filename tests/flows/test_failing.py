@@ -61,7 +61,7 @@ def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     faulty = {"env.kwargs": {"what": "nan_reward", "after": 30, "odds": 1.0}, "seed": 77}
     config = make_config("Probe/Faulty-v0", **faulty)
-    said = cli("run", "--config", cli.config(config), "--run-id", "broken", "--json", expect=1)
+    said = cli("run", "--config", cli.config(config), "--run-id", "broken", "--workers", "1", "--json", expect=1)
     assert '"status": "failed"' in said.stdout
     assert "g0001/m00: nan_reward at step" in said.stderr
     assert "lower population.min_survivors" in said.stderr

@@ -17,7 +17,7 @@ from evo_core.records.chain import record_hash
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
-from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all
+from tests.flows.conftest import ROOT, Cli, alive, command_of, descendants, kill_all, workers_of
 from tests.services import BUCKET, S3Server, s3_server, start_s3, wait_for
 from tests.spreading import undisturbed
 
@@ -66,7 +66,7 @@ class Campaign:
     def kill(self, victim: str) -> None:
         """Kill one process of a kind."""
         pid = {"flow": lambda: self.process.pid, "s3": lambda: self.server.process.pid}.get(
-            victim, lambda: self.child("uvicorn" if victim == "prefect" else "spawn_main")
+            victim, lambda: self.server_of_prefect() if victim == "prefect" else self.worker()
         )()
         if pid is None or not alive(pid):  # not there yet, or no more
             victim, pid = "flow", self.process.pid
@@ -78,9 +78,13 @@ class Campaign:
             time.sleep(self.rng.uniform(0, 3))
             start_s3(self.server)
 
-    def child(self, word: str) -> int | None:
-        """Find a process below it by a word of its command."""
-        found = sorted(pid for pid in descendants(self.process.pid) if word in command_of(pid))
+    def server_of_prefect(self) -> int | None:
+        """Find its Prefect server."""
+        return next((pid for pid in descendants(self.process.pid) if "uvicorn" in command_of(pid)), None)
+
+    def worker(self) -> int | None:
+        """Choose one of its workers."""
+        found = sorted(workers_of(self.process.pid))
         return self.rng.choice(found) if found else None
 
     def end(self) -> tuple[int, str]:
@@ -132,7 +136,7 @@ def test_a_run_whose_parts_are_killed_in_every_phase_ends_with_the_chain_of_an_u
         return any(store.exists(f"killed/gen/{generation:06d}/m/{m:04d}.train.json") for m in range(3))
 
     phases = {
-        "starting": lambda: campaign.child("uvicorn" if victim in ("prefect", "s3") else "spawn_main"),
+        "starting": campaign.server_of_prefect if victim in ("prefect", "s3") else campaign.worker,
         "training": lambda: trained(1),
         "going on": lambda: trained(2) and store.exists("killed/gen/000001/COMMIT.json"),
     }
@@ -207,7 +211,7 @@ def test_an_environment_may_have_processes_which_end_with_their_worker_and_with_
 
     def in_workers():
         rows = [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
-        return [row for row in rows if "spawn_main" in command_of(row[0]) and all(alive(pid) for pid in row)]
+        return [row for row in rows if row[0] in workers_of(process.pid) and all(alive(pid) for pid in row)]
 
     wait_for(lambda: in_workers() or process.poll() is not None, timeout_s=120)
     first = in_workers()[-1]

@@ -117,18 +117,18 @@ def kept_cluster(slots, *, quiet=True):
 
 
 def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_same_again():
-    with kept_cluster(place(3, 3, 2, ("GPU-a", "MIG-b"))) as (client, monitor), monitor.running():
-        client.wait_for_workers(3)
+    with kept_cluster(place(2, 2, 2, ("GPU-a", "MIG-b"))) as (client, monitor), monitor.running():
+        client.wait_for_workers(2)
         seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
-        assert sorted(seen.values()) == ["GPU-a", "GPU-a", "MIG-b"]
+        assert sorted(seen.values()) == ["GPU-a", "MIG-b"]
         assert {worker["resources"]["GPU"] for worker in list_workers(client).values()} == {1}
         address = next(address for address, device in seen.items() if device == "MIG-b")
         os.kill(client.run(os.getpid)[address], signal.SIGKILL)
-        wait_for(lambda: address not in (there := list_workers(client)) and len(there) == 3)
+        wait_for(lambda: address not in (there := list_workers(client)) and len(there) == 2)
 
         def same_again():
             with suppress(CommClosedError):  # the lost one may be asked once more
-                return sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a", "GPU-a", "MIG-b"]
+                return sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["GPU-a", "MIG-b"]
             return False
 
         wait_for(same_again)
@@ -245,8 +245,7 @@ def break_the_gpu(error):
         raise error("CUDA error: out of memory")
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
-def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member(error):
+def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member():
     ended: list[object] = []
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -254,10 +253,12 @@ def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member(err
         monitor.running(),
     ):
         client.subscribe_topic(ended_topic("session"), ended.append)
-        first = client.submit(os.getpid, pure=False).result(timeout=120)
-        with pytest.raises(KilledWorker):
-            client.submit(break_the_gpu, error).result(timeout=120)
-        assert client.submit(os.getpid, pure=False).result(timeout=120) != first
+        seen = [client.submit(os.getpid, pure=False).result(timeout=120)]
+        for error in (torch.OutOfMemoryError, torch.AcceleratorError):
+            with pytest.raises(KilledWorker):
+                client.submit(break_the_gpu, error).result(timeout=120)
+            seen.append(client.submit(os.getpid, pure=False).result(timeout=120))
+        assert len(set(seen)) == 3
     assert ended == []
 
 

@@ -125,12 +125,11 @@ def test_a_burst_of_a_minute_heals(proxy, store):
     assert 55 < time.monotonic() - began < 80
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_run_with_a_tenth_of_its_requests_broken_has_the_same_chain(proxy, tmp_path, seed):
+def test_a_run_with_a_tenth_of_its_requests_broken_has_the_same_chain(proxy, tmp_path):
     with fake_trainer():
         calm = RunRef(f"memory://{tmp_path}", "run", fake_config(6), "cpu")
         evolve(calm)
-        proxy.choose = at_random(0.1, seed, (*TRANSIENT, "403", "404"))
+        proxy.choose = at_random(0.1, 0, (*TRANSIENT, "403", "404"))
         run = RunRef(f"s3://{BUCKET}/{tmp_path.name}", "run", fake_config(6), "cpu")
         evolve(run)
         proxy.choose = lambda request: None

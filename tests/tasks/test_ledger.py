@@ -25,7 +25,7 @@ def fails_now_and_then(offspring, before, rng):
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ledger")
-    config = make_lineage_config(8, 6)
+    config = make_lineage_config(6, 4)
     store_lineage(directory.as_uri(), "run", config, make_commits(config, fails_now_and_then))
     return RunStore(open_store(directory.as_uri()), "run"), config, directory
 
@@ -33,7 +33,7 @@ def ledger(tmp_path_factory):
 @pytest.fixture(scope="module")
 def study(ledger):
     run, config, directory = ledger
-    assert rebuild_study(run, config, f"sqlite:///{directory}/study.db") == 48
+    assert rebuild_study(run, config, f"sqlite:///{directory}/study.db") == 24
     return optuna.load_study(study_name="run", storage=f"sqlite:///{directory}/study.db")
 
 
@@ -92,10 +92,10 @@ def url(request, tmp_path):
 def test_every_storage_holds_the_same_ledger(ledger, study, url):
     run, config, _ = ledger
     recorder = StudyRecorder(run, config, url)
-    assert recorder.catch_up(run.head()) == 48
+    assert recorder.catch_up(run.head()) == 24
     assert StudyRecorder(run, config, url).catch_up(run.head()) == 0
     trials = optuna.load_study(study_name="run", storage=open_storage(url)).trials
     assert [(t.user_attrs, t.value, t.params) for t in trials] == [
         (t.user_attrs, t.value, t.params) for t in study.trials
     ]
-    assert rebuild_study(run, config, url) == 48
+    assert rebuild_study(run, config, url) == 24

@@ -1,6 +1,7 @@
 """Whatever happens in whatever order: committed generations stay, damage is found, what can be mended is mended."""
 
 from datetime import timedelta
+from functools import cache
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -22,18 +23,18 @@ CONFIG = fake_config(2)
 URL = "memory://machine"
 PAUSE_S = base.PAUSE_S
 INDEX = st.integers(0, 3)
+LONGEST = 30
+"""Generations of the longest run."""
 
 
-def undisturbed(generations):
-    """The chain of a run that nothing ever happens to."""
+@cache
+def undisturbed_chain():
+    """The chain of a run that nothing ever happens to, longer than any other can get."""
     memory._stores.pop("memory://calm", None)
     with fake_trainer():
-        run = RunRef("memory://calm", "run", fake_config(generations), "cpu")
+        run = RunRef("memory://calm", "run", fake_config(LONGEST), "cpu")
         evolve(run)
     return [record_hash(commit) for commit in run.open().commits()]
-
-
-CALM = undisturbed(30)
 
 
 class Machine(RuleBasedStateMachine):
@@ -62,7 +63,9 @@ class Machine(RuleBasedStateMachine):
             memory.MemoryBackend.now, base.PAUSE_S = self.real_now, PAUSE_S
             assert verify(self.run(), SPACES).findings == []
             head = evolve(self.ref())
-            assert [record_hash(commit) for commit in self.run().commits()] == CALM[: head.generation + 1]
+            assert [record_hash(commit) for commit in self.run().commits()] == undisturbed_chain()[
+                : head.generation + 1
+            ]
             self.trainer.__exit__(None, None, None)
 
     def ref(self, generations=None):
@@ -103,7 +106,7 @@ class Machine(RuleBasedStateMachine):
     def resume(self):
         evolve(self.ref())
 
-    @precondition(lambda self: self.run().config().max_generations < len(CALM) - 1)
+    @precondition(lambda self: self.run().config().max_generations < LONGEST)
     @rule()
     def extend(self):
         budget = self.run().config().training.max_steps + GENERATION_STEPS
@@ -180,11 +183,11 @@ class Machine(RuleBasedStateMachine):
             key = f"run/{layout.commit(generation)}"
             content = self.backend.read(key)
             assert self.seen.setdefault(key, content) == content
-        assert [record_hash(commit) for commit in self.run().commits()] == CALM[: head + 1]
+        assert [record_hash(commit) for commit in self.run().commits()] == undisturbed_chain()[: head + 1]
 
 
 Machine.TestCase.settings = settings(
-    max_examples=15,
+    max_examples=10,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

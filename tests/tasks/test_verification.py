@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tasks.runs import layout
+from tasks.runs import layout, verification
 from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
 from tasks.runs.repair import Repair, repair_all
@@ -138,6 +138,19 @@ def test_what_only_its_followers_prove_is_missed(directory):
     assert {layout.commit(3), layout.extension(0)} <= set(names(result.findings))
     repair_all(Repair(opened(directory), result, recomputer(directory)))
     assert names(verify(opened(directory), SPACES).findings) == [layout.extension(0)]
+
+
+def test_several_processes_find_what_one_finds(directory, monkeypatch):
+    (directory / layout.member(1, 3)).write_bytes(b"damaged")
+    (directory / layout.timings(3)).unlink()
+    (directory / layout.commit(2)).unlink()
+    one = verify(opened(directory), SPACES)
+    monkeypatch.setattr(verification, "SHARE", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    two = verify(opened(directory), SPACES)
+    assert names(two.findings) == names(one.findings) and layout.member(1, 3) in names(one.findings)
+    assert names(two.absent) == names(one.absent) == [layout.timings(3)]
+    assert (two.checked, two.intact, two.named) == (one.checked, one.intact, one.named)
 
 
 def test_a_replay_is_checked_too(directory):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from gymnasium import Space, spaces
 
 from evo_core.networks.distributions.categorical import Categorical, MultiCategorical
@@ -13,7 +12,7 @@ from evo_core.spaces.actions import require_supported
 
 def make_distribution(space: Space[Any], *, squash: bool, std_init: float = 1.0) -> Distribution:
     """Return the distribution for an action space; raise ValueError if it is not supported or cannot be squashed."""
-    require_supported(space)
+    require_supported(space, squash=squash)
     match space:
         case spaces.Discrete():
             return Categorical(space, std_init)
@@ -22,16 +21,5 @@ def make_distribution(space: Space[Any], *, squash: bool, std_init: float = 1.0)
         case spaces.Box():
             if not squash:
                 return DiagonalGaussian(space, std_init)
-            if not (space.is_bounded() and (space.low < space.high).all()):
-                raise ValueError(
-                    f"network.squash_output: action space {space} has no range to squash into "
-                    f"({_open_sides(space)}); set it to false: then actions are clipped where there is a bound"
-                )
             return SquashedGaussian(space, std_init)
     raise TypeError(f"no distribution is made for {type(space).__name__}")
-
-
-def _open_sides(space: spaces.Box) -> str:
-    below, above = np.flatnonzero(~space.bounded_below).tolist(), np.flatnonzero(~space.bounded_above).tolist()
-    empty = np.flatnonzero(space.low == space.high).tolist()
-    return f"elements unbounded below: {below}, above: {above}, with one value: {empty}"
