@@ -28,7 +28,7 @@ CODES = {
 
 @dataclass
 class Proxy:
-    """Where it listens, what it breaks next (`choose` may be changed at any time), and what it has broken."""
+    """Port of the proxy, the choice of the next fault (`choose`, which tests may replace), and the faults so far."""
 
     port: int
     choose: Choose = lambda request: None
@@ -37,7 +37,7 @@ class Proxy:
 
     @property
     def endpoint(self) -> str:
-        """What AWS_ENDPOINT_URL_S3 must say."""
+        """Return the value of AWS_ENDPOINT_URL_S3."""
         return f"http://127.0.0.1:{self.port}"
 
 

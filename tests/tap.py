@@ -16,7 +16,7 @@ _NAMES = re.compile(r"\?.*|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64
 
 @dataclass
 class Tap:
-    """Where it listens, and what has passed: requests by method and path, names of single objects as a star."""
+    """Port of the tap, and number of requests by method and path; names of objects are replaced by a star."""
 
     port: int
     requests: Counter[str] = field(default_factory=Counter)

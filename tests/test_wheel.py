@@ -45,7 +45,7 @@ SMALL = ("--population.size", "3", "--evaluation.confirm_episodes", "4", "--eval
 
 
 class Installed:
-    """Programs of the environment that has the wheel, started in the user's directory, which PYTHONPATH names too."""
+    """Runs programs of the wheel's environment in the user's directory, which is on PYTHONPATH too."""
 
     def __init__(self, environment: Path, project: Path) -> None:
         self.bin, self.project, self.variables = environment / "bin", project, {"PYTHONPATH": str(project)}
@@ -66,7 +66,7 @@ class Installed:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run `python ARGUMENTS` until the body ends; nothing of it is left over."""
+        """Run `python ARGUMENTS` during the body; then end it with all its processes."""
         command = [str(self.bin / "python"), *arguments]
         with (self.project / "said.log").open("ab") as log:
             process = subprocess.Popen(

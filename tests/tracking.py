@@ -120,7 +120,7 @@ READERS = {"csv": read_csv, "tensorboard": read_tensorboard, "wandb": read_wandb
 
 
 def assert_shows(name, tracking, run_id, commits):
-    """What a tool holds is exactly what the store holds: nothing is missing, nothing is there twice."""
+    """Check that a tool holds exactly the numbers of the store, each once."""
     wanted = expected(commits)
     if name == "csv":
         wanted = {key: points for key, points in wanted.items() if key[0] != "population"}

@@ -55,7 +55,7 @@ def server(request):
 
 @pytest.fixture
 def api(server):
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=120) as client:
         yield client
 
 
@@ -96,7 +96,7 @@ def test_every_route_refuses_whoever_lacks_the_auth_string(server, routes, csrf)
     wrong = httpx.BasicAuth("operator", "wrong")
 
     async def statuses(**options):
-        async with httpx.AsyncClient(base_url=f"{server.url}/api", timeout=60, **options) as client:
+        async with httpx.AsyncClient(base_url=f"{server.url}/api", timeout=120, **options) as client:
             answers = await asyncio.gather(*(client.request(method, filled(path)) for method, path in asked))
         return {route: answer.status_code for route, answer in zip(asked, answers, strict=True)}
 

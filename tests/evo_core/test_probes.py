@@ -55,7 +55,7 @@ def trained(name, steps=SOLVED, seed=0, **overrides):
 
 
 def slowly(*values):
-    """A case of which another one is like it: it runs with the slow tests."""
+    """Mark a case as slow, because another case is similar."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 

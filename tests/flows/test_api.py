@@ -1,4 +1,4 @@
-"""Which Prefect API a run uses: what Prefect's own settings say, wherever that stands, and what is wrong with it."""
+"""Which Prefect API a run uses: that of Prefect's settings in any place, with errors that name the place."""
 
 import http.server
 import threading

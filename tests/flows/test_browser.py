@@ -1,4 +1,4 @@
-"""Report and dashboard in a real browser, at the width of a desk and of a phone."""
+"""Report and dashboard in a browser, at the widths of a desktop and a phone."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, request):
-    """A page that remembers what went wrong in it and whom it asked."""
+    """Open a page that records its errors and requests."""
     width, height = request.param
     with closing(browser.new_page(viewport={"width": width, "height": height})) as page:
         page.wrong, page.asked = [], []

@@ -1,4 +1,4 @@
-"""What people do with a run that exists: extend it, fork it, verify, repair, release, rebuild its study."""
+"""Changes of an existing run: extend, fork, verify, repair, release checkpoints, rebuild the study."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ EXTENDED = make_config(**{"training.max_steps": 3072})
 
 @pytest.fixture(scope="module")
 def origin(finished, tmp_path_factory, prefect_environment):
-    """A copy of the finished run, beside which others may be made."""
+    """Copy the finished run to a store in which tests may create other runs."""
     directory = tmp_path_factory.mktemp("origin")
     shutil.copytree(finished[0].directory, directory, dirs_exist_ok=True)
     return Cli(directory, dict(prefect_environment))
@@ -25,7 +25,7 @@ def origin(finished, tmp_path_factory, prefect_environment):
 
 @pytest.fixture
 def one(origin, tmp_path):
-    """A copy of it that a test may spoil; no Prefect API can be reached from here."""
+    """Copy the finished run for one test, without a Prefect API."""
     shutil.copytree(origin.directory, tmp_path, dirs_exist_ok=True)
     return Cli(tmp_path, {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "prefect")})
 

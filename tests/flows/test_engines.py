@@ -1,4 +1,4 @@
-"""Every engine makes the same chain: local, adaptive, an existing cluster that loses a worker, TLS, jobs of a queue."""
+"""Runs on every engine have the same chain: local, adaptive, an existing cluster, TLS, jobs of a queue."""
 
 import datetime
 import ipaddress
@@ -39,7 +39,7 @@ def oracle():
 
 
 class Dask:
-    """A scheduler and workers, each a process of its own as an operator starts them."""
+    """A Dask cluster of separate processes: a scheduler and workers."""
 
     def __init__(self, cli: Cli, environment: dict[str, str], protocol: str = "tcp") -> None:
         self.environment = {**os.environ, **cli.environment, **environment}
@@ -48,7 +48,7 @@ class Dask:
         self.start("scheduler", "--host", self.address)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one of them."""
+        """Start a process of the cluster."""
         command = [Path(EVOLVE).parent / "dask", *arguments, "--dashboard-address", "127.0.0.1:0"]
         with self.log.open("ab") as log:
             process = subprocess.Popen(command, env={**self.environment, **environment}, stdout=log, stderr=log)
@@ -60,7 +60,7 @@ class Dask:
         return self.start("worker", self.address, "--nthreads", "1", *arguments, **environment)
 
     def end(self) -> None:
-        """End all, and see that they lived until now.
+        """End all processes, and check that they were running until now.
 
         The scheduler goes last: a nanny waits eight seconds for a worker that has lost it, and for ever for one that
         was just starting.
@@ -201,7 +201,7 @@ def test_a_run_waits_for_the_workers_of_an_empty_cluster_and_says_so(cli, oracle
 
 
 def make_certificate(directory: Path) -> dict[str, str]:
-    """Make a certificate that signs itself; return the environment that tells Dask of it."""
+    """Create a self-signed certificate; return the environment variables by which Dask uses it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "evolve-tests")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""The whole stack on an S3 service that fails: what heals, and what stops a run soon and clearly."""
+"""Runs on an S3 service with faults: temporary ones are retried, others end the run soon with a clear error."""
 
 import time
 
@@ -23,7 +23,7 @@ def oracle():
 
 @pytest.fixture
 def started(cli, s3, tmp_path):
-    """A run through a proxy that is still sound, up to its first trained member."""
+    """Start a run through a proxy without faults; wait until its first member is trained."""
     with fault_proxy(s3.port) as proxy:
         store = f"s3://{BUCKET}/{tmp_path.name}"
         cli.environment |= {**s3.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, "EVOLVE_STORE": store}

@@ -1,4 +1,4 @@
-"""SIGKILL of anything at any moment, then resume: the chain is that of an undisturbed run, byte for byte.
+"""Runs whose processes are killed at any time resume to the chain of an undisturbed run, byte for byte.
 
 The whole stack is real: embedded Prefect server, Dask workers, S3 server, PPO on CartPole.
 """
@@ -32,7 +32,7 @@ def oracle():
 
 
 class Campaign:
-    """One run, killed repeatedly, and what it leaves alive."""
+    """A run that is killed repeatedly, and all processes that it has started."""
 
     def __init__(self, cli: Cli, server: S3Server) -> None:
         self.cli, self.server, self.rng = cli, server, random.Random(0)
@@ -41,7 +41,7 @@ class Campaign:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the run, or go on with it: it is the same command."""
+        """Start or resume the run; the command is the same."""
         arguments = ("run", "--config", "config.yaml", "--run-id", "killed", "--workers", "2", "--json")
         self.process = self.cli.start(*arguments)
 
@@ -98,7 +98,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(cli, tmp_path_factory, monkeypatch):
-    """A run on servers of its own."""
+    """Return a run with its own S3 and Prefect servers."""
     with s3_server(tmp_path_factory.mktemp("weed")) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -109,7 +109,7 @@ def campaign(cli, tmp_path_factory, monkeypatch):
 
 
 def finish(campaign, oracle, restarts=3):
-    """Let a run end, started again where it failed; it has the chain and the trials of an undisturbed one."""
+    """Restart a run until it succeeds; check that its chain and trials are those of an undisturbed one."""
     code, said = campaign.end()
     for _ in range(restarts):
         if code == 0:

@@ -1,4 +1,4 @@
-"""Members die alone: whatever a member does to its worker costs its attempts, and not the run."""
+"""A member that hangs, kills its worker or exhausts memory fails alone; the run continues."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ from tests.spreading import undisturbed
 
 @pytest.fixture
 def cli(cli: Cli) -> Cli:
-    """The command line, with the probe environments in every process."""
+    """Return the command line, with the probe environments registered in every process."""
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     return cli
 
 
 def faulty(what, **overrides):
-    """A run of which exactly one member of the first generation breaks, whatever breaking means."""
+    """Configure a run in which exactly one member of the first generation fails in the given way."""
     kwargs = {"what": what, "after": 20, "odds": 0.003}
     base = {"population.min_survivors": 1, "training.max_steps": 768, "training.evo_steps": 256, "seed": 6}
     return make_config("Probe/Faulty-v0", **{"env.kwargs": kwargs, **base, **overrides})
@@ -29,7 +29,7 @@ def faulty(what, **overrides):
 
 @pytest.fixture(scope="module")
 def broken():
-    """Who that is: the same environment raising instead tells."""
+    """Return the uid of that member, found by letting the environment raise instead."""
     members = undisturbed(faulty("raise")).commits[1].members
     broken = {member.uid for member in members if member.failure}
     assert len(broken) == 1

@@ -1,4 +1,4 @@
-"""A Prefect API that is away: said once, in a sentence."""
+"""A Prefect API that does not answer is reported once, in a sentence."""
 
 import httpx
 import pytest

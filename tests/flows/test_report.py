@@ -27,14 +27,14 @@ FIGURES = {"fitness", "family_tree", "schedules", "worth", "importance", "health
 
 @dataclass
 class Told:
-    """A directory whose store has a run that is finished, one that is not, and one that has only begun."""
+    """A directory whose store holds a finished run, an unfinished one and one without a generation."""
 
     directory: Path
     commits: list[Generation]
     capfd: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str, expect: int = 0) -> str:
-        """Run a command in this process; return what it prints, or says when it is refused."""
+        """Run a command in this process; return standard output, or standard error if it is refused."""
         self.capfd.readouterr()
         assert cli._main(list(arguments)) == expect
         out, err = self.capfd.readouterr()
@@ -42,7 +42,7 @@ class Told:
 
     @property
     def winner(self) -> str:
-        """Whom the finished run delivers."""
+        """Return the uid of the finished run's delivered agent."""
         return self.commits[-1].elite.uid
 
 

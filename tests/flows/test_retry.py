@@ -1,4 +1,4 @@
-"""Prefect as a view that may vanish: a run waits for an API that is away."""
+"""A run waits for a Prefect API that does not answer."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""Slots: which workers a machine gets, what each of them sees, and how runs share a machine's GPUs."""
+"""Number and environment of a machine's workers, and how runs share its GPUs."""
 
 import asyncio
 import itertools
@@ -135,7 +135,7 @@ def test_every_worker_process_gets_its_own_environment_and_after_it_died_the_sam
 
 
 async def ask(address, **connection):
-    """Ask a scheduler or worker who it is, as the first thing that whoever runs code there says."""
+    """Ask a scheduler or worker for its identity, the first message of every client."""
     comm = await connect(address, timeout=5, **connection)
     try:
         await comm.write({"op": "identity", "reply": True})
@@ -199,7 +199,7 @@ CLOSES = itertools.count()
 
 
 class NoSuchQueue(ProcessInterface):
-    """A job that its queue refuses, with an error of the queue's own."""
+    """A job that its queue refuses with an error."""
 
     async def start(self):
         raise LookupError("sbatch: error: invalid partition specified: cpu")
@@ -240,7 +240,7 @@ def test_jobs_of_several_workers_are_refused():
 
 
 def break_the_gpu(error):
-    """What a member does whose GPU fails it; in place of a GPU, the error alone."""
+    """Raise the error of a failing GPU inside a member."""
     with watched(Limits(), "session", "g0001/m00"):
         raise error("CUDA error: out of memory")
 
@@ -291,7 +291,7 @@ def test_doctor_names_the_workers_and_their_gpus(monkeypatch, capfd, here):
 
 @pytest.fixture
 def one_slot(prefect_url):
-    """A limit of one for a tag of the test's own."""
+    """Create a concurrency limit of one for a new tag."""
     tag = "gpu-of-a-test"
     for _ in range(2):  # twice, as a deployment that is made again does
         limit_gpu_slots(3, tag)

@@ -1,4 +1,4 @@
-"""What Prefect's API says of a flow run is input: a state that names a stored result has nothing loaded."""
+"""Results that Prefect's API names for a flow run are not unpickled, because the API is untrusted input."""
 
 import base64
 import importlib
@@ -39,7 +39,7 @@ def canary(tmp_path):
 
 @pytest.fixture
 def forged(tmp_path, canary):
-    """A stored result as whoever may call the API, and write a file of their own, forges it; see `record`."""
+    """Forge a stored result, as anybody can who may call the API and write files; see `record`."""
 
     def forge(serializer, content):
         metadata = {"storage_key": str(tmp_path / "stored"), **({"serializer": serializer} if serializer else {})}
@@ -110,7 +110,7 @@ def test_a_forged_state_of_a_running_runs_subflow_stops_the_run_and_runs_no_code
     begin, answers = FlowRunEngine.begin_run, []
 
     def begin_run(engine):
-        """Somebody with the auth string is faster than the subflow itself."""
+        """Set a forged state of the subflow before the subflow does."""
         if engine.flow.name == "evolve-generation":
             state = {"state": {"type": "COMPLETED", "data": data}, "force": True}
             url = f"{prefect_url}/flow_runs/{engine.flow_run.id}/set_state"

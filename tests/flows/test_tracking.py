@@ -1,4 +1,4 @@
-"""Trackers beside a real run: killed and resumed, broken and mended, missing and named."""
+"""Trackers of a real run that is killed and resumed, with a tracker that fails or is not installed."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ ALL = ("csv", "tensorboard", "wandb", "mlflow")
 
 @pytest.fixture
 def tracked(cli, monkeypatch):
-    """The command line with all trackers, which speak to nobody."""
+    """Return the command line with all trackers, offline."""
     monkeypatch.delenv("WANDB_SERVICE", raising=False)  # of tests that used W&B in this process
     cli.environment |= {
         "EVOLVE_TRACK": ",".join(ALL),

@@ -1,4 +1,4 @@
-"""What members warn of reaches the terminal once, with a member's name and without what only a cluster knows."""
+"""Warnings of members appear once on the terminal, with the member's name and without details of the cluster."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ RUN = RunRef("memory://warned", "warned", make_config())
 
 
 def warn_a_lot(uid):
-    """Do what environments do, under a worker's ears."""
+    """Warn and print as environments do, while the worker records warnings."""
     with forward_member_warnings(RUN, uid):
         warnings.simplefilter("default")
         for step in range(3):
@@ -30,7 +30,7 @@ def warn_a_lot(uid):
 
 @pytest.fixture(scope="module")
 def sent():
-    """What a worker sends while two members run on it, one after the other."""
+    """Return the messages of a worker on which two members run, one after the other."""
     events, done = [], threading.Event()
 
     def hear(event):

@@ -1,4 +1,4 @@
-"""What an environment said when its member failed: in the store beside what is hashed, and wherever people look."""
+"""Messages of exceptions in environments are stored outside of the hashed records, and shown to users."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A store that vanishes while a run goes on: nothing is made in its place, and the run goes on when it is back."""
+"""A store that disappears during a run is not created anew; the run resumes when it is back."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: committed generations stay, damage is found, what can be mended is mended."""
+"""Random sequences of operations, crashes and damage: commits stay, damage is found, and repaired where possible."""
 
 from datetime import timedelta
 from functools import cache
@@ -29,7 +29,7 @@ LONGEST = 30
 
 @cache
 def undisturbed_chain():
-    """The chain of a run that nothing ever happens to, longer than any other can get."""
+    """Return the chain of an undisturbed run, longer than any run of the machine."""
     memory._stores.pop("memory://calm", None)
     with fake_trainer():
         run = RunRef("memory://calm", "run", fake_config(LONGEST), "cpu")
@@ -38,7 +38,7 @@ def undisturbed_chain():
 
 
 class Machine(RuleBasedStateMachine):
-    """One run in memory, and all that people, clocks and disks do to it."""
+    """One run in memory, and everything that users, clocks and disks can do to it."""
 
     generations = Bundle("generations")
 
@@ -69,7 +69,7 @@ class Machine(RuleBasedStateMachine):
             self.trainer.__exit__(None, None, None)
 
     def ref(self, generations=None):
-        """The run as a process that has just started sees it."""
+        """Return the run as a new process sees it."""
         config = CONFIG
         if generations is not None:
             config = extended(CONFIG, Extension(max_steps=GENERATION_STEPS * generations, target=None))
@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.unfinished())
     @rule(index=INDEX)
     def crash_after_the_checkpoint(self, index):
-        """Leave a checkpoint that no record names."""
+        """Write a checkpoint without its record."""
         child = self.run().head().offspring[index]
         if self.run().training(child.generation, child.index) is None:
             content, _ = Recomputer(self.run(), CONFIG, SPACES).train(child)
@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 3))
     def second_writer(self, back):
-        """A process that still believes in an older head does its work again."""
+        """Repeat the work of an older head, as a delayed process does."""
         generation = max(0, self.run().head().generation - back)
         run_generation(self.ref(), self.run().commit(generation))
         run_member(self.ref(), generation + 1, 0)  # it was in the middle of it
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
         self.must_be_found_and_mended(keys, objects)
 
     def matters(self, key):
-        """Whether the absence of an object is damage: times and confirmations may be unknown, attempts may be gone."""
+        """Return True if a missing object is damage; timings, confirmations and attempts are optional."""
         name, head = key.removeprefix("run/"), self.run().head()
         if name.startswith("gen/") and int(name.split("/")[1]) > head.generation:
             return False

@@ -1,4 +1,4 @@
-"""What a worker keeps in memory, and what it then asks the store for."""
+"""What workers cache, and which requests to the store remain."""
 
 from collections import Counter
 

@@ -36,7 +36,7 @@ def ending(result):
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    """Nothing of the user's, and nothing that speaks to the world."""
+    """Ignore the user's settings of trackers, and keep them offline."""
     for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -46,7 +46,7 @@ def _quiet(monkeypatch):
 
 @pytest.fixture(scope="module", autouse=True)
 def _service():
-    """End W&B's service with these tests: processes that others start would find it."""
+    """End W&B's service after these tests, or processes of other tests would use it."""
     yield
     wandb.teardown()
     os.environ.pop("WANDB_SERVICE", None)
@@ -63,7 +63,7 @@ def recorder(tmp_path, run):
 
 
 def interrupt(recorder):
-    """Close a recorder, and let the second pass by which TensorBoard orders its files."""
+    """Close a recorder; wait for the next second, by which TensorBoard orders its files."""
     recorder.close()
     if (second := int(time.time())) and "tensorboard" in type(recorder._tracker).__module__:
         wait_for(lambda: int(time.time()) > second)
@@ -110,7 +110,7 @@ def test_a_generation_that_was_logged_only_in_part_is_there_once(name, tmp_path,
 
 
 class _Torn:
-    """A member on which logging breaks off."""
+    """A member whose attributes raise, so that logging stops there."""
 
     def __init__(self, member):
         self.offspring = member.offspring
@@ -119,7 +119,7 @@ class _Torn:
         raise RuntimeError("torn")
 
 
-def test_a_csv_file_that_was_cut_off_is_mended(tmp_path, result, recorder):
+def test_a_truncated_csv_file_is_repaired(tmp_path, result, recorder):
     recorder("csv").catch_up(result.commits[2])
     path = tmp_path / "tracking" / "csv" / "run" / "members.csv"
     whole = path.read_bytes()
