@@ -6,12 +6,15 @@ Dask runs them in threads, and its event loop in the main one; here it is the ot
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from typing import Any
 
 from distributed import Nanny, Status
 from distributed.nanny import WorkerProcess
+from prefect.context import SyncClientContext
+from prefect.settings import get_current_settings
 
 from flows.engine.forkserver import become_worker
 from tasks.logs.lost_connections import silence_lost_connections
@@ -77,7 +80,8 @@ class MainThreadProcess(WorkerProcess):
 
         def run_dask() -> None:
             try:
-                dask(**options)
+                with one_prefect_client():
+                    dask(**options)
             finally:
                 _works.put(None)
                 if not idle.wait(END_S):  # a cancelled task
@@ -86,6 +90,19 @@ class MainThreadProcess(WorkerProcess):
         threading.Thread(target=run_dask, name="Dask").start()
         run_tasks()
         idle.set()
+
+
+@contextmanager
+def one_prefect_client() -> Iterator[None]:
+    """Let all tasks of this process, which inherit this thread's context, use one client of the Prefect API.
+
+    Otherwise Prefect makes two for each task, and reads certificates for both: most of what it costs.
+    """
+    if not get_current_settings().api.url:
+        yield
+        return
+    with SyncClientContext.get_or_create():
+        yield
 
 
 def run_tasks() -> None:

@@ -130,3 +130,21 @@ def test_workers_whose_fork_server_is_killed_end_and_are_started_again(workers):
 
     wait_for(replaced)
     assert workers_of(os.getpid()) >= set(workers.run(os.getpid).values())
+
+
+def test_all_tasks_of_a_worker_use_one_client_of_the_prefect_api(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nothing is sent
+    monkeypatch.setenv("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
+    with open_local(place(1, 1, 2, ())) as cluster, Client(cluster, set_as_default=False) as client:
+        plan(cluster, 1)
+
+        def look() -> tuple[str, int]:
+            from prefect.client.orchestration import get_client
+
+            used = get_client(sync_client=True)
+            return str(used.api_url), id(used)
+
+        with WorkerMonitor(client, cluster, print).running():
+            first, second = (client.submit(look, pure=False).result(timeout=120) for _ in range(2))
+    assert first == second
+    assert first[0].startswith("http://127.0.0.1:9/api")
