@@ -1,5 +1,6 @@
 """Data of a report, read from the store of a finished or running run."""
 
+import gc
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,10 +63,16 @@ class RunView:
 def view_run(ref: RunRef) -> RunView:
     """Read a run; BadInput before its first generation is finished."""
     store, delivered = ref.open(), delivery(ref)
+    gc.disable()  # there are no cycles among records, and looking for some takes longer than reading them
+    try:
+        lineage = Lineage(store.commits())
+    finally:
+        gc.enable()
+        gc.freeze()
     return RunView(
         run_id=ref.run_id,
         config=ref.config,
-        lineage=Lineage(store.commits()),
+        lineage=lineage,
         winner=delivered.elite.uid,
         status=delivered.status,
         confirmed=delivered.confirmed,
