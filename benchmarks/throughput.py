@@ -3,7 +3,8 @@
     python benchmarks/throughput.py [--repeats 3]
 
 A run of one generation and a run of three, by the command line: the added steps over the added wall clock is what a
-generation really costs, with Prefect, Dask, store, study and evaluation, and without the one-off start. Reports
+generation really costs, with Prefect, Dask, store, study and evaluation, and without the one-off start. The ceiling
+is raw stepping of the same environments with random actions, in one process per core, before every repeat. Reports
 every repeat and the median; load average says how busy the machine was.
 """
 
@@ -14,9 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+
+import gymnasium as gym
 
 POPULATION, EVO_STEPS, GENERATIONS = 6, 40_960, (1, 3)
 SETTINGS = {
@@ -40,19 +45,49 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     print(
-        f"{'repeat':>6} {'1 generation':>13} {'3 generations':>14} {'steps/s':>9} {'outside members':>16} {'load':>5}"
+        f"{'repeat':>6} {'1 generation':>13} {'3 generations':>14} {'steps/s':>9} {'ceiling':>8} {'share':>6} "
+        f"{'outside members':>16} {'load':>5}"
     )
-    rates, overheads = [], []
+    rates, shares, overheads = [], [], []
     for repeat in range(repeats):
+        raw = ceiling()
         with tempfile.TemporaryDirectory() as directory:
             short, long = (run(generations, directory) for generations in GENERATIONS)
             added = GENERATIONS[1] - GENERATIONS[0]
             rates.append(added * POPULATION * EVO_STEPS / (long["wall_s"] - short["wall_s"]))
             overheads.append(outside_members(Path(directory) / "runs" / long["run_id"]))
+        shares.append(rates[-1] / raw)
         walls = f"{short['wall_s']:>10.1f} s {long['wall_s']:>12.1f} s"
-        print(f"{repeat:>6} {walls} {rates[-1]:>8,.0f} {overheads[-1]:>14.1f} s {os.getloadavg()[0]:>5.1f}", flush=True)
-    print(f"median {statistics.median(rates):,.0f} training steps/s; a generation spends", end=" ")
+        rate = f"{rates[-1]:>8,.0f} {raw:>8,.0f} {shares[-1]:>6.0%}"
+        print(f"{repeat:>6} {walls} {rate} {overheads[-1]:>14.1f} s {os.getloadavg()[0]:>5.1f}", flush=True)
+    print(
+        f"median {statistics.median(rates):,.0f} training steps/s, {statistics.median(shares):.0%} of the ceiling;",
+        end=" ",
+    )
+    print("a generation spends", end=" ")
     print(f"{statistics.median(overheads):.1f} s outside member tasks ({os.cpu_count()} cores)")
+
+
+def ceiling() -> float:
+    """Return the steps per second of the bare environments, with random actions, in all processes together."""
+    processes = os.cpu_count() or 1
+    with ProcessPoolExecutor(processes) as pool:
+        return sum(pool.map(step_raw, range(processes)))
+
+
+def step_raw(seed: int, steps: int = 100_000) -> float:
+    """Step the environments in turn, as many steps as there are; return the steps per second."""
+    envs = [gym.make(SETTINGS["env.id"], disable_env_checker=True) for _ in range(SETTINGS["env.num_envs"])]
+    for number, env in enumerate(envs):
+        env.reset(seed=seed + number)
+        env.action_space.seed(seed + number)
+    began = time.perf_counter()
+    for _ in range(steps // len(envs)):
+        for env in envs:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+    return steps / (time.perf_counter() - began)
 
 
 def run(generations: int, directory: str) -> dict[str, object]:
