@@ -17,8 +17,8 @@ from tasks.worker.worker_process import set_death_signal
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
-PRELOADED = ["flows.engine.nanny", "tasks.generation_tasks", "prefect.task_engine", "prefect_dask.task_runners"]
-"""Modules that the fork server imports."""
+PRELOADED = ["evolve_rl.worker_imports"]
+"""Modules that the fork server imports: one that makes sure that our packages are imported, not the user's."""
 
 READ_AT_START = {
     "OMP_NUM_THREADS": "1",
@@ -39,8 +39,8 @@ def start_forkserver() -> None:
     if START_METHOD != "forkserver":
         return
     multiprocessing.set_forkserver_preload(PRELOADED)
-    # safe path: a `tasks.py` in the working directory is the user's. A terminal sends Ctrl-C to all processes, and the
-    # fork server ignores it only after its imports
+    # A terminal sends Ctrl-C to all processes, and the fork server ignores it only after its imports. With a safe path,
+    # nothing is imported from the working directory.
     environment = {**READ_AT_START, **os.environ, "PYTHONSAFEPATH": "1"}
     with _replaced_environment(environment), _blocked(signal.SIGINT):
         forkserver.ensure_running()
