@@ -15,7 +15,7 @@ from xdist.remote import Producer
 
 from evo_core.config.parsing import parse_config
 from evo_core.config.run_config import RunConfig
-from flows.prefect_server.embedded import prefect_api
+from flows.prefect_server.embedded import EMBEDDED, prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
 from tests.services import S3Server, migrated_database, s3_server, server_errors
@@ -140,12 +140,15 @@ def prefect_environment(prefect_url: str, prefect_home: Path) -> dict[str, str]:
 def prefect_url(prefect_home: Path) -> Iterator[str]:
     """Start a Prefect server with an auth string, which this process sends; return the URL of its API.
 
-    After the tests, its log must contain no errors.
+    It has all services, because deployments run under it too. After the tests, its log must contain no errors.
     """
     log = prefect_home / "server.log"
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")}
-    os.environ["PREFECT_HOME"] = str(prefect_home)
+    services = {name: "true" for name in EMBEDDED if "_SERVICES_" in name}
+    os.environ |= services | {"PREFECT_HOME": str(prefect_home)}
     with prefect_api(log) as url:
+        for name in services:  # those of runs with a server of their own are off
+            del os.environ[name]
         os.environ["PREFECT_HOME"] = str(prefect_home)
         yield url
         said = log.read_text(errors="replace")  # before the server ends, which cuts off whoever is connected
