@@ -18,6 +18,8 @@ from flows.prefect_server.api import require_configured_api
 from flows.settings import BadInput
 from tests.deployments.conftest import AUTH
 
+pytestmark = pytest.mark.slow  # two servers of its own, 15 CPU seconds
+
 BASIC = tuple(AUTH.split(":"))
 PROBES = {("GET", "/health"), ("GET", "/ready")}
 """Routes without authentication, for orchestrators."""
