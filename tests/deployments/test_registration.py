@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 
 from deployments.registration import SILENCE_S, register
 from deployments.run_choices import MOST, offer, offered, with_choices
-from tests.services import credentials, free_port
+from tests.services import credentials, free_port, wait_for
 
 DEPLOYMENTS = {"evolve/evolve", "evolve-resume/resume", "evolve-evaluate/evaluate", "evolve-gc/gc"}
 
@@ -30,6 +30,13 @@ def offered_runs(api):
     return [run_id for run_id in listed if run_id in ("first-run", "second_run", "third-run")]
 
 
+def ask(request):
+    """Send a request again while the server's SQLite is busy; raise for any other error."""
+    answers = []
+    wait_for(lambda: answers.append(request()) or answers[-1].status_code != 503, interval_s=0.5)
+    answers[-1].raise_for_status()
+
+
 @pytest.fixture(scope="module")
 def registered(api):
     assert set(register(["first-run"])) == DEPLOYMENTS
@@ -37,9 +44,9 @@ def registered(api):
     for schedule in deployments(api)["evolve"]["schedules"]:  # as other modules on this server expect them
         path = f"deployments/{found['evolve']['id']}/schedules/{schedule['id']}"
         if schedule["parameters"]:
-            api.delete(path).raise_for_status()
+            ask(lambda path=path: api.delete(path))
         else:
-            api.patch(path, json={"active": False}).raise_for_status()
+            ask(lambda path=path: api.patch(path, json={"active": False}))
     api.patch("work_pools/evolve", json={"concurrency_limit": None}).raise_for_status()
 
 
