@@ -24,8 +24,6 @@ from tests.conftest import make_config
 from tests.flows.conftest import descendants, fork_servers, workers_of
 from tests.services import wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-
 NOT_NEEDED = {"optuna", "plotly", "cyclopts", "sqlalchemy", "fastapi", "scipy.stats", "networkx", "sympy"}
 """Modules that no worker needs before its member's environment does."""
 
