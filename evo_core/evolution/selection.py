@@ -20,22 +20,23 @@ def select(scores: Sequence[float], size: int, config: SelectionConfig, rng: np.
     """Choose a parent for every slot of the next generation.
 
     With elitism the first slot is the elite's. Every other is the best of `tournament_size` members drawn without
-    replacement (Miller and Goldberg 1995). NaN counts as minus infinity; neither is ever a parent. Ties go to the
-    lower index. ValueError when no member may be a parent.
+    replacement (Miller and Goldberg 1995). NaN counts as minus infinity; neither is ever a parent. Equal scores have
+    equal chances, as elite and in every tournament. ValueError when no member may be a parent.
     """
     table = np.where(np.isnan(scores), -np.inf, scores)
     eligible = np.flatnonzero(table > -np.inf)
     if not len(eligible):
         raise ValueError("selection: expected at least one finished member, got none")
-    elite = _best(table, eligible)
     contestants = min(config.tournament_size, len(eligible))
-    parents = [elite] if config.elitism else []
-    while len(parents) < size:
-        parents.append(_best(table, rng.choice(eligible, contestants, replace=False)))
+    # all tournaments are drawn before any tie is broken: where none is, the draws are the same
+    tournaments = [rng.choice(eligible, contestants, replace=False) for _ in range(size - config.elitism)]
+    elite = _best(table, eligible, rng)
+    parents = [elite] * config.elitism + [_best(table, tournament, rng) for tournament in tournaments]
     finite = tuple(float(score) if np.isfinite(score) else None for score in table)
     return Draw(elite=elite, parents=tuple(parents), scores=finite)
 
 
-def _best(table: np.ndarray, indices: np.ndarray) -> int:
-    ordered = np.sort(indices)
-    return int(ordered[np.argmax(table[ordered])])
+def _best(table: np.ndarray, indices: np.ndarray, rng: np.random.Generator) -> int:
+    """Return the index with the highest score; `rng` draws one of several."""
+    best = indices[table[indices] == table[indices].max()]
+    return int(best[0] if len(best) == 1 else rng.choice(np.sort(best)))
