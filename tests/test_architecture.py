@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("evo_core", "tasks", "flows", "deployments", "evolve_rl")
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+MODULES = [path for package in (*PACKAGES, "benchmarks/arena") for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def names(path):

@@ -1,0 +1,31 @@
+"""The arms of the arena. Adding one: a function that takes a race, and a line in `ARMS`."""
+
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.arena.arms.halving import asha
+from benchmarks.arena.arms.ours import OURS, evolve
+from benchmarks.arena.arms.pbt import pbt
+from benchmarks.arena.arms.restarts import random_search, restarts
+from benchmarks.arena.race import Race
+from benchmarks.arena.tasks import Described, Task
+
+Arm = Callable[[Race, Task], None]
+"""Runs until it raises BudgetSpent."""
+
+ARMS: dict[str, Arm] = {
+    "fixed": partial(restarts, runs=2),
+    "single": partial(restarts, runs=1),
+    "random": partial(random_search, runs=4),
+    "random-8": partial(random_search, runs=8),
+    "asha": asha,
+    "asha-late": partial(asha, first=2),
+    "pbt": pbt,
+    "pbt-4": partial(pbt, size=4),
+    **dict.fromkeys(OURS, evolve),
+}
+
+
+def overrides(arm: str) -> Described:
+    """Return the part of the configuration that an arm changes: of our own arms, what distinguishes them."""
+    return OURS.get(arm, {})
