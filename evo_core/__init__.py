@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evo_core.config.run_config import RunConfig
     from evo_core.envs.backends import make_vect_envs
     from evo_core.envs.inspection import inspect_environment
-    from evo_core.evaluation.episodes import evaluate, evaluation_seeds
+    from evo_core.evaluation.episodes import evaluate, evaluation_seeds, play_episodes
     from evo_core.evolution.mutation import mutate
     from evo_core.evolution.population import create_population, next_generation
     from evo_core.evolution.selection import select
@@ -47,6 +47,7 @@ _HOME = {
     "next_generation": "evolution.population",
     "parse_config": "config.parsing",
     "perturb": "agent.transfer",
+    "play_episodes": "evaluation.episodes",
     "select": "evolution.selection",
     "stream": "seeding",
     "train": "training",
@@ -76,6 +77,7 @@ __all__ = [
     "next_generation",
     "parse_config",
     "perturb",
+    "play_episodes",
     "select",
     "stream",
     "train",

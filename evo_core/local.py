@@ -1,6 +1,6 @@
 """The whole evolution in one process, without Prefect or a store. Start reading here."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,9 @@ from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 
 Blobs = dict[str, bytes]
+
+Breed = Callable[[RunConfig, Generation, Sequence[Member]], Generation]
+"""Function that makes COMMIT g from COMMIT g - 1 and the members of generation g: selection and mutation."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,10 +59,12 @@ def train_on_policy(
     device: torch.device | str = "cpu",
     on_generation: Callable[[Generation], None] = lambda generation: None,
     packages: Collection[str] = (),
+    breed: Breed = next_generation,
 ) -> RunResult:
     """Evolve a population of PPO agents until the target is confirmed or the budget is spent.
 
     `on_generation` is called with every COMMIT; `packages` may be imported for environments named package.module:Id.
+    `breed` replaces selection and mutation; `next_generation` is the default, and an example of what it returns.
     Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members
     finish.
     """
@@ -79,7 +84,7 @@ def train_on_policy(
         details: dict[str, FailureDetail] = {}
         members = [run_member(config, offspring, blobs, spaces, device, details) for offspring in commits[-1].offspring]
         require_survivors(config, commits[-1].generation + 1, members, details)
-        commits.append(next_generation(config, commits[-1], members))
+        commits.append(breed(config, commits[-1], members))
         blobs = _needed(commits[-1], blobs)
         on_generation(commits[-1])
     blob = blobs[ending.elite.blob.sha256]

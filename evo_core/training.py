@@ -60,12 +60,18 @@ def train(
     device: torch.device | str = "cpu",
     on_update: Callable[[Update], None] = lambda update: None,
     on_failure: Callable[[FailureDetail], None] = lambda detail: None,
+    *,
+    steps: int | None = None,
 ) -> tuple[bytes | None, Training]:
     """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
 
     Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
-    `on_failure` with the details of a failure, which the record does not contain.
+    `on_failure` with the details of a failure, which the record does not contain. `steps`: environment steps, instead
+    of `training.evo_steps`; ValueError unless they are a multiple of `env.num_envs`.
     """
+    steps = config.training.evo_steps if steps is None else steps
+    if steps < 1 or steps % config.env.num_envs:
+        raise ValueError(f"steps: expected a positive multiple of env.num_envs ({config.env.num_envs}), got {steps}")
     updates: list[Update] = []
     shift: float | None = None
     with one_thread():
@@ -74,7 +80,7 @@ def train(
                 config, offspring, from_bytes(parent, spaces) if parent is not None else None, spaces
             )
             agent = Agent(state, spaces, device)
-            _train(agent, config, offspring, updates, on_update)
+            _train(agent, config, offspring, steps, updates, on_update)
         except MemberFailure as failure:
             log.warning("%s failed: %s", offspring.uid, failure, extra=REPORTED_ELSEWHERE)
             on_failure(failure.describe())
@@ -87,7 +93,6 @@ def train(
             )
         blob = to_bytes(agent.state())
     reference = BlobRef(sha256=sha256(blob), size=len(blob))
-    steps = config.training.evo_steps
     return blob, Training(uid=offspring.uid, steps=steps, curve=tuple(updates), blob=reference, output_shift=shift)
 
 
@@ -133,6 +138,7 @@ def _train(
     agent: Agent,
     config: RunConfig,
     offspring: Offspring,
+    steps: int,
     updates: list[Update],
     on_update: Callable[[Update], None],
 ) -> None:
@@ -143,7 +149,7 @@ def _train(
     seeds = environment_seeds(stream(seed, *address, Purpose.ENVIRONMENT), num_envs)
     envs = make_vect_envs(config.env, seeds)
     try:
-        for length in rollout_lengths(config.training.evo_steps // num_envs, algorithm.learn_step / num_envs):
+        for length in rollout_lengths(steps // num_envs, algorithm.learn_step / num_envs):
             rollout = collect_rollouts(agent, envs, length, acting)
             if not rollout.valid.any():  # a single row in which all environments were reset
                 continue

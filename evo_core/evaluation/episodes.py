@@ -71,10 +71,11 @@ def play_episodes(
 
 
 def summarize(returns: np.ndarray, steps: int) -> Evaluation:
-    """Reduce returns to their mean, its standard error and the counts."""
+    """Reduce returns to their mean, its standard error and the counts; keep the returns themselves."""
     count = len(returns)
     sem = float(returns.std(ddof=1) / np.sqrt(count)) if count > 1 else None
-    return Evaluation(fitness=float(returns.mean()), fitness_sem=sem, episodes=count, steps=steps)
+    fitness, each = float(returns.mean()), tuple(returns.tolist())
+    return Evaluation(fitness=fitness, fitness_sem=sem, episodes=count, steps=steps, returns=each)
 
 
 def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:

@@ -126,12 +126,17 @@ class Training(Record):
 
 
 class Evaluation(Record):
-    """Returns of full episodes: mean, standard error of the mean (null for one episode), count and steps."""
+    """Returns of full episodes: mean, standard error of the mean (null for one episode), count, steps, and the returns.
+
+    The returns are in the order of the generation's seeds, so that members can be compared episode by episode. Records
+    written before they were recorded have none.
+    """
 
     fitness: float
     fitness_sem: float | None
     episodes: int
     steps: int
+    returns: tuple[float, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Member(Record):

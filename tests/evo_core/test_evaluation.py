@@ -11,7 +11,8 @@ from evo_core.evaluation.episodes import confirmation_seeds, evaluate, evaluatio
 from evo_core.evaluation.run_end import deliver, reaches_target
 from evo_core.evolution.population import create_population
 from evo_core.local import train_on_policy
-from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Generation, Training
+from evo_core.records.canonical import canonical_json
+from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Training
 from evo_core.training import evaluate_member
 from tests import probes
 from tests.conftest import make_config
@@ -41,6 +42,15 @@ def test_returns_and_steps_are_those_of_plain_gymnasium():
     assert result.fitness == pytest.approx(np.mean(returns))
     assert result.fitness_sem == pytest.approx(np.std(returns, ddof=1) / np.sqrt(7))
     assert (result.episodes, result.steps) == (7, steps)
+    assert result.returns == pytest.approx(returns)
+    assert result.fitness == np.mean(result.returns)
+
+
+def test_a_record_without_returns_is_read_and_keeps_its_bytes():
+    old = b'{"episodes":2,"fitness":60.5,"fitness_sem":5.5,"steps":121}'
+    record = Evaluation.model_validate_json(old)
+    assert record.returns is None
+    assert canonical_json(record) == old
 
 
 def test_seeds_are_common_to_a_generation_new_in_each_and_apart_from_confirmation():

@@ -1,14 +1,17 @@
 """The whole evolution in one process."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evolution.population import create_population
+from evo_core.evolution.population import create_population, next_generation
 from evo_core.local import train_on_policy
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import Generation, config_hash, record_hash
 from evo_core.records.failures import GenerationFailed
+from evo_core.training import train
 from tests.conftest import make_config
 
 
@@ -60,6 +63,30 @@ def test_a_larger_budget_goes_on_along_the_same_chain():
     short = train_on_policy(make_config(**{"training.max_steps": 1536}))
     long = train_on_policy(make_config())
     assert long.commits[:3] == short.commits
+
+
+def test_a_member_may_train_for_another_number_of_steps():
+    config = make_config()
+    spaces = inspect_environment(config).spaces
+    founder = create_population(config, spaces.observation).offspring[0]
+    _, training = train(config, founder, None, spaces, steps=384)
+    assert training.steps == sum(update.steps for update in training.curve) == 384
+    assert train(config, founder, None, spaces) == train(config, founder, None, spaces, steps=256)
+    for wrong in (0, 130):
+        with pytest.raises(ValueError, match=rf"multiple of env.num_envs \(4\), got {wrong}"):
+            train(config, founder, None, spaces, steps=wrong)
+
+
+def test_selection_and_mutation_may_be_replaced():
+    def clone_the_worst(config, previous, members):
+        commit = next_generation(config, previous, members)
+        worst = min(members, key=lambda member: member.fitness)
+        update = {"parent": worst.uid, "parent_blob": worst.training.blob, "genome": worst.offspring.genome}
+        return commit.model_copy(update={"offspring": tuple(o.model_copy(update=update) for o in commit.offspring)})
+
+    for before, after in pairwise(train_on_policy(make_config(), breed=clone_the_worst).commits[1:]):
+        worst = min(before.members, key=lambda member: member.fitness)
+        assert {member.offspring.parent for member in after.members} == {worst.uid}
 
 
 def test_the_target_ends_a_run_once_confirmed():
