@@ -57,6 +57,58 @@ def run(
     run_all(keys, out, stop=stop_at_target, budget=budget, processes=processes, on_record=_show)
 
 
+@app.command
+def table(*records: Path, arms: Many = (), ours: str | None = None, against: Many = ()) -> None:
+    """Print what files of records say, as Markdown.
+
+    Parameters
+    ----------
+    records
+        Files of records.
+    arms
+        Show these arms only.
+    ours
+        Compare this arm, seed by seed, with those that follow.
+    against
+        Arms to compare with.
+    """
+    from benchmarks.arena.records import read
+    from benchmarks.arena.tables import comparison
+    from benchmarks.arena.tables import table as lines
+
+    found = read(records or RECORDS)
+    print("\n".join(lines([record for record in found if not arms or record.arm in arms])))
+    for other in against if ours else ():
+        print("\n".join(comparison(found, str(ours), other)))
+
+
+@app.command
+def plot(*records: Path, out: Path, arms: Many = ()) -> None:
+    """Draw the share of runs that have reached the target, over total steps: a PNG, SVG or HTML per task and start.
+
+    Parameters
+    ----------
+    records
+        Files of records.
+    out
+        File of the picture; task and start are added to its name.
+    arms
+        Show these arms only.
+    """
+    from benchmarks.arena.figures import arrivals
+    from benchmarks.arena.records import read
+    from benchmarks.arena.tables import grouped
+
+    shown = [record for record in read(records or RECORDS) if not arms or record.arm in arms]
+    for (task, start), group in grouped(shown, "task", "start"):
+        figure, path = arrivals(group), out.with_stem(f"{out.stem}-{task}-{start}")
+        if path.suffix == ".html":
+            figure.write_html(path, include_plotlyjs="directory")
+        else:
+            figure.write_image(path, width=900, height=500)
+        print(path)
+
+
 def _show(record: "Record") -> None:
     best = max((point.test for point in record.points), default=float("nan"))
     reached = next((point.steps for point in record.points if point.test >= record.target), None)

@@ -13,6 +13,7 @@ from benchmarks.arena.arms import ARMS, overrides
 from benchmarks.arena.race import FINAL, BudgetSpent, Race
 from benchmarks.arena.records import Key, Record, append, read
 from benchmarks.arena.tasks import TASKS, configuration
+from evo_core.records.failures import GenerationFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,12 +51,15 @@ def run_all(
 
 
 def run(key: Key, *, stop: bool = False, budget: int | None = None, commit: str = "", machine: str = "") -> Record:
-    """Run one arm on one task from one start with one seed."""
+    """Run one arm on one task from one start with one seed.
+
+    An evolution of which too few members survive a generation has ended there, as it does for a user.
+    """
     task_name, start, arm, seed = key
     task, began = TASKS[task_name], time.process_time()
     changed = overrides(arm)
     race = Race(configuration(task, start, seed, changed), budget or task.budget, task.target if stop else None)
-    with suppress(BudgetSpent):
+    with suppress(BudgetSpent, GenerationFailed):
         ARMS[arm](race, task)
     cpu_s = time.process_time() - began - race.test_s
     return Record(

@@ -44,7 +44,7 @@ TASKS: dict[str, Task] = {
     "lunarlander-light": replace(_LANDER, kwargs={"gravity": -6.0}),
     "lunarlander-heavy": replace(_LANDER, kwargs={"gravity": -11.9}),
     "mountaincar": Task("mountaincar", target=90, floor=-35, budget=400_000, slice=16_000, episodes=4),
-    "cartpole": Task("cartpole", target=475, floor=20, budget=60_000, slice=4_096, episodes=4),
+    "cartpole": Task("cartpole", target=475, floor=20, budget=20_000, slice=1_024, episodes=4),
 }
 
 WIDE: Described = {

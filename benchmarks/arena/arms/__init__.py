@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+from benchmarks.arena.arms.agilerl import RULES, agilerl
 from benchmarks.arena.arms.halving import asha
 from benchmarks.arena.arms.ours import OURS, evolve
+from benchmarks.arena.arms.pb2 import pb2
 from benchmarks.arena.arms.pbt import pbt
 from benchmarks.arena.arms.restarts import random_search, restarts
+from benchmarks.arena.arms.tpe import tpe
 from benchmarks.arena.race import Race
 from benchmarks.arena.tasks import Described, Task
 
@@ -22,10 +25,13 @@ ARMS: dict[str, Arm] = {
     "asha-late": partial(asha, first=2),
     "pbt": pbt,
     "pbt-4": partial(pbt, size=4),
+    "pb2": pb2,
+    "agilerl": agilerl,
+    "tpe": tpe,
     **dict.fromkeys(OURS, evolve),
 }
 
 
 def overrides(arm: str) -> Described:
     """Return the part of the configuration that an arm changes: of our own arms, what distinguishes them."""
-    return OURS.get(arm, {})
+    return RULES if arm == "agilerl" else OURS.get(arm, {})
