@@ -35,7 +35,6 @@ def test_every_arm_spends_its_budget_and_no_more_than_a_slice_beyond(records):
         assert record.train_steps % SLICE == 0
         assert BUDGET <= record.train_steps + record.eval_steps < BUDGET + 3 * SLICE + LONGEST_EVALUATION
         assert [point.steps for point in record.points] == sorted({point.steps for point in record.points})
-        assert [point.fitness for point in record.points] == sorted({point.fitness for point in record.points})
         assert record.points and len(record.final) == 100
 
 

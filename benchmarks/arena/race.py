@@ -14,12 +14,12 @@ from evo_core.agent.checkpoint import from_bytes
 from evo_core.config.genes import Number
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evaluation.episodes import evaluation_seeds, play_episodes
+from evo_core.evaluation.episodes import evaluate, evaluation_seeds, play_episodes
 from evo_core.evolution.mutation import NONE
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.numerics.provenance import one_thread
 from evo_core.records.canonical import sha256
-from evo_core.records.chain import BlobRef, Offspring, uid
+from evo_core.records.chain import BlobRef, Evaluation, Offspring, uid
 from evo_core.records.failures import MemberFailure
 from evo_core.seeding import environment_seeds
 from evo_core.training import train
@@ -68,8 +68,9 @@ class Point:
 class Race:
     """The ledger of one run of one arm.
 
-    The incumbent is the checkpoint with the highest fitness that the arm has measured so far, by the same rule for
-    all arms. Each new incumbent plays TESTED episodes, uncounted, on seeds that are the same for all arms of a seed.
+    A checkpoint becomes the incumbent when its fitness is no more than its own standard error below the highest that
+    the arm has measured so far: by the same rule for all arms, which a lucky evaluation does not freeze. Each new
+    incumbent plays TESTED episodes, uncounted, on seeds that are the same for all arms of a seed.
     An arm that starts a slice within its budget may finish it.
     """
 
@@ -81,6 +82,7 @@ class Race:
         self.train_steps = self.eval_steps = 0
         self.points: list[Point] = []
         self._delivered: bytes | None = None
+        self._best = -np.inf
         self._calls = 0
         self._test_s = 0.0
 
@@ -120,10 +122,13 @@ class Race:
         if blob is None:
             return replace(trained, blob=candidate.blob)
         seeds = evaluation_seeds(self.config, self._calls if evaluations is None else 2**20 + evaluations)
-        fitness, played = self._play(blob, seeds)
-        self.eval_steps += played
-        self.consider(offspring.uid, blob, fitness)
-        return replace(trained, fitness=fitness)
+        evaluation = self._evaluate(blob, seeds)
+        if isinstance(evaluation, MemberFailure):
+            self.eval_steps += evaluation.step
+            return trained
+        self.eval_steps += evaluation.steps
+        self.consider(offspring.uid, blob, evaluation)
+        return replace(trained, fitness=evaluation.fitness)
 
     def require_budget(self) -> None:
         """Raise BudgetSpent when the budget is spent, or the target reached in a race that stops there."""
@@ -136,10 +141,12 @@ class Race:
         self.train_steps += train_steps
         self.eval_steps += eval_steps
 
-    def consider(self, name: str, blob: bytes, fitness: float) -> None:
-        """Make a checkpoint the incumbent if it is the best so far, and test it."""
-        if not np.isfinite(fitness) or (self.points and fitness <= self.points[-1].fitness):
+    def consider(self, name: str, blob: bytes, evaluation: Evaluation) -> None:
+        """Make a checkpoint the incumbent if it is as good as the best so far, and test it."""
+        fitness = evaluation.fitness
+        if fitness < self._best - (evaluation.fitness_sem or 0):
             return
+        self._best = max(self._best, fitness)
         self._delivered = blob
         began = time.process_time()
         self.points.append(Point(self.steps, name, fitness, float(np.mean(self.test(TESTED)))))
@@ -172,11 +179,9 @@ class Race:
             mutation=NONE,
         )
 
-    def _play(self, blob: bytes, seeds: list[int]) -> tuple[float, int]:
+    def _evaluate(self, blob: bytes, seeds: list[int]) -> Evaluation | MemberFailure:
         with one_thread():
             try:
-                agent = Agent(from_bytes(blob, self.spaces), self.spaces)
-                played = play_episodes(agent, self.config, seeds)
+                return evaluate(Agent(from_bytes(blob, self.spaces), self.spaces), self.config, seeds)
             except MemberFailure as failure:
-                return -np.inf, failure.step
-        return float(played.returns.mean()), played.steps
+                return failure

@@ -60,8 +60,11 @@ WIDE: Described = {
 MEDIOCRE: Described = {
     "lr": 3e-4, "gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.01, "clip_coef": 0.2, "vf_coef": 0.5,
     "batch_size": 256, "learn_step": 2048, "update_epochs": 10,
+    "normalize_observations": True, "normalize_returns": True,
 }  # fmt: skip
-"""What a researcher would configure who knows nothing of the task."""
+"""What a researcher would configure who knows nothing of the task: the values that most implementations start from.
+
+Observations and returns are normalized, for all arms alike: without it Pendulum takes three times as many steps."""
 
 STARTS: dict[str, Described | None] = {
     "wide": MEDIOCRE,

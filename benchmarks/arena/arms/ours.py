@@ -31,7 +31,7 @@ def evolve(race: Race, task: Task) -> None:
             evaluation = member.evaluation
             race.count(member.training.steps, evaluation.steps if evaluation else 0)
             if evaluation is not None and member.training.blob is not None:
-                race.consider(member.uid, blobs[member.training.blob.sha256], evaluation.fitness)
+                race.consider(member.uid, blobs[member.training.blob.sha256], evaluation)
         require_survivors(config, commit.generation + 1, members)
         commit = next_generation(config, commit, members)
         kept = {offspring.parent_blob.sha256 for offspring in commit.offspring if offspring.parent_blob}
