@@ -86,7 +86,7 @@ def test_the_fields_of_json_output_are_documented(tmp_path):
 def test_a_page_is_filled_where_it_is_marked(pages):
     assert pages.on_page_markdown("a\n<!-- generated: hyperparameters -->\nb") == f"a\n{pages.hyperparameters()}\nb"
     marked = {name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())}
-    assert marked == {"configuration", "settings", "commands", "benchmarks"}
+    assert marked == {"configuration", "settings", "commands", "benchmarks", "arena", "arena_results"}
 
 
 def test_the_public_api_is_documented_and_nothing_else():

@@ -69,12 +69,25 @@ def benchmarks() -> str:
     measured, configs = ((ROOT / "benchmarks" / name).read_text() for name in ("README.md", "configs.md"))
     title, _, runs = configs.partition("\n")
     below = f"#{title.removeprefix('# ').lower().replace(' ', '-')}"
-    own = measured.partition("\n")[2].replace("(configs.md)", f"({below})")
+    own = measured.partition("\n")[2].replace("(configs.md)", f"({below})").replace("(arena/README.md)", "(arena.md)")
+    own = own.replace("(arena/results/README.md)", "(arena.md#results)")
     return f"{own}\n#{title}\n{runs.replace('## ', '### ')}"
 
 
+def arena() -> str:
+    """Show the rules of the arena."""
+    return (ROOT / "benchmarks" / "arena" / "README.md").read_text().partition("\n")[2]
+
+
+def arena_results() -> str:
+    """Show the results of the arena, as committed beside the records."""
+    text = (ROOT / "benchmarks" / "arena" / "results" / "README.md").read_text().partition("\n")[2]
+    return re.sub(r"^##", "###", text, flags=re.MULTILINE)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (configuration, settings, commands, hyperparameters, benchmarks)
+    function.__name__: function
+    for function in (configuration, settings, commands, hyperparameters, benchmarks, arena, arena_results)
 }
 
 
