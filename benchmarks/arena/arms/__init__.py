@@ -10,6 +10,7 @@ from benchmarks.arena.arms.pb2 import pb2
 from benchmarks.arena.arms.pbt import pbt
 from benchmarks.arena.arms.restarts import random_search, restarts
 from benchmarks.arena.arms.tpe import tpe
+from benchmarks.arena.arms.widening import Rule, widening
 from benchmarks.arena.race import Race
 from benchmarks.arena.tasks import Described, Task
 
@@ -29,6 +30,8 @@ ARMS: dict[str, Arm] = {
     "agilerl": agilerl,
     "tpe": tpe,
     **dict.fromkeys(OURS, evolve),
+    "widening": widening,
+    "widening-8": partial(widening, rule=Rule(most=8)),
 }
 
 
