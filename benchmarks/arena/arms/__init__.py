@@ -24,6 +24,7 @@ ARMS: dict[str, Arm] = {
     "random-8": partial(random_search, runs=8),
     "asha": asha,
     "asha-late": partial(asha, first=2),
+    "asha-zoo": partial(asha, published=True),
     "pbt": pbt,
     "pbt-4": partial(pbt, size=4),
     "pb2": pb2,
@@ -31,7 +32,9 @@ ARMS: dict[str, Arm] = {
     "tpe": tpe,
     **dict.fromkeys(OURS, evolve),
     "widening": widening,
-    "widening-8": partial(widening, rule=Rule(most=8)),
+    "widening-2": partial(widening, rule=Rule(most=2)),
+    "widening-zoo": partial(widening, rule=Rule(published=True)),
+    "widening-2-zoo": partial(widening, rule=Rule(most=2, published=True)),
 }
 
 

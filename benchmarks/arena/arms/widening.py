@@ -4,11 +4,13 @@ As a restart with a larger population does for CMA-ES (Auger and Hansen 2005): t
 allows. A single line spends its steps as a single agent would; a line that does not learn makes room for others.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.arena.race import Race
+from benchmarks.arena.portfolio import proposals
+from benchmarks.arena.race import Candidate, Race
 from benchmarks.arena.tasks import Task
 from evo_core.evolution.mutation import NONE, mutate_rl_hp
 from evo_core.evolution.population import create_population, elite_ref
@@ -19,19 +21,23 @@ from evo_core.records.chain import Generation, Member, Mutation, Offspring, uid
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How lines are judged: a line rises if it gained `errors` standard errors in its last `patience` generations."""
+    """How lines are judged: a line rises if it gained `errors` standard errors in its last `patience` generations.
+
+    New lines have drawn genes, or published ones in turn with drawn ones, or are children of the best line.
+    """
 
     first: int = 1
     most: int = 4
     patience: int = 2
     errors: float = 1.0
+    published: bool = False
 
 
 def widening(race: Race, task: Task, rule: Rule = Rule()) -> None:
     """Train the configured values; widen to twice as many lines whenever all have stalled; go on with what rises."""
-    config, blobs = race.config, Blobs()
+    config, blobs, others = race.config, Blobs(), proposals(race, rule.published)
     commit = create_population(config, race.spaces.observation)
-    founders = [commit.offspring[0], *(_founder(race, 1, index, race.draw().genome) for index in range(1, rule.first))]
+    founders = [commit.offspring[0], *(_founder(1, index, next(others).genome) for index in range(1, rule.first))]
     commit = commit.model_copy(update={"offspring": tuple(founders)})
     while True:
         members: list[Member] = []
@@ -42,12 +48,14 @@ def widening(race: Race, task: Task, rule: Rule = Rule()) -> None:
             race.count(member.training.steps, member.evaluation.steps if member.evaluation else 0)
             if member.evaluation is not None and member.training.blob is not None:
                 race.consider(member.uid, blobs[member.training.blob.sha256], member.evaluation)
-        commit = _bred(race, commit, members, rule)
+        commit = _bred(race, commit, members, rule, others)
         kept = {offspring.parent_blob.sha256 for offspring in commit.offspring if offspring.parent_blob}
         blobs = {name: blob for name, blob in blobs.items() if name in kept}
 
 
-def _bred(race: Race, previous: Generation, members: list[Member], rule: Rule) -> Generation:
+def _bred(
+    race: Race, previous: Generation, members: list[Member], rule: Rule, others: Iterator[Candidate]
+) -> Generation:
     """Return the next generation: the best riser and the best line; or these with new lines when none rises."""
     generation = previous.generation + 1
     finished = [member for member in members if member.evaluation is not None]
@@ -67,7 +75,7 @@ def _bred(race: Race, previous: Generation, members: list[Member], rule: Rule) -
                 genome, mutation = mutate_rl_hp(lines[0].offspring.genome, race.config, race.rng)
                 offspring.append(_continued(generation + 1, index, lines[0], rule, genome, mutation))
             else:
-                offspring.append(_founder(race, generation + 1, index, race.draw().genome))
+                offspring.append(_founder(generation + 1, index, next(others).genome))
     return Generation(
         generation=generation,
         previous=previous.sha256,
@@ -107,7 +115,7 @@ def _continued(
     )
 
 
-def _founder(race: Race, generation: int, index: int, genome: Genome) -> Offspring:
+def _founder(generation: int, index: int, genome: Genome) -> Offspring:
     return Offspring(
         uid=uid(generation, index),
         generation=generation,
