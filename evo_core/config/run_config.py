@@ -50,7 +50,8 @@ class RunConfig(Section):
             raise ValueError(
                 "population.init: diverse draws from `search`, which is empty; add a gene or use identical"
             )
-        if self.selection.tournament_size > self.population.size:
+        tournaments = self.selection.method == "tournament"
+        if tournaments and self.selection.tournament_size > self.population.size:
             raise ValueError(
                 f"selection.tournament_size: expected at most population.size ({self.population.size}), "
                 f"got {self.selection.tournament_size}"

@@ -1,5 +1,6 @@
 """Sections of the configuration except the network: every field with its bounds, default and description."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,6 +19,7 @@ from evo_core.config.bounds import (
     LONGEST_TEXT,
     MOST_ENTRIES,
     MOST_EPISODES,
+    MOST_GENERATIONS,
     MOST_MEMBERS,
     SAFE_INTEGER,
     Arguments,
@@ -26,6 +28,11 @@ from evo_core.config.bounds import (
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+def unless(default: object) -> Callable[[object], bool]:
+    """Serialize a field only if its value is another one, so that records of runs without it keep their bytes."""
+    return lambda value: value == default
 
 
 class Section(BaseModel):
@@ -193,10 +200,32 @@ class SelectionConfig(Section):
 
     model_config = ConfigDict(title="Selection")
 
-    tournament_size: int = bounded(
-        "Members drawn per tournament; at most population.size.", default=2, ge=1, le=MOST_MEMBERS
+    method: Literal["tournament", "truncation"] = Field(
+        default="tournament",
+        exclude_if=unless("tournament"),
+        description="tournament: every place goes to the winner of one; truncation: the worst are replaced by copies "
+        "of the best, all others train on.",
     )
-    elitism: bool = Field(default=True, description="The best member passes to the next generation unmutated.")
+    tournament_size: int = bounded(
+        "tournament: members drawn for each; at most population.size.", default=2, ge=1, le=MOST_MEMBERS
+    )
+    elitism: bool = Field(
+        default=True, description="tournament: the best member passes to the next generation unmutated."
+    )
+    quantile: float = bounded(
+        "truncation: share of the population that is replaced, by copies of as large a share of the best.",
+        default=0.25,
+        gt=0,
+        le=0.5,
+        exclude_if=unless(0.25),
+    )
+    warm_up: int = bounded(
+        "First generations after which nobody is replaced or mutated: every member trains on.",
+        default=0,
+        ge=0,
+        le=MOST_GENERATIONS,
+        exclude_if=unless(0),
+    )
     fitness_window: int = bounded(
         "Generations of a lineage whose fitness is averaged for selection.", default=1, ge=1, le=1000
     )

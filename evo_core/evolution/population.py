@@ -8,7 +8,7 @@ from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.mutation import NONE, mutate
-from evo_core.evolution.selection import select, selection_score
+from evo_core.evolution.selection import passes_unmutated, select, selection_score
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.records.chain import (
     EliteRef,
@@ -62,14 +62,14 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     """
     generation = previous.generation + 1
     require_survivors(config, generation, members)
-    window = config.selection.fitness_window
-    scores = [selection_score(member, window) for member in members]
-    draw = select(
-        scores, config.population.size, config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
-    )
+    selection, rng = config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
+    scores = [selection_score(member, selection.fitness_window) for member in members]
+    warming_up = generation <= selection.warm_up
+    draw = select(scores, config.population.size, selection, rng, warming_up=warming_up)
+    kept = [passes_unmutated(draw, slot, selection, warming_up=warming_up) for slot in range(len(draw.parents))]
     offspring = tuple(
-        _offspring(config, generation + 1, index, members[parent], keep=config.selection.elitism and index == 0)
-        for index, parent in enumerate(draw.parents)
+        _offspring(config, generation + 1, index, members[parent], keep=keep)
+        for index, (parent, keep) in enumerate(zip(draw.parents, kept, strict=True))
     )
     elite = elite_ref(members[draw.elite])
     best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best

@@ -1,5 +1,6 @@
-"""Tournament selection with elitism."""
+"""Selection of parents: tournaments with elitism, or truncation as in population-based training."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,27 +17,65 @@ def selection_score(member: Member, fitness_window: int) -> float:
     return float(np.mean(line))
 
 
-def select(scores: Sequence[float], size: int, config: SelectionConfig, rng: np.random.Generator) -> Draw:
+def select(
+    scores: Sequence[float], size: int, config: SelectionConfig, rng: np.random.Generator, *, warming_up: bool = False
+) -> Draw:
     """Choose a parent for every slot of the next generation.
 
-    With elitism the first slot is the elite's. Every other is the best of `tournament_size` members drawn without
-    replacement (Miller and Goldberg 1995). NaN counts as minus infinity; neither is ever a parent. Equal scores have
-    equal chances, as elite and in every tournament. ValueError when no member may be a parent.
+    `tournament`: with elitism the first slot is the elite's; every other is the best of `tournament_size` members drawn
+    without replacement (Miller and Goldberg 1995). `truncation`: the worst `quantile` of the slots go to members drawn
+    from the best `quantile`, and in all others the member of that slot goes on (Jaderberg et al. 2017, "Population
+    Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score.
+
+    NaN counts as minus infinity; neither is ever a parent. Equal scores have equal chances. ValueError when no member
+    may be a parent.
     """
     table = np.where(np.isnan(scores), -np.inf, scores)
     eligible = np.flatnonzero(table > -np.inf)
     if not len(eligible):
         raise ValueError("selection: expected at least one finished member, got none")
+    if warming_up or config.method == "truncation":
+        elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, rng)
+    else:
+        elite, parents = _hold_tournaments(table, eligible, size, config, rng)
+    finite = tuple(float(score) if np.isfinite(score) else None for score in table)
+    return Draw(elite=elite, parents=tuple(parents), scores=finite)
+
+
+def passes_unmutated(draw: Draw, slot: int, config: SelectionConfig, *, warming_up: bool = False) -> bool:
+    """Return True if the offspring of a slot is its parent unmutated: the elite, or a member that goes on."""
+    if warming_up or config.method == "truncation":
+        return draw.parents[slot] == slot
+    return config.elitism and slot == 0
+
+
+def _hold_tournaments(
+    table: np.ndarray, eligible: np.ndarray, size: int, config: SelectionConfig, rng: np.random.Generator
+) -> tuple[int, list[int]]:
     contestants = min(config.tournament_size, len(eligible))
     # all tournaments are drawn before any tie is broken: where none is, the draws are the same
     tournaments = [rng.choice(eligible, contestants, replace=False) for _ in range(size - config.elitism)]
     elite = _best(table, eligible, rng)
-    parents = [elite] * config.elitism + [_best(table, tournament, rng) for tournament in tournaments]
-    finite = tuple(float(score) if np.isfinite(score) else None for score in table)
-    return Draw(elite=elite, parents=tuple(parents), scores=finite)
+    return elite, [elite] * config.elitism + [_best(table, tournament, rng) for tournament in tournaments]
 
 
 def _best(table: np.ndarray, indices: np.ndarray, rng: np.random.Generator) -> int:
     """Return the index with the highest score; `rng` draws one of several."""
     best = indices[table[indices] == table[indices].max()]
     return int(best[0] if len(best) == 1 else rng.choice(np.sort(best)))
+
+
+def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Generator) -> tuple[int, list[int]]:
+    """Replace the worst slots, which always include those that failed; without a quantile these alone, by anyone."""
+    shuffled = rng.permutation(len(table))  # so that a stable sort breaks ties at random
+    ranked = shuffled[np.argsort(-table[shuffled], kind="stable")]
+    finished = ranked[np.isfinite(table[ranked])]
+    count = min(math.ceil(quantile * size), size // 2)
+    donors = finished[:count] if count else finished
+    failed = int((table[:size] == -np.inf).sum())
+    worst = ranked[ranked < size][size - max(count, failed) :]
+    parents = list(range(size))
+    for slot in sorted(worst.tolist()):
+        if table[slot] == -np.inf or slot not in donors:
+            parents[slot] = int(donors[rng.integers(len(donors))])
+    return int(ranked[0]), parents

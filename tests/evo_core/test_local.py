@@ -65,6 +65,27 @@ def test_a_larger_budget_goes_on_along_the_same_chain():
     assert long.commits[:3] == short.commits
 
 
+def test_while_warming_up_every_line_goes_on_unmutated_and_then_selection_begins():
+    config = make_config(**{"selection.warm_up": 2, "training.max_steps": 768 * 4, "mutation.no_mutation": 0.0})
+    commits = train_on_policy(config).commits
+    for commit in commits[1:3]:
+        assert commit.draw.parents == (0, 1, 2)
+        assert all(child.mutation.kind == "none" for child in commit.offspring)
+        assert [child.genome for child in commit.offspring] == [m.offspring.genome for m in commit.members]
+    assert [child.mutation.kind == "none" for child in commits[3].offspring].count(True) == 1  # the elite
+
+
+def test_with_truncation_only_copies_of_the_best_mutate():
+    config = make_config(**{"selection.method": "truncation", "selection.quantile": 0.3, "population.size": 4})
+    for commit in train_on_policy(config).commits[1:]:
+        scores = list(commit.draw.scores)
+        (replaced,) = (slot for slot, parent in enumerate(commit.draw.parents) if slot != parent)
+        assert scores[replaced] == min(scores)
+        assert scores[commit.draw.parents[replaced]] == max(scores)
+        kinds = {slot for slot, child in enumerate(commit.offspring) if child.mutation.kind != "none"}
+        assert kinds <= {replaced}
+
+
 def test_a_member_may_train_for_another_number_of_steps():
     config = make_config()
     spaces = inspect_environment(config).spaces

@@ -1,5 +1,7 @@
 """Selection: the best goes on, the failed never do."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from evo_core.config.sections import SelectionConfig
-from evo_core.evolution.selection import select, selection_score
+from evo_core.evolution.selection import passes_unmutated, select, selection_score
 from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 
 scores_of = st.lists(st.one_of(st.floats(allow_infinity=False), st.just(-np.inf)), min_size=1, max_size=12)
@@ -62,6 +64,51 @@ def test_the_draw_of_different_scores_is_pinned():
     config = SelectionConfig(tournament_size=3)
     draw = select([1.0, 7.0, np.nan, 3.0, 2.0, 6.0], 6, config, np.random.default_rng(5))
     assert (draw.elite, draw.parents) == (1, (1, 3, 1, 1, 5, 3))
+
+
+@given(scores_of, st.floats(0.01, 0.5), st.integers(0, 2**32))
+def test_truncation_replaces_the_worst_by_the_best_and_nobody_else(scores, quantile, seed):
+    config, size = SelectionConfig(method="truncation", quantile=quantile), len(scores)
+    finite = [i for i, s in enumerate(scores) if np.isfinite(s)]
+    if not finite:
+        return
+    draw = select(scores, size, config, np.random.default_rng(seed))
+    count = min(math.ceil(quantile * size), size // 2)
+    replaced = [slot for slot, parent in enumerate(draw.parents) if parent != slot]
+    assert set(range(size)) - set(finite) <= set(replaced)
+    best = sorted((scores[i] for i in finite), reverse=True)
+    worst = sorted(scores)[: max(count, size - len(finite))]
+    assert len(replaced) <= len(worst)
+    for slot in replaced:
+        assert scores[slot] <= worst[-1]
+        assert scores[draw.parents[slot]] >= best[max(min(count, len(best)), 1) - 1] or not count
+    assert scores[draw.elite] == best[0]
+    if len(finite) == size and count:
+        assert len(replaced) == count
+
+
+def test_truncation_draws_from_the_best_and_breaks_ties_at_random():
+    config, size = SelectionConfig(method="truncation", quantile=0.25), 8
+    draw = select([5, 1, 9, 4, 2, 8, 6, 7], size, config, np.random.default_rng(0))
+    assert draw.elite == 2
+    assert [i for i in range(size) if draw.parents[i] != i] == [1, 4]
+    assert {draw.parents[1], draw.parents[4]} <= {2, 5}
+    draws = [select([0.0] * size, size, config, np.random.default_rng(seed)) for seed in range(1000)]
+    replaced = np.bincount([i for draw in draws for i in range(size) if draw.parents[i] != i], minlength=size)
+    assert replaced.sum() == 2000
+    assert chisquare(replaced).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("method", ["tournament", "truncation"])
+def test_nobody_but_the_failed_is_replaced_while_warming_up(method):
+    config = SelectionConfig(method=method)
+    for seed in range(20):
+        draw = select([3.0, 9.0, np.nan, 1.0], 4, config, np.random.default_rng(seed), warming_up=True)
+        assert draw.parents[:2] == (0, 1) and draw.parents[3] == 3
+        assert draw.parents[2] in (0, 1, 3)
+        assert draw.elite == 1
+        unmutated = [passes_unmutated(draw, slot, config, warming_up=True) for slot in range(4)]
+        assert unmutated == [True, True, False, True]
 
 
 def test_nan_never_wins():
