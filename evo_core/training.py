@@ -67,6 +67,8 @@ def train(
 
     Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
     `on_failure` with the details of a failure, which the record does not contain. `steps`: environment steps, instead
+    An archived one is not trained: its checkpoint is its parent's.
+
     of `training.evo_steps`; ValueError unless they are a multiple of `env.num_envs`.
     """
     steps = config.training.evo_steps if steps is None else steps
@@ -74,6 +76,8 @@ def train(
         raise ValueError(f"steps: expected a positive multiple of env.num_envs ({config.env.num_envs}), got {steps}")
     updates: list[Update] = []
     shift: float | None = None
+    if offspring.archived:
+        return parent, Training(uid=offspring.uid, steps=0, blob=offspring.parent_blob)
     with one_thread():
         try:
             state, shift = inherit(

@@ -56,6 +56,11 @@ class RunConfig(Section):
                 f"selection.tournament_size: expected at most population.size ({self.population.size}), "
                 f"got {self.selection.tournament_size}"
             )
+        if self.selection.archive > self.population.size:
+            raise ValueError(
+                f"selection.archive: expected at most population.size ({self.population.size}), "
+                f"got {self.selection.archive}"
+            )
         if self.population.required_survivors > self.population.size:
             raise ValueError(
                 f"population.min_survivors: expected at most population.size ({self.population.size}), "

@@ -239,6 +239,14 @@ class MutationConfig(Section):
     no_mutation: Weight = bounded("Weight of passing unchanged.", Weight, default=0.4)
     architecture: Weight = bounded("Weight of adding or removing nodes, layers or latent units.", Weight, default=0.2)
     new_layer_prob: Probability = bounded("P(a layer is changed | architecture).", Probability, default=0.2)
+    archive: int = bounded(
+        "Best checkpoints so far that stay parents beside the newest generation, evaluated again in each; at most "
+        "population.size.",
+        default=0,
+        ge=0,
+        le=MOST_MEMBERS,
+        exclude_if=unless(0),
+    )
     parameters: Weight = bounded("Weight of Gaussian noise on a tenth of the policy's weights.", Weight, default=0.2)
     activation: Weight = bounded("Weight of another activation function.", Weight, default=0.0)
     rl_hp: Weight = bounded("Weight of moving one hyperparameter of `search`.", Weight, default=0.2)

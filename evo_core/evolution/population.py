@@ -67,10 +67,12 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     warming_up = generation <= selection.warm_up
     draw = select(scores, config.population.size, selection, rng, warming_up=warming_up)
     kept = [passes_unmutated(draw, slot, selection, warming_up=warming_up) for slot in range(len(draw.parents))]
-    offspring = tuple(
+    offspring = [
         _offspring(config, generation + 1, index, members[parent], keep=keep)
         for index, (parent, keep) in enumerate(zip(draw.parents, kept, strict=True))
-    )
+    ]
+    for entry in draw.archive:
+        offspring.append(_offspring(config, generation + 1, len(offspring), members[entry], keep=True, archived=True))
     elite = elite_ref(members[draw.elite])
     best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best
     return Generation(
@@ -80,7 +82,7 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
         draw=draw,
         elite=elite,
         best=best,
-        offspring=offspring,
+        offspring=tuple(offspring),
         train_steps=previous.train_steps + sum(member.training.steps for member in members),
         eval_steps=previous.eval_steps + sum(member.evaluation.steps for member in members if member.evaluation),
     )
@@ -106,14 +108,15 @@ def require_survivors(
 
     `details` hold what failures said, by uid.
     """
-    failed = [member for member in members if member.failure is not None]
-    finished, needed = len(members) - len(failed), config.population.required_survivors
+    trained = [member for member in members if not member.offspring.archived]
+    failed = [member for member in trained if member.failure is not None]
+    finished, needed = len(trained) - len(failed), config.population.required_survivors
     if finished < needed:
         reasons = ", ".join(
             f"{m.uid}: {m.failure.reason} at step {m.failure.step}" for m in failed if m.failure is not None
         )
         raise GenerationFailed(
-            f"generation {generation}: {finished} of {len(members)} members finished, population.min_survivors asks "
+            f"generation {generation}: {finished} of {len(trained)} members finished, population.min_survivors asks "
             f"for {needed}; generation {generation - 1} stands. Failed: {reasons}{_quoted(details or {})}"
         )
 
@@ -127,7 +130,9 @@ def _quoted(details: Mapping[str, FailureDetail]) -> str:
     return "".join(quotes[:QUOTED]) + more
 
 
-def _offspring(config: RunConfig, generation: int, index: int, parent: Member, *, keep: bool) -> Offspring:
+def _offspring(
+    config: RunConfig, generation: int, index: int, parent: Member, *, keep: bool, archived: bool = False
+) -> Offspring:
     genome, mutation = parent.offspring.genome, NONE
     if not keep:
         genome, mutation = mutate(genome, config, stream(config.seed, generation - 1, index, Purpose.MUTATE))
@@ -144,6 +149,7 @@ def _offspring(config: RunConfig, generation: int, index: int, parent: Member, *
         mutation=mutation,
         ancestor_fitness=history[-window:] if window else (),
         lineage_steps=parent.offspring.lineage_steps + parent.training.steps,
+        archived=archived,
     )
 
 

@@ -38,7 +38,8 @@ def replay(
     Weight noise is not part of the schedule and is left out; architecture, activation and hyperparameters follow the
     line, with weights and moments transferred as in evolution.
     """
-    genomes = [(line[-1] if kind == "fixed" else member).offspring.genome for member in line]
+    trained = [member for member in line if not member.offspring.archived]
+    genomes = [(line[-1] if kind == "fixed" else member).offspring.genome for member in trained]
     again = config.model_copy(update={"seed": seed})
     members: list[Member] = []
     content: bytes | None = None

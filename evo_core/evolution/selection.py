@@ -25,7 +25,8 @@ def select(
     `tournament`: with elitism the first slot is the elite's; every other is the best of `tournament_size` members drawn
     without replacement (Miller and Goldberg 1995). `truncation`: the worst `quantile` of the slots go to members drawn
     from the best `quantile`, and in all others the member of that slot goes on (Jaderberg et al. 2017, "Population
-    Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score.
+    Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score. The scores
+    may be more than `size`: those of the archive come last. The best `archive` of all are its next entries.
 
     NaN counts as minus infinity; neither is ever a parent. Equal scores have equal chances. ValueError when no member
     may be a parent.
@@ -38,8 +39,9 @@ def select(
         elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, rng)
     else:
         elite, parents = _hold_tournaments(table, eligible, size, config, rng)
+    archive = _ranked(table, rng)[: min(config.archive, len(eligible))].tolist() if config.archive else []
     finite = tuple(float(score) if np.isfinite(score) else None for score in table)
-    return Draw(elite=elite, parents=tuple(parents), scores=finite)
+    return Draw(elite=elite, parents=tuple(parents), scores=finite, archive=tuple(archive))
 
 
 def passes_unmutated(draw: Draw, slot: int, config: SelectionConfig, *, warming_up: bool = False) -> bool:
@@ -67,8 +69,7 @@ def _best(table: np.ndarray, indices: np.ndarray, rng: np.random.Generator) -> i
 
 def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Generator) -> tuple[int, list[int]]:
     """Replace the worst slots, which always include those that failed; without a quantile these alone, by anyone."""
-    shuffled = rng.permutation(len(table))  # so that a stable sort breaks ties at random
-    ranked = shuffled[np.argsort(-table[shuffled], kind="stable")]
+    ranked = _ranked(table, rng)
     finished = ranked[np.isfinite(table[ranked])]
     count = min(math.ceil(quantile * size), size // 2)
     donors = finished[:count] if count else finished
@@ -79,3 +80,9 @@ def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Gene
         if table[slot] == -np.inf or slot not in donors:
             parents[slot] = int(donors[rng.integers(len(donors))])
     return int(ranked[0]), parents
+
+
+def _ranked(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return all indices, the best first; `rng` decides the order of equal scores."""
+    shuffled = rng.permutation(len(table))
+    return np.asarray(shuffled[np.argsort(-table[shuffled], kind="stable")])

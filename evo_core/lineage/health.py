@@ -35,7 +35,7 @@ def selection_health(lineage: Lineage, config: RunConfig) -> list[Health]:
 
 
 def _health(lineage: Lineage, config: RunConfig, commit: Generation) -> Health:
-    members = commit.members
+    members = [member for member in commit.members if not member.offspring.archived]
     parents = [m.offspring.parent for m in members if m.offspring.parent]
     shares = np.unique(parents, return_counts=True)[1] / max(len(parents), 1)
     genes = [

@@ -39,7 +39,7 @@ class Importance:
 def hyperparameter_importance(lineage: Lineage, config: RunConfig, rng: np.random.Generator) -> list[Importance]:
     """Compute the importance of every gene, and of the activation function if it evolves; the most important first.
     Empty without siblings."""
-    families = [[s for s in siblings if s.fitness is not None] for siblings in lineage.children.values()]
+    families = [[s for s in siblings if s.fitness is not None] for siblings in lineage.trained_children.values()]
     members = [member for family in families if len(family) > 1 for member in family]
     if not members:
         return []

@@ -68,7 +68,7 @@ class Lineage:
         offspring = member.offspring
         if offspring.parent is None or offspring.mutation.kind == "none" or member.evaluation is None:
             return None
-        siblings = self.children[offspring.parent]
+        siblings = self.trained_children[offspring.parent]
         control = [s.evaluation for s in siblings if s.evaluation and s.offspring.mutation.kind == "none"]
         if not control:
             return None
@@ -87,6 +87,12 @@ class Lineage:
             if member.offspring.parent:
                 children[member.offspring.parent].append(member)
         return dict(children)
+
+    @cached_property
+    def trained_children(self) -> dict[str, list[Member]]:
+        """Members by the name of their parent, without archived ones, which compare with no sibling."""
+        trained = {uid: [m for m in family if not m.offspring.archived] for uid, family in self.children.items()}
+        return {uid: family for uid, family in trained.items() if family}
 
     @cached_property
     def founders(self) -> dict[str, str]:

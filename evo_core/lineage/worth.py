@@ -46,7 +46,7 @@ def mutation_worth(lineage: Lineage, name: Callable[[Member], str] = by_kind) ->
     """Measure every kind of mutation, the most frequent first."""
     differences: dict[str, list[list[float]]] = defaultdict(list)
     failed: dict[str, int] = defaultdict(int)
-    for siblings in lineage.children.values():
+    for siblings in lineage.trained_children.values():
         control = [s.fitness for s in siblings if s.offspring.mutation.kind == "none" and s.fitness is not None]
         family: dict[str, list[float]] = defaultdict(list)
         for child in siblings:

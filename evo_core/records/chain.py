@@ -46,7 +46,8 @@ class Offspring(Record):
     """A member before its generation trains it.
 
     `ancestor_fitness` holds the fitnesses of its line within the selection window, newest last; `lineage_steps` the
-    environment steps that its weights have been trained for. Founders have no parent and no blob.
+    environment steps that its weights have been trained for. Founders have no parent and no blob. `archived`: one of
+    the best checkpoints so far, which is evaluated again and not trained.
     """
 
     uid: str
@@ -58,6 +59,7 @@ class Offspring(Record):
     mutation: Mutation
     ancestor_fitness: tuple[float, ...] = ()
     lineage_steps: int = 0
+    archived: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 class Failure(Record):
@@ -170,13 +172,17 @@ class EliteRef(Record):
 
 
 class Draw(Record):
-    """The outcome of selection: the elite's index and, per slot of the next generation, the parent's index."""
+    """The outcome of selection: the elite's index and, per slot of the next generation, the parent's index.
+
+    `archive` holds the indices of the best checkpoints, if they stay parents; their copies follow the slots.
+    """
 
     elite: int
     parents: tuple[int, ...]
     scores: tuple[float | None, ...]
 
 
+    archive: tuple[int, ...] = Field(default=(), exclude_if=lambda value: not value)
 class Generation(Record):
     """A COMMIT: the members of generation g, the draw among them, and the offspring of generation g + 1.
 

@@ -23,7 +23,7 @@ from flows.report.run_data import RunView, view_run
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.runs import open_ref
 from flows.settings import BadInput
-from tasks.views.phrases import describe_failure, describe_fitness, describe_mutation
+from tasks.views.phrases import describe_failure, describe_fitness, describe_mutation, describe_origin
 
 Format = Literal["html", "mermaid", "graphml", "json"]
 
@@ -136,7 +136,7 @@ def _tell(view: RunView, uid: str, *, json: bool) -> int:
     for member in line:
         if member.offspring.mutation.kind != "none" or member.uid in (line[0].uid, uid):
             steps = f"{view.lineage.steps[member.offspring.generation]:,}"
-            table.add_row(member.uid, describe_mutation(member.offspring.mutation), describe_fitness(member), steps)
+            table.add_row(member.uid, describe_origin(member.offspring), describe_fitness(member), steps)
     make_console().print(table)
     return 0
 

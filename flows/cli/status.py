@@ -25,7 +25,7 @@ from tasks.views.phrases import (
     describe_fitness,
     describe_genes,
     describe_left_over,
-    describe_mutation,
+    describe_origin,
 )
 
 WIDE = 110
@@ -138,7 +138,7 @@ def members_table(head: Generation, width: int) -> Table:
         table.add_row(
             member.uid,
             member.offspring.parent or "–",
-            describe_mutation(member.offspring.mutation),
+            describe_origin(member.offspring),
             describe_fitness(member),
             *genes,
             f"{member.training.steps:,}",

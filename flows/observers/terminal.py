@@ -21,8 +21,8 @@ from tasks.views.phrases import (
     describe_generations,
     describe_interval,
     describe_left_over,
-    describe_mutation,
     describe_number,
+    describe_origin,
     describe_score,
     written_genes,
 )
@@ -195,7 +195,7 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
         table.add_row(
             row.offspring.uid.split("/")[1],  # the title names the generation
             (row.offspring.parent or "–").split("/")[-1],
-            describe_mutation(row.offspring.mutation),
+            describe_origin(row.offspring),
             describe_fitness(row.result),
             *(written[gene] for gene in genes),
             f"{row.steps:,}",

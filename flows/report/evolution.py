@@ -11,7 +11,7 @@ from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Member
 from flows.report.run_data import RunView
 from flows.report.style import BLUE, GRAY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
-from tasks.views.phrases import describe_mutation, written_genes
+from tasks.views.phrases import describe_origin, written_genes
 from tasks.views.trial_values import parameters
 
 Point = tuple[float, float]
@@ -163,7 +163,7 @@ def _hover(lineage: Lineage, member: Member) -> str:
     offspring, gain, effect = member.offspring, lineage.gain(member), lineage.effect(member)
     lines = [
         f"<b>{member.uid}</b> from {offspring.parent or 'nobody'}",
-        describe_mutation(offspring.mutation),
+        describe_origin(offspring),
         f"fitness {member.fitness:.4g}",
         *([f"{effect.value:+.4g} against unmutated siblings"] if effect else []),
         *([f"{gain.value:+.4g} against its parent, a generation of training earlier"] if gain else []),

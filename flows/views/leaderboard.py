@@ -14,8 +14,8 @@ from tasks.views.phrases import (
     describe_detail,
     describe_failure,
     describe_fitness,
-    describe_mutation,
     describe_network,
+    describe_origin,
     describe_score,
     written_genes,
 )
@@ -106,7 +106,7 @@ def _row(rank: int, commit: Generation, index: int, details: Mapping[str, Failur
         "fitness": describe_fitness(member) or "–",
         "status": _status(commit, index, details.get(member.uid)),
         "parent": offspring.parent or "founder",
-        "mutation": describe_mutation(offspring.mutation),
+        "mutation": describe_origin(offspring),
         "steps": f"{offspring.lineage_steps + member.training.steps:,}",
         **written_genes(offspring.genome),
         "network": describe_network(offspring.genome),
@@ -140,7 +140,7 @@ def _descent(lineage: Lineage, uid: str) -> list[str]:
 
 def _step(lineage: Lineage, member: Member) -> str:
     effect, gain = lineage.effect(member), lineage.gain(member)
-    mutation = describe_mutation(member.offspring.mutation)
+    mutation = describe_origin(member.offspring)
     cells = (
         member.uid,
         mutation if member.offspring.parent else f"founder, {mutation}",

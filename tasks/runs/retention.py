@@ -63,16 +63,28 @@ def collect(run: RunStore, keep_generations: int) -> Plan:
 
 
 def release_passed(run: RunStore, head: Generation, keep_generations: int) -> int:
-    """Release the checkpoints of the generation that has just left the kept ones; return how many."""
+    """Release the checkpoints of the generation that has just left the kept ones; return how many.
+
+    Those that were archived stay until `collect`, which knows whether they belong to other generations' elites too.
+    """
     passed = head.generation - keep_generations
     if passed < 1:
         return 0
     commit = run.commit(passed)
     kept = _needed(head) | ({commit.elite.blob.sha256} if commit.elite else set())
+    if head.draw is not None and head.draw.archive:
+        kept |= _archived(run, passed, head)
     blobs = [m.training.blob.sha256 for m in commit.members if m.training.blob and m.training.blob.sha256 not in kept]
     _record_release(run, blobs, head, keep_generations)
     _delete(run, blobs)
     return len(blobs)
+
+
+def _archived(run: RunStore, generation: int, head: Generation) -> set[str]:
+    """Return the checkpoints that were in the archive from a generation on."""
+    commits = run.commits_from(generation, head)
+    archived = [member.offspring for commit in commits for member in commit.members if member.offspring.archived]
+    return {offspring.parent_blob.sha256 for offspring in archived if offspring.parent_blob is not None}
 
 
 def _record_release(run: RunStore, blobs: Sequence[str], head: Generation, keep_generations: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.genome import Genome, sizes
-from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Training
+from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Offspring, Training
 
 SMALL = 2.0
 """Scores smaller than this in magnitude are formatted with three decimals."""
@@ -17,6 +17,11 @@ def describe_mutation(mutation: Mutation) -> str:
     if mutation.before is None:
         return mutation.kind
     return f"{mutation.what}: {_short(mutation.before)} → {_short(mutation.after)}"
+
+
+def describe_origin(offspring: Offspring) -> str:
+    """Describe how an offspring differs from its parent: by its mutation, or not even by training."""
+    return "archived" if offspring.archived else describe_mutation(offspring.mutation)
 
 
 def describe_fitness(member: Member | None) -> str:
@@ -65,6 +70,8 @@ def describe_network(genome: Genome) -> str:
 
 def describe_training(record: Training, genome: Genome) -> str:
     """Describe a member's training: its steps, the last mean return of its episodes, and its genes."""
+    if not record.curve:
+        return "archived: not trained"
     returns = [update.episode_return for update in record.curve if update.episode_return is not None]
     reached = f"mean return {describe_number(returns[-1])}" if returns else "no episode ended"
     return "; ".join(filter(None, [f"trained {record.steps:,} steps, {reached}", describe_genes(genome)]))

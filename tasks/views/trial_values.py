@@ -32,4 +32,5 @@ def attributes(member: Member) -> dict[str, object]:
         "eval_steps": evaluation.steps if evaluation else 0,
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
+        **({"archived": True} if offspring.archived else {}),
     }

@@ -34,6 +34,7 @@ BAD = [
     ({"population.min_survivors": 4}, r"min_survivors: expected at most population.size \(3\), got 4"),
     ({"population.init": "diverse", "search": {}}, "population.init: diverse draws from `search`, which is empty"),
     ({f"mutation.{k}": 0 for k in ("no_mutation", "architecture", "parameters", "activation", "rl_hp")}, "are zero"),
+    ({"selection.archive": 4}, r"selection.archive: expected at most population.size \(3\), got 4"),
     ({"algorithm.batch_size": 129, "search": {}}, "batch_size: expected at most the initial rollout of 128 steps"),
     ({"training.evo_steps": 258}, r"evo_steps: expected a multiple of env.num_envs \(4\), got 258; use 256 or 260"),
     ({"training.max_steps": 700}, "max_steps: expected at least one generation, .* = 768, got 700"),

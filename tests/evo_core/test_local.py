@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from evo_core.envs.inspection import inspect_environment
-from evo_core.evolution.population import create_population, next_generation
+from evo_core.evolution.population import create_population, next_generation, require_survivors
+from evo_core.lineage.tree import Lineage
 from evo_core.local import train_on_policy
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import Generation, config_hash, record_hash
 from evo_core.records.failures import GenerationFailed
-from evo_core.training import train
+from evo_core.training import record_lost_member, train
 from tests.conftest import make_config
 
 
@@ -76,7 +77,7 @@ def test_while_warming_up_every_line_goes_on_unmutated_and_then_selection_begins
 
 
 def test_with_truncation_only_copies_of_the_best_mutate():
-    config = make_config(**{"selection.method": "truncation", "selection.quantile": 0.3, "population.size": 4})
+    config = make_config(**{"selection.method": "truncation", "selection.quantile": 0.2, "population.size": 4})
     for commit in train_on_policy(config).commits[1:]:
         scores = list(commit.draw.scores)
         (replaced,) = (slot for slot, parent in enumerate(commit.draw.parents) if slot != parent)
@@ -84,6 +85,39 @@ def test_with_truncation_only_copies_of_the_best_mutate():
         assert scores[commit.draw.parents[replaced]] == max(scores)
         kinds = {slot for slot, child in enumerate(commit.offspring) if child.mutation.kind != "none"}
         assert kinds <= {replaced}
+
+
+def test_the_best_checkpoints_stay_parents_and_are_evaluated_anew_in_every_generation():
+    config = make_config(**{"selection.archive": 2, "training.max_steps": 768 * 5, "evaluation.episodes": 3})
+    commits = train_on_policy(config).commits
+    assert commits[-1].train_steps == 768 * 5
+    members = {member.uid: member for commit in commits for member in commit.members}
+    revived = set()
+    for before, after in pairwise(commits[1:]):
+        best = sorted(-score for score in before.draw.scores if score is not None)[:2]
+        assert sorted(-before.draw.scores[entry] for entry in before.draw.archive) == best
+        slots, copies = after.members[:3], after.members[3:]
+        assert all(not member.offspring.archived and member.training.steps == 256 for member in slots)
+        for copy, entry in zip(copies, before.draw.archive, strict=True):
+            source = members[before.members[entry].uid]
+            assert copy.offspring.archived and copy.offspring.parent == source.uid
+            assert copy.training.blob == source.training.blob and copy.training.steps == 0
+            assert copy.offspring.genome == source.offspring.genome
+            assert copy.offspring.lineage_steps == source.offspring.lineage_steps + source.training.steps
+            assert copy.evaluation.returns != source.evaluation.returns  # other seeds
+        revived |= {m.uid for m in slots if members[m.offspring.parent].offspring.archived}
+    assert revived  # a child of an archived checkpoint, which its generation alone would have lost
+
+
+def test_archived_members_are_no_siblings_and_no_survivors():
+    config = make_config(**{"selection.archive": 3, "training.max_steps": 768 * 4})
+    lineage = Lineage(train_on_policy(config).commits)
+    family = [child for children in lineage.trained_children.values() for child in children]
+    assert family and not any(child.offspring.archived for child in family)
+    commit = lineage.commits[-1]
+    lost = [record_lost_member(m.offspring, None, "lost") if not m.offspring.archived else m for m in commit.members]
+    with pytest.raises(GenerationFailed, match="0 of 3 members finished"):
+        require_survivors(config, commit.generation, lost)
 
 
 def test_a_member_may_train_for_another_number_of_steps():

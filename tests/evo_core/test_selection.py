@@ -69,6 +69,7 @@ def test_the_draw_of_different_scores_is_pinned():
 @given(scores_of, st.floats(0.01, 0.5), st.integers(0, 2**32))
 def test_truncation_replaces_the_worst_by_the_best_and_nobody_else(scores, quantile, seed):
     config, size = SelectionConfig(method="truncation", quantile=quantile), len(scores)
+    scores = [-np.inf if np.isnan(s) else s for s in scores]
     finite = [i for i, s in enumerate(scores) if np.isfinite(s)]
     if not finite:
         return

@@ -56,6 +56,32 @@ def test_the_rule_keeps_elites_parents_and_the_last_generations(run):
     assert blobs(run) == elites | parents | made_by(chain[-1]) | made_by(chain[-2])
 
 
+def test_the_archive_keeps_its_checkpoints_while_the_run_releases_others(run):
+    config = fake_config(12, **{"selection.archive": 2})
+    run = RunRef("memory://retention", "run", config, "cpu")
+    head = evolve(run, keep_generations=1)
+    chain = list(run.open().commits())
+    elites = {commit.elite.blob.sha256 for commit in chain[1:]}
+    parents = {child.parent_blob.sha256 for child in head.offspring}
+    assert any(child.archived for child in head.offspring)
+    assert elites | parents <= blobs(run) < set().union(*map(made_by, chain))
+    assert verify(run.open(), SPACES).findings == []
+    retention.collect(run.open(), 1)
+    assert blobs(run) == elites | parents | made_by(chain[-1])
+    assert verify(run.open(), SPACES).findings == []
+
+
+def test_a_released_checkpoint_is_computed_again_through_the_archive(run):
+    config = fake_config(8, **{"selection.archive": 2})
+    run = RunRef("memory://retention", "run", config, "cpu")
+    evolve(run)
+    store, chain = run.open(), list(run.open().commits())
+    copy = next(m for commit in chain[3:] for m in commit.members if m.offspring.archived)
+    kept = store.blob(copy.training.blob)
+    store.store.delete(store.key(layout.blob(copy.training.blob.sha256)))
+    assert Recomputer(store, config, SPACES).weights(copy.uid, copy.training.blob) == kept
+
+
 def test_a_young_checkpoint_without_a_record_stays_and_an_old_one_goes(run, later):
     evolve(run)
     run.open().put_blob(content := b"whose record never came")
