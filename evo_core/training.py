@@ -11,12 +11,14 @@ from evo_core.agent.checkpoint import from_bytes, to_bytes
 from evo_core.agent.normalization import initial_statistics
 from evo_core.agent.transfer import output_shift, perturb, transfer
 from evo_core.config.run_config import RunConfig
+from evo_core.config.sections import AlgorithmConfig
 from evo_core.envs.backends import make_vect_envs
 from evo_core.evaluation.episodes import evaluate, evaluation_seeds
 from evo_core.genome.genome import algorithm_of
 from evo_core.networks.inputs import Tensors
 from evo_core.numerics.provenance import one_thread
 from evo_core.ppo.learn import LearnStats, learn
+from evo_core.ppo.learning_rate import decayed
 from evo_core.ppo.rollout import Rollout, collect_rollouts, rollout_lengths
 from evo_core.records.canonical import sha256
 from evo_core.records.chain import BlobRef, Failure, FailureDetail, FailureReason, Member, Offspring, Training, Update
@@ -65,19 +67,19 @@ def train(
 ) -> tuple[bytes | None, Training]:
     """Train an offspring for one generation, from its parent's checkpoint (None for a founder).
 
-    Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
-    `on_failure` with the details of a failure, which the record does not contain. `steps`: environment steps, instead
     An archived one is not trained: its checkpoint is its parent's.
 
+    Returns its own checkpoint and the record; no checkpoint when it failed. `on_update` is called after each rollout,
+    `on_failure` with the details of a failure, which the record does not contain. `steps`: environment steps, instead
     of `training.evo_steps`; ValueError unless they are a multiple of `env.num_envs`.
     """
     steps = config.training.evo_steps if steps is None else steps
     if steps < 1 or steps % config.env.num_envs:
         raise ValueError(f"steps: expected a positive multiple of env.num_envs ({config.env.num_envs}), got {steps}")
-    updates: list[Update] = []
-    shift: float | None = None
     if offspring.archived:
         return parent, Training(uid=offspring.uid, steps=0, blob=offspring.parent_blob)
+    updates: list[Update] = []
+    shift: float | None = None
     with one_thread():
         try:
             state, shift = inherit(
@@ -157,13 +159,22 @@ def _train(
             rollout = collect_rollouts(agent, envs, length, acting)
             if not rollout.valid.any():  # a single row in which all environments were reset
                 continue
-            updates.append(_update(rollout, learn(agent, rollout, algorithm, shuffling, envs.steps)))
+            generations = offspring.generation - 1 + (envs.steps - rollout.steps) / steps
+            current = _scheduled(algorithm, generations / config.max_generations)
+            updates.append(_update(rollout, learn(agent, rollout, current, shuffling, envs.steps), current))
             on_update(updates[-1])
     finally:
         envs.close()
 
 
-def _update(rollout: Rollout, stats: LearnStats) -> Update:
+def _scheduled(algorithm: AlgorithmConfig, progress: float) -> AlgorithmConfig:
+    """Return the hyperparameters of an update that begins after a share of the run's budget."""
+    if algorithm.lr_schedule != "linear":
+        return algorithm
+    return algorithm.model_copy(update={"lr": decayed(algorithm.lr, progress)})
+
+
+def _update(rollout: Rollout, stats: LearnStats, algorithm: AlgorithmConfig) -> Update:
     returns = rollout.episode_returns
     return Update(
         steps=rollout.steps,
@@ -178,6 +189,7 @@ def _update(rollout: Rollout, stats: LearnStats) -> Update:
         explained_variance=stats.explained_variance,
         grad_norm=stats.grad_norm,
         epochs=stats.epochs,
+        lr=None if algorithm.lr_schedule == "constant" else stats.lr,
     )
 
 

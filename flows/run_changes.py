@@ -89,6 +89,12 @@ def _extension(
             f"--extend: expected the new TOTAL of training steps, more than {training.max_steps:,}, got "
             f"{extension.max_steps:,}; `{evolve_command('status', run.run_id, **store_flag())}` shows what is spent"
         )
+    if extension.max_steps != training.max_steps and run.config.algorithm.lr_schedule == "linear":
+        raise BadInput(
+            f"--extend: the learning rate of {run.run_id} decays to zero over its budget of {training.max_steps:,} "
+            "steps (algorithm.lr_schedule: linear), so there is nothing to continue; start a new run with a larger "
+            "training.max_steps"
+        )
     longer = open_run(settings, extended(run.config, extension), run.run_id)
     if stored_ending(longer, head or longer.open().head()) is not None:
         raise BadInput(

@@ -30,7 +30,8 @@ ADAM_EPSILON = 1e-5
 class AgentState:
     """The complete state of an agent, as named tensors on the CPU: weights, Adam's moments and its step count.
 
-    `statistics` are those of its normalization, if it has any.
+    `statistics` are those of its normalization, if it has any; `lr` its learning rate, where that follows the KL
+    divergence.
     """
 
     genome: Genome
@@ -39,6 +40,7 @@ class AgentState:
     exp_avg_sq: Mapping[str, Tensor]
     optimizer_steps: int
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+    lr: float | None = None
 
 
 class Agent:
@@ -54,6 +56,7 @@ class Agent:
         self.exp_avg, self.exp_avg_sq = self._gather(state.exp_avg), self._gather(state.exp_avg_sq)
         self.optimizer_steps = torch.tensor(float(state.optimizer_steps), device=self.device)
         self.normalizer = Normalizer(state.statistics)
+        self.lr = state.lr
         self.draws_on_device = draws_on_device(self.device)
 
     def descend(self, lr: float, max_grad_norm: float) -> Tensor:
@@ -110,6 +113,7 @@ class Agent:
             exp_avg_sq=self._scatter(self.exp_avg_sq),
             optimizer_steps=int(self.optimizer_steps),
             statistics=self.normalizer.statistics(),
+            lr=self.lr,
         )
 
     def observe(self, observations: Arrays) -> Tensors:

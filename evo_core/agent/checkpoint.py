@@ -59,6 +59,7 @@ def to_bytes(state: AgentState, beside: Mapping[str, JsonValue] = MappingProxyTy
         "format": FORMAT,
         "genome": state.genome.model_dump(mode="json"),
         "optimizer_steps": state.optimizer_steps,
+        **({"lr": state.lr} if state.lr is not None else {}),
     }
     return save(tensors, {METADATA: canonical_json(header).decode()})
 
@@ -72,11 +73,13 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         header = _header(content)
         tensors = load(content)
         genome = Genome.model_validate(header["genome"])
-        steps = header["optimizer_steps"]
+        steps, lr = header["optimizer_steps"], header.get("lr")
         if header["format"] != FORMAT:
             raise CheckpointError(f"expected checkpoint format {FORMAT}, got {header['format']!r}")
         if type(steps) is not int or not 0 <= steps <= SAFE_INTEGER:
             raise CheckpointError(f"expected a number of optimizer steps, got {steps!r}")
+        if lr is not None and not (type(lr) is float and 0 < lr <= 1):
+            raise CheckpointError(f"expected a learning rate above 0, at most 1, got {lr!r}")
         with torch.device("meta"):  # shapes alone
             network = ActorCritic(genome, spaces)
     except CheckpointError:
@@ -94,7 +97,7 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         raise CheckpointError(f"expected statistics of this environment's observations, got {sorted(statistics)}")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
-    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics)
+    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics, lr)
 
 
 def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:

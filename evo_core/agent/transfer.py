@@ -54,6 +54,7 @@ def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.
         exp_avg_sq=carry(parent.exp_avg_sq, fresh.exp_avg_sq),
         optimizer_steps=parent.optimizer_steps,
         statistics=parent.statistics,
+        lr=parent.lr,
     )
 
 

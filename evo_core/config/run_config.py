@@ -133,6 +133,16 @@ def evolvable_hyperparameters() -> Mapping[str, type]:
 
 def _check_gene(name: str, gene: Gene, algorithm: AlgorithmConfig) -> None:
     known = evolvable_hyperparameters()
+    follows = algorithm.lr_schedule == "kl"
+    if name == "lr" and follows:
+        raise ValueError(
+            "search.lr: with algorithm.lr_schedule: kl the rate follows the KL divergence, and lr is only the first "
+            "rate of founders; remove it, or evolve desired_kl instead"
+        )
+    if name == "desired_kl" and not follows:
+        raise ValueError(
+            "search.desired_kl: it has an effect only with algorithm.lr_schedule: kl; set that or remove it"
+        )
     if name not in known:
         raise ValueError(f"search.{name}: not a hyperparameter that can evolve; choose from {', '.join(sorted(known))}")
     initial = getattr(algorithm, name)

@@ -108,6 +108,19 @@ class AlgorithmConfig(Section):
 
     name: Literal["PPO"] = Field(default="PPO", description="The learning algorithm.")
     lr: float = bounded("Adam's learning rate; evolution moves it.", default=1e-3, gt=0, le=1)
+    lr_schedule: Literal["constant", "linear", "kl"] = Field(
+        default="constant",
+        exclude_if=unless("constant"),
+        description="linear: lr decays to zero over the last third of the budget, which is then final; kl: lr is the "
+        "first value of a rate that follows the KL divergence of updates, and passes to offspring.",
+    )
+    desired_kl: float = bounded(
+        "lr_schedule kl: the rate falls above twice this KL divergence of an epoch, and rises below half of it.",
+        default=0.01,
+        gt=0,
+        le=10,
+        exclude_if=unless(0.01),
+    )
     batch_size: int = bounded("Steps in a minibatch, at most the rollout.", default=256, ge=1, le=2**24)
     learn_step: int = bounded("Environment steps over all envs per update.", default=2048, ge=1, le=2**24)
     update_epochs: int = bounded("Passes over each rollout.", default=10, ge=1, le=1000)
@@ -226,6 +239,14 @@ class SelectionConfig(Section):
         le=MOST_GENERATIONS,
         exclude_if=unless(0),
     )
+    archive: int = bounded(
+        "Best checkpoints so far that stay parents beside the newest generation, evaluated again in each; at most "
+        "population.size.",
+        default=0,
+        ge=0,
+        le=MOST_MEMBERS,
+        exclude_if=unless(0),
+    )
     fitness_window: int = bounded(
         "Generations of a lineage whose fitness is averaged for selection.", default=1, ge=1, le=1000
     )
@@ -239,14 +260,6 @@ class MutationConfig(Section):
     no_mutation: Weight = bounded("Weight of passing unchanged.", Weight, default=0.4)
     architecture: Weight = bounded("Weight of adding or removing nodes, layers or latent units.", Weight, default=0.2)
     new_layer_prob: Probability = bounded("P(a layer is changed | architecture).", Probability, default=0.2)
-    archive: int = bounded(
-        "Best checkpoints so far that stay parents beside the newest generation, evaluated again in each; at most "
-        "population.size.",
-        default=0,
-        ge=0,
-        le=MOST_MEMBERS,
-        exclude_if=unless(0),
-    )
     parameters: Weight = bounded("Weight of Gaussian noise on a tenth of the policy's weights.", Weight, default=0.2)
     activation: Weight = bounded("Weight of another activation function.", Weight, default=0.0)
     rl_hp: Weight = bounded("Weight of moving one hyperparameter of `search`.", Weight, default=0.2)

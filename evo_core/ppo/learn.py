@@ -13,6 +13,7 @@ from evo_core.networks.distributions.distribution import masked
 from evo_core.networks.inputs import Tensors, select_rows
 from evo_core.networks.recurrence import sequences
 from evo_core.ppo.gae import generalized_advantages, normalize
+from evo_core.ppo.learning_rate import adapted
 from evo_core.ppo.loss import ppo_loss
 from evo_core.ppo.rollout import Rollout
 from evo_core.ppo.sequences import Minibatch, Pieces, cut, minibatches
@@ -25,7 +26,7 @@ STEPS_PER_BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class LearnStats:
-    """Statistics of an update; losses are means over its last epoch."""
+    """Statistics of an update; losses are means over its last epoch, and `lr` is the learning rate there."""
 
     policy_loss: float
     value_loss: float
@@ -35,6 +36,7 @@ class LearnStats:
     grad_norm: float
     explained_variance: float
     epochs: int
+    lr: float
 
 
 def learn(
@@ -44,27 +46,34 @@ def learn(
 
     Every valid step of the rollout is trained on exactly once per epoch, in minibatches of equal size (to within one
     step, or one piece of an episode for a recurrent agent) and at most `batch_size`. Advantages are normalized over
-    the rollout. Raises MemberFailure, with `step` as its step, when a loss or a gradient stops being finite.
+    the rollout. With `lr_schedule: kl` the agent's learning rate is adapted after each epoch.
+
+    Raises MemberFailure, with `step` as its step, when a loss or a gradient stops being finite.
     """
     rewards = agent.normalizer.before_learning(rollout, algorithm.gamma)
     data, pieces, memories = prepare(agent, rollout, algorithm, rewards)
     explained = _explained_variance(data.values, data.returns)
     epochs, stop, terms, shuffler = 0, False, torch.empty(0), agent.shuffler(rng)
+    follows, lr = algorithm.lr_schedule == "kl", algorithm.lr
+    agent.lr = (agent.lr or lr) if follows else None
     while not stop:
         epochs += 1
+        lr = agent.lr or lr
         last = epochs == algorithm.update_epochs
-        report = last or algorithm.target_kl is not None
+        report = last or follows or algorithm.target_kl is not None
         batches = minibatches(data, pieces, memories, algorithm.batch_size, shuffler)
-        updates = [_update(agent, batch, algorithm, report=report) for batch in batches]
+        updates = [_update(agent, batch, algorithm, lr, report=report) for batch in batches]
         if report:
             terms = torch.stack(updates).mean(0)
+        if follows:
+            agent.lr = adapted(lr, float(terms[3]), algorithm.desired_kl)
         stop = last or (algorithm.target_kl is not None and float(terms[3]) > algorithm.target_kl)
     values = terms.tolist()
     if not all(map(math.isfinite, values)):
         raise MemberFailure("nan_loss", step, f"policy, value, entropy, KL, clip fraction, norm: {values}")
     agent.normalizer.after_learning(rollout)
     policy, value, entropy, kl, clip_fraction, norm = values
-    return LearnStats(policy, value, entropy, kl, clip_fraction, norm, explained, epochs)
+    return LearnStats(policy, value, entropy, kl, clip_fraction, norm, explained, epochs, lr)
 
 
 @torch.no_grad()
@@ -130,14 +139,14 @@ def _next_values(agent: Agent, rollout: Rollout, values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, *, report: bool) -> Tensor:
+def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, lr: float, *, report: bool) -> Tensor:
     """Descend one step; return the gradient's norm, and before it the loss's terms if they are reported."""
     agent.gradients.zero_()
     outputs, values, backward = agent.network.vjp(batch.observations, batch.sequences)
     actions = agent.network.distribution.evaluate(masked(outputs, batch.masks), batch.actions)
     loss = ppo_loss(actions.log_probs, actions.entropy, values, batch, algorithm, report=report)
     backward(actions.backward(loss.grad_log_probs, loss.grad_entropy), loss.grad_values)
-    norm = agent.descend(algorithm.lr, algorithm.max_grad_norm)
+    norm = agent.descend(lr, algorithm.max_grad_norm)
     return torch.stack([*loss.terms, norm]) if report else norm
 
 

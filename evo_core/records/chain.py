@@ -95,7 +95,8 @@ class FailureDetail(Record):
 class Update(Record):
     """Statistics of one rollout and update; the training curve is a tuple of these.
 
-    Losses are means over the last epoch. `episode_return` and `episode_length` are null when no episode ended.
+    Losses are means over the last epoch. `episode_return` and `episode_length` are null when no episode ended. `lr` is
+    the learning rate of the last epoch, where it follows a schedule.
     """
 
     steps: int
@@ -110,6 +111,7 @@ class Update(Record):
     explained_variance: float | None
     grad_norm: float | None
     epochs: int
+    lr: float | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Training(Record):
@@ -180,9 +182,9 @@ class Draw(Record):
     elite: int
     parents: tuple[int, ...]
     scores: tuple[float | None, ...]
-
-
     archive: tuple[int, ...] = Field(default=(), exclude_if=lambda value: not value)
+
+
 class Generation(Record):
     """A COMMIT: the members of generation g, the draw among them, and the offspring of generation g + 1.
 
@@ -258,10 +260,13 @@ def record_hash(record: Record) -> str:
 
 
 def config_hash(config: RunConfig) -> str:
-    """Hash the fields that determine results: the configuration without its budget fields and `env.max_instances`."""
+    """Hash the fields that determine results: the configuration without its budget fields and `env.max_instances`.
+
+    A learning rate that decays over the budget depends on `max_steps`, which then counts.
+    """
     plain = config.model_dump(mode="json")
     plain["env"].pop("max_instances", None)
-    for field in ("max_steps", "target"):
+    for field in ("target",) if config.algorithm.lr_schedule == "linear" else ("max_steps", "target"):
         del plain["training"][field]
     return sha256(canonical_json(plain))
 

@@ -65,6 +65,22 @@ def test_a_refused_change_leaves_nothing_behind(settings, here, capfd, arguments
     assert files(here) == before
 
 
+def test_the_budget_of_a_decaying_learning_rate_is_final_and_its_target_is_not(settings, here):
+    config = fake_config(**{"algorithm.lr_schedule": "linear", "training.target": 1e6})
+    with fake_trainer():
+        evolve(RunRef((here / "runs").as_uri(), "linear", config, "cpu"))
+    before = files(here)
+    for change in (
+        lambda: extend_run(settings, "linear", 2 * STEPS, None),
+        lambda: fork_run(settings, "linear", 1, "two", 2 * STEPS),
+    ):
+        with pytest.raises(BadInput, match="decays to zero over its budget of 3,072 steps"):
+            change()
+    assert files(here) == before
+    fork_run(settings, "linear", 1, "two", None, 5e5)
+    assert open_ref("two").open().last(lambda g: f"gen/{g:06d}/COMMIT.json") == 1
+
+
 def test_an_environment_that_is_not_here_is_refused_before_a_run_is_changed(settings, here, monkeypatch):
     def missing(self):
         raise ConfigError(["env.id: no module named mygame"])

@@ -16,7 +16,7 @@ LINEAGE = (
 )
 """Columns of the family tree."""
 
-_LEARNING = tuple(name for name in Update.model_fields if name != "steps")
+_LEARNING = tuple(name for name in Update.model_fields if name not in ("steps", "lr"))
 
 
 def lineage_row(member: Member) -> dict[str, object]:
