@@ -57,7 +57,11 @@ class Gene(BaseModel):
 
     def sample(self, rng: np.random.Generator, *, integer: bool) -> Number:
         """Draw uniformly on the gene's own scale."""
-        value = self.value(float(rng.random()))
+        return self.at(float(rng.random()), integer=integer)
+
+    def at(self, position: float, *, integer: bool) -> Number:
+        """Return the value at a position on the gene's own scale, 0 at min and 1 at max."""
+        value = self.value(position)
         return self._whole(value) if integer else value
 
     def mutate(self, value: Number, rng: np.random.Generator, *, integer: bool) -> Number:

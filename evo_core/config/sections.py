@@ -152,7 +152,8 @@ class PopulationConfig(Section):
     size: int = bounded("Members of every generation.", default=6, ge=1, le=MOST_MEMBERS)
     init: Literal["identical", "diverse"] = Field(
         default="identical",
-        description="identical: the configured genome and one round of mutations of it; diverse: drawn from `search`.",
+        description="The first founder is the configuration as given. identical: the others are one mutation away from "
+        "it; diverse: the genes of the others fill the ranges of `search` evenly.",
     )
     min_survivors: int | None = bounded(
         "Fewer finished members than this fail the generation.",

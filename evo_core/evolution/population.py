@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
@@ -30,17 +29,17 @@ def create_population(config: RunConfig, observation_space: Space[Any]) -> Gener
     """Create COMMIT 0, the founders.
 
     The first founder is the configuration as given. `identical`: the others are one mutation away from it.
-    `diverse`: the others' genes are drawn from their ranges.
+    `diverse`: the others' genes fill their ranges evenly.
     """
     founders = []
     base = initial_genome(config, observation_space)
+    diverse = _diverse_genomes(base, config) if config.population.init == "diverse" else []
     for index in range(config.population.size):
-        rng = stream(config.seed, 0, index, Purpose.MUTATE)
         genome, mutation = base, NONE
-        if index and config.population.init == "diverse":
-            genome = _draw_genes(base, config, rng)
+        if index and diverse:
+            genome = diverse[index - 1]
         elif index:
-            genome, mutation = mutate(base, config, rng)
+            genome, mutation = mutate(base, config, stream(config.seed, 0, index, Purpose.MUTATE))
         founders.append(
             Offspring(
                 uid=uid(1, index),
@@ -153,7 +152,22 @@ def _offspring(
     )
 
 
-def _draw_genes(base: Genome, config: RunConfig, rng: np.random.Generator) -> Genome:
-    kinds = evolvable_hyperparameters()
-    genes = {name: config.search[name].sample(rng, integer=kinds[name] is int) for name in sorted(config.search)}
-    return base.model_copy(update={"hyperparameters": genes})
+def _diverse_genomes(base: Genome, config: RunConfig) -> list[Genome]:
+    """Place the genes of all founders but the first on scrambled Sobol points, on each gene's own scale.
+
+    Few random points leave large parts of several ranges empty (Bergstra and Bengio 2012, "Random Search for
+    Hyper-Parameter Optimization", section 5). PyTorch's points, because its version is part of the numerics.
+    """
+    import torch  # checking runs whose founders are not diverse does without
+
+    names, kinds = sorted(config.search), evolvable_hyperparameters()
+    seed = int(stream(config.seed, 0, POPULATION, Purpose.MUTATE).integers(2**31))
+    engine = torch.quasirandom.SobolEngine(len(names), scramble=True, seed=seed)
+    genomes = []
+    for point in engine.draw(config.population.size, dtype=torch.float64)[:-1].tolist():
+        genes = {
+            name: config.search[name].at(position, integer=kinds[name] is int)
+            for name, position in zip(names, point, strict=True)
+        }
+        genomes.append(base.model_copy(update={"hyperparameters": genes}))
+    return genomes

@@ -198,13 +198,28 @@ def test_founders_are_the_configuration_and_mutations_of_it():
         assert changed == (founder.mutation.kind not in ("none", "parameters"))
 
 
-def test_diverse_founders_are_spread_over_the_ranges():
-    config = make_config(**{"population.size": 200, "population.init": "diverse", "training.max_steps": 100_000})
+@pytest.mark.parametrize("seed", [1, 2])
+def test_diverse_founders_are_the_configuration_and_a_net_over_the_ranges(seed):
+    ranges = {"lr": {"min": 1e-6, "max": 1e-1, "scale": "log"}, "gamma": {"min": 0.8, "max": 0.999, "scale": "log1m"}}
+    size = {"population.size": 65, "population.init": "diverse", "training.max_steps": 100_000}
+    config = make_config(**size, search=ranges, seed=seed)
     founders = create_population(config, inspect_environment(config).spaces.observation).offspring
-    assert founders[0].genome.hyperparameters == {"lr": 1e-3, "batch_size": 64}
-    positions = [config.search["lr"].position(f.genome.hyperparameters["lr"]) for f in founders[1:]]
-    assert np.histogram(positions, bins=4, range=(0, 1))[0] == pytest.approx([50] * 4, abs=20)
-    assert len({f.genome.hyperparameters["batch_size"] for f in founders}) > 30
+    assert founders[0].genome.hyperparameters == {"lr": 1e-3, "gamma": 0.99}
+    genes = [founder.genome.hyperparameters for founder in founders[1:]]
+    positions = np.array([[config.search[name].position(value[name]) for name in ranges] for value in genes])
+    for across in (1, 2, 4, 8, 16, 32, 64):  # every box of a (0, 6, 2)-net holds one of its 64 points
+        boxes = np.histogram2d(*positions.T, bins=(across, 64 // across), range=[[0, 1], [0, 1]])[0]
+        assert (boxes == 1).all()
+    other = create_population(
+        make_config(**size, search=ranges, seed=seed + 10), inspect_environment(config).spaces.observation
+    )
+    assert other.offspring[1].genome != founders[1].genome
+
+
+def test_a_population_of_one_founder_may_be_diverse():
+    config = make_config(**{"population.size": 1, "selection.tournament_size": 1, "population.init": "diverse"})
+    (founder,) = create_population(config, inspect_environment(config).spaces.observation).offspring
+    assert founder.genome.hyperparameters == {"lr": 1e-3, "batch_size": 64}
 
 
 @pytest.mark.parametrize(
