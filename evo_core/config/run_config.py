@@ -90,6 +90,11 @@ class RunConfig(Section):
         return self.training.max_steps // self.generation_steps
 
     @property
+    def line_steps(self) -> int:
+        """Training steps of a line of descent from its founder to the last generation."""
+        return self.max_generations * self.training.evo_steps
+
+    @property
     def left_over_steps(self) -> int:
         """Steps of the budget that remain unspent, because they are less than a full generation."""
         return self.training.max_steps % self.generation_steps

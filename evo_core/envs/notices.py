@@ -28,13 +28,16 @@ STEPS = 32
 PATIENCE_S = 10.0
 """Seconds that those steps may take; a run does not wait longer to begin."""
 
+NEEDED = {"Acrobot-v1": 130_000, "LunarLander-v3": 150_000, "Pendulum-v1": 150_000}
+"""Training steps after which a single agent with ordinary values typically reached -100, 200 and -200 here."""
+
 SMALL = 0.1
 """Share below which the initial policy barely overlaps the action space."""
 
 
 def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
     """Return notices about a configuration that will run, after a few random steps in the environment."""
-    found = list(_short_generations(config, spec))
+    found = [*_short_generations(config, spec), *_starved_lines(config)]
     if spec.unread_masks:
         found.append(
             f"{config.env.id} offers action_masks(), which is not called here: put the mask into the info of reset and "
@@ -77,6 +80,16 @@ def _short_generations(config: RunConfig, spec: EnvSpec) -> Iterator[str]:
         yield (
             f"each environment makes {per_env} steps per generation (training.evo_steps / env.num_envs), fewer than "
             f"the time limit of {spec.time_limit}: the ends of long episodes are never seen in training"
+        )
+
+
+def _starved_lines(config: RunConfig) -> Iterator[str]:
+    needed = NEEDED.get(config.env.id, 0)
+    if config.line_steps < needed:
+        yield (
+            f"a line that survives to the end is trained for {config.line_steps:,} steps, and a single agent needs "
+            f"about {needed:,} on {config.env.id}: raise training.max_steps to {needed * config.population.size:,}, "
+            "or lower population.size"
         )
 
 

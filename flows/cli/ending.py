@@ -15,7 +15,7 @@ from flows.prefect_server.outages import describe_outage
 from flows.settings import Settings
 from tasks.logs.redaction import without_password
 from tasks.store import GoneError, StoreError, open_store
-from tasks.views.phrases import describe_generations, describe_left_over
+from tasks.views.phrases import describe_evaluation_steps, describe_generations, describe_left_over
 
 if TYPE_CHECKING:
     from flows.outcome import RunSummary
@@ -88,7 +88,7 @@ class ExitReport:
         lines = [
             f"delivered   {describe_delivery(s.ending)}{f'; target {target:g}' if target is not None else ''}",
             f"trained     {s.train_steps:,} steps in {describe_generations(s.generations)}, {self.wall_s:.0f} s"
-            f"; evaluated {s.eval_steps:,} steps",
+            f"; evaluated {describe_evaluation_steps(s.eval_steps, s.train_steps)}",
             *([f"left over   {left_over}"] if left_over else []),
             f"agent       {self.settings.store_url}/{self.run_id}/blobs/{s.elite.blob.sha256}.safetensors",
             f"lineage     {without_password(self.settings.study_url)}",

@@ -73,6 +73,7 @@ def _preview(config: "RunConfig", settings: "Settings", *, json: bool) -> int:
         "parameters": {**parts, "total": sum(parts.values())},
         "generations": config.max_generations,
         "steps_per_generation": config.generation_steps,
+        "steps_per_line": config.line_steps,
         "left_over_steps": config.left_over_steps,
     }
     if json:

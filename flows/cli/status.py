@@ -21,6 +21,7 @@ from tasks.runs.run_records import FailedMember
 from tasks.runs.run_store import RunStore
 from tasks.views.phrases import (
     describe_detail,
+    describe_evaluation_steps,
     describe_failure,
     describe_fitness,
     describe_genes,
@@ -79,6 +80,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print("no generation is finished yet")
     if head is not None and head.members:
         console.print(describe_generation(head, config), highlight=False)
+        console.print(f"evaluation {describe_evaluation_steps(head.eval_steps, head.train_steps)}", highlight=False)
         console.print(members_table(head, console.width))
         for line in _reasons(failed_members(run, head.members)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -210,7 +210,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
     return (
         f"run {run_id} {origin}: population {config.population.size}, at most {most} of "
-        f"{config.generation_steps:,} steps{f'; {left_over}' if left_over else ''}"
+        f"{config.generation_steps:,} steps, {config.line_steps:,} for each line{f'; {left_over}' if left_over else ''}"
     )
 
 

@@ -12,7 +12,7 @@ from flows.report.replays import replays
 from flows.report.run_data import RunView
 from flows.report.sentences import explain
 from flows.report.style import Figure
-from tasks.views.phrases import describe_score
+from tasks.views.phrases import describe_evaluation_steps, describe_score
 from tasks.views.trial_values import parameters
 
 INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
@@ -55,7 +55,7 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
         ("generations", f"{last.generation} of {config.max_generations}"),
         ("population", str(config.population.size)),
         ("training steps", f"{last.train_steps:,}"),
-        ("evaluation steps", f"{last.eval_steps:,}"),
+        ("evaluation", describe_evaluation_steps(last.eval_steps, last.train_steps)),
         ("seed", str(config.seed)),
     ]
     if view.confirmed is not None:

@@ -111,6 +111,11 @@ def describe_left_over(config: RunConfig) -> str:
     )
 
 
+def describe_evaluation_steps(evaluation: int, training: int) -> str:
+    """Format the evaluation steps of a run with their share of all steps; confirmations are not among them."""
+    return f"{evaluation:,} steps ({100 * evaluation / max(1, evaluation + training):.0f} % of all)"
+
+
 def describe_generations(count: int) -> str:
     """Format a number of generations."""
     return f"{count} generation{'s' if count != 1 else ''}"

@@ -158,6 +158,7 @@ def test_the_configuration_of_the_design_is_accepted_as_it_stands():
 
     config = parse_config(yaml.safe_load(text))
     assert config.max_generations == 15
+    assert config.line_steps == 15 * 16_384
     defaults = parse_config({"env": {"id": "LunarLander-v3"}, "training": {"max_steps": 1_500_000, "target": 200}})
     assert differences(defaults, config) == [
         "search.batch_size.max: absent in the store, 1024.0 given",

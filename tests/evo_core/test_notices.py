@@ -84,7 +84,16 @@ def test_an_environment_that_breaks_is_left_to_who_runs_it():
 
 def test_ordinary_environments_have_no_notices():
     for env in ("CartPole-v1", "Pendulum-v1", "Probe/Liar-v0", "Probe/Squashed-v0"):
-        assert said(env) == [], env
+        assert said(env, **{"training.max_steps": 500_000}) == [], env
+
+
+def test_a_line_that_is_shorter_than_a_single_agent_needs_is_said():
+    wide = {"population.size": 8, "training.max_steps": 400_000}
+    (notice,) = said("Pendulum-v1", **wide)
+    assert "trained for 49,152 steps, and a single agent needs about 150,000 on Pendulum-v1" in notice
+    assert "raise training.max_steps to 1,200,000" in notice
+    assert said("Pendulum-v1", **{"population.size": 2, "training.max_steps": 400_000}) == []
+    assert said("CartPole-v1", **wide) == []  # how much it needs was not measured
 
 
 def test_an_environment_that_hangs_does_not_keep_a_run_from_beginning(monkeypatch):

@@ -11,7 +11,7 @@ from flows.cli.ending import ExitReport
 from flows.observers.terminal import LineObserver, LiveObserver, describe_beginning, display
 from flows.outcome import summarize
 from flows.settings import Settings
-from tasks.views.phrases import describe_mutation
+from tasks.views.phrases import describe_evaluation_steps, describe_mutation
 from tests.conftest import make_config
 
 CONFIG = make_config()
@@ -44,7 +44,7 @@ def test_a_file_gets_plain_lines(result):
         observer.confirmed(result.confirmed)
         observer.warned("something [odd]")
     lines = out.getvalue().splitlines()
-    assert lines[0] == "run my-run starts: population 3, at most 3 generations of 768 steps"
+    assert lines[0] == "run my-run starts: population 3, at most 3 generations of 768 steps, 768 for each line"
     assert lines[1].startswith("generation   1/3  best ")
     assert "768 steps" in lines[1]
     assert lines[-2].startswith(f"confirmed {result.elite.uid}: ")
@@ -55,16 +55,23 @@ def test_a_file_gets_plain_lines(result):
 def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
     config = make_config(**{"training.max_steps": 3000})
     assert describe_beginning("my-run", result.commits[0], config) == (
-        "run my-run starts: population 3, at most 3 generations of 768 steps; 696 of 3,000 steps are left over, less "
-        "than a generation of 768; a budget of 2,304 or 3,072 leaves none"
+        "run my-run starts: population 3, at most 3 generations of 768 steps, 768 for each line; 696 of 3,000 "
+        "steps are left over, less than a generation of 768; a budget of 2,304 or 3,072 leaves none"
     )
     ending = Ending("budget_spent", result.elite, result.confirmed)
     summary = summarize("my-run", result.commits[-1], ending)
     report = ExitReport("my-run", config, Settings(), summary, None, 1.0)
     assert any("left over   696 of 3,000 steps" in line for line in report._outcome())
     assert report.as_json()["left_over_steps"] == 696
+    share = describe_evaluation_steps(summary.eval_steps, summary.train_steps)
+    assert any(line.endswith(f"; evaluated {share}") for line in report._outcome())
     even = ExitReport("my-run", CONFIG, Settings(), summary, None, 1.0)
     assert "left over" not in " ".join([*even._outcome(), describe_beginning("my-run", result.commits[0], CONFIG)])
+
+
+def test_the_share_of_evaluation_is_of_all_steps():
+    assert describe_evaluation_steps(25_000, 75_000) == "25,000 steps (25 % of all)"
+    assert describe_evaluation_steps(0, 0) == "0 steps (0 % of all)"
 
 
 def test_a_terminal_gets_a_table_of_the_running_generation(result):
