@@ -131,6 +131,20 @@ def test_a_truncated_csv_file_is_repaired(tmp_path, result, recorder):
 
 
 @pytest.mark.parametrize("name", TRACKERS)
+def test_members_beside_the_slots_of_the_population_are_not_shown(name, tmp_path):
+    config = make_config(**{"selection.archive": 2})
+    commits = train_on_policy(config).commits
+    assert len(commits[3].members) == 5
+    run = stored(tmp_path, commits, config)
+    for head in commits[2:]:  # opened again for the last one
+        recorder = TrackRecorder(name, run, config, tmp_path / "tracking")
+        recorder.catch_up(head)
+        interrupt(recorder)
+    slots = [commit.model_copy(update={"members": commit.members[:3]}) for commit in commits]
+    assert_shows(name, tmp_path / "tracking", "run", slots)
+
+
+@pytest.mark.parametrize("name", TRACKERS)
 def test_failed_members_leave_a_gap(name, tmp_path, result, ending):
     commit = result.commits[1]
     failed = record_lost_member(commit.members[1].offspring, None, "lost")

@@ -51,7 +51,7 @@ class TrackRecorder(View):
             return 0
         tracker, told = self._opened(), 0
         for commit in self._run.commits_from(self._next, head):
-            tracker.log(commit)
+            tracker.log(self._tracked.shown(commit))
             told, self._next = told + 1, commit.generation + 1
         return told
 

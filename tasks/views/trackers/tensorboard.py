@@ -37,7 +37,8 @@ class Tracker(base.Tracker):
         held = {name: _steps_by_generation(run.directory / name) for name in names}
         last = min(max(steps, default=0) for steps in held.values())
         for name in names:
-            purge = held[name][last] + 1 if last else 0
+            # the line of a slot may begin again from the archive, after fewer steps than its last one had
+            purge = max((step for generation, step in held[name].items() if generation <= last), default=-1) + 1
             self._writers[name] = SummaryWriter(str(run.directory / name), purge_step=purge)
         if not last:
             plain = dump_yaml(run.config.model_dump(mode="json"))

@@ -31,10 +31,14 @@ class TrackedRun:
         """The run's id."""
         return self.store.run_id
 
+    def shown(self, commit: Generation) -> Generation:
+        """Return a COMMIT with the members of the population's slots alone, without archived ones."""
+        return commit.model_copy(update={"members": commit.members[: self.config.population.size]})
+
     def members(self) -> Iterator[Member]:
-        """Iterate over all committed members, oldest generation first."""
+        """Iterate over all members that are shown, oldest generation first."""
         for commit in self.store.commits():
-            yield from commit.members
+            yield from self.shown(commit).members
 
     def ends(self, commit: Generation) -> list[float]:
         """Return when each member's evaluation, else its training, ended, as a Unix timestamp; now where unknown."""
