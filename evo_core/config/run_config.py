@@ -61,13 +61,13 @@ class RunConfig(Section):
                 f"selection.archive: expected at most population.size ({self.population.size}), "
                 f"got {self.selection.archive}"
             )
-        if self.population.required_survivors > self.population.size:
+        if (self.population.min_survivors or 0) > self.population.size:
             raise ValueError(
                 f"population.min_survivors: expected at most population.size ({self.population.size}), "
                 f"got {self.population.min_survivors}"
             )
         low = self.search["learn_step"].min if "learn_step" in self.search else self.algorithm.learn_step
-        _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population.size)
+        _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population)
         return self
 
     @property
@@ -81,13 +81,25 @@ class RunConfig(Section):
 
     @property
     def generation_steps(self) -> int:
-        """Training steps of one full generation."""
+        """Training steps of one full generation, after those of `population.schedule`."""
         return self.population.size * self.training.evo_steps
 
     @property
     def max_generations(self) -> int:
         """Number of full generations within the budget."""
-        return self.training.max_steps // self.generation_steps
+        members = self.training.max_steps // self.training.evo_steps
+        for number, size in enumerate(self.population.schedule):
+            if size > members:
+                return number
+            members -= size
+        return len(self.population.schedule) + members // self.population.size
+
+    @property
+    def planned_steps(self) -> int:
+        """Training steps of all full generations within the budget."""
+        first = self.population.schedule[: self.max_generations]
+        members = sum(first) + (self.max_generations - len(first)) * self.population.size
+        return members * self.training.evo_steps
 
     @property
     def line_steps(self) -> int:
@@ -97,11 +109,11 @@ class RunConfig(Section):
     @property
     def left_over_steps(self) -> int:
         """Steps of the budget that remain unspent, because they are less than a full generation."""
-        return self.training.max_steps % self.generation_steps
+        return self.training.max_steps - self.planned_steps
 
 
 def _check_steps(
-    num_envs: int, learn_step: float, algorithm: AlgorithmConfig, training: TrainingConfig, size: int
+    num_envs: int, learn_step: float, algorithm: AlgorithmConfig, training: TrainingConfig, population: PopulationConfig
 ) -> None:
     if training.evo_steps % num_envs:
         low = training.evo_steps // num_envs * num_envs
@@ -119,10 +131,12 @@ def _check_steps(
             f"algorithm.batch_size: expected at most the initial rollout of {rollout} steps "
             f"(the smaller of algorithm.learn_step and training.evo_steps), got {algorithm.batch_size}"
         )
-    if training.max_steps < size * training.evo_steps:
+    needed = population.size_of(1) * training.evo_steps
+    if training.max_steps < needed:
+        members = "population.schedule[0]" if population.schedule else "population.size"
         raise ValueError(
-            f"training.max_steps: expected at least one generation, population.size × training.evo_steps = "
-            f"{size * training.evo_steps}, got {training.max_steps}"
+            f"training.max_steps: expected at least one generation, {members} × training.evo_steps = {needed}, "
+            f"got {training.max_steps}"
         )
 
 

@@ -1,6 +1,7 @@
 """Sections of the configuration except the network: every field with its bounds, default and description."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -28,6 +29,7 @@ from evo_core.config.bounds import (
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
 
 
 def unless(default: object) -> Callable[[object], bool]:
@@ -155,6 +157,14 @@ class PopulationConfig(Section):
         description="The first founder is the configuration as given. identical: the others are one mutation away from "
         "it; diverse: the genes of the others fill the ranges of `search` evenly.",
     )
+    schedule: tuple[Count, ...] = bounded(
+        "Members of the first generations, not increasing, at least size, such as [12, 8]; the best of them go on, and "
+        "size follows.",
+        Count,
+        default=(),
+        max_length=MOST_ENTRIES,
+        exclude_if=unless(()),
+    )
     min_survivors: int | None = bounded(
         "Fewer finished members than this fail the generation.",
         default=None,
@@ -163,10 +173,23 @@ class PopulationConfig(Section):
         le=MOST_MEMBERS,
     )
 
-    @property
-    def required_survivors(self) -> int:
-        """Members that must finish for a generation to be committed."""
-        return self.min_survivors if self.min_survivors is not None else max(1, self.size // 2)
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        sizes = (*self.schedule, self.size)
+        if any(later > earlier for earlier, later in pairwise(sizes)):
+            raise ValueError(
+                f"schedule: expected sizes that do not increase, down to population.size ({self.size}), got "
+                f"{list(self.schedule)}; put the largest first"
+            )
+        return self
+
+    def size_of(self, generation: int) -> int:
+        """Return the number of members of a generation, from 1."""
+        return self.schedule[generation - 1] if generation <= len(self.schedule) else self.size
+
+    def required_survivors(self, size: int) -> int:
+        """Return how many of `size` members must finish for their generation to be committed."""
+        return self.min_survivors if self.min_survivors is not None else max(1, size // 2)
 
 
 class TrainingConfig(Section):

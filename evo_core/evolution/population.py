@@ -7,7 +7,7 @@ from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.mutation import NONE, mutate
-from evo_core.evolution.selection import passes_unmutated, select, selection_score
+from evo_core.evolution.selection import select, selection_score, unmutated_slots
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.records.chain import (
     EliteRef,
@@ -34,7 +34,7 @@ def create_population(config: RunConfig, observation_space: Space[Any]) -> Gener
     founders = []
     base = initial_genome(config, observation_space)
     diverse = _diverse_genomes(base, config) if config.population.init == "diverse" else []
-    for index in range(config.population.size):
+    for index in range(config.population.size_of(1)):
         genome, mutation = base, NONE
         if index and diverse:
             genome = diverse[index - 1]
@@ -63,12 +63,13 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     require_survivors(config, generation, members)
     selection, rng = config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
     scores = [selection_score(member, selection.fitness_window) for member in members]
+    slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
     warming_up = generation <= selection.warm_up
-    draw = select(scores, config.population.size, selection, rng, warming_up=warming_up)
-    kept = [passes_unmutated(draw, slot, selection, warming_up=warming_up) for slot in range(len(draw.parents))]
+    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots)
+    unmutated = unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
     offspring = [
-        _offspring(config, generation + 1, index, members[parent], keep=keep)
-        for index, (parent, keep) in enumerate(zip(draw.parents, kept, strict=True))
+        _offspring(config, generation + 1, index, members[parent], keep=index in unmutated)
+        for index, parent in enumerate(draw.parents)
     ]
     for entry in draw.archive:
         offspring.append(_offspring(config, generation + 1, len(offspring), members[entry], keep=True, archived=True))
@@ -109,7 +110,7 @@ def require_survivors(
     """
     trained = [member for member in members if not member.offspring.archived]
     failed = [member for member in trained if member.failure is not None]
-    finished, needed = len(trained) - len(failed), config.population.required_survivors
+    finished, needed = len(trained) - len(failed), config.population.required_survivors(len(trained))
     if finished < needed:
         reasons = ", ".join(
             f"{m.uid}: {m.failure.reason} at step {m.failure.step}" for m in failed if m.failure is not None
@@ -164,7 +165,7 @@ def _diverse_genomes(base: Genome, config: RunConfig) -> list[Genome]:
     seed = int(stream(config.seed, 0, POPULATION, Purpose.MUTATE).integers(2**31))
     engine = torch.quasirandom.SobolEngine(len(names), scramble=True, seed=seed)
     genomes = []
-    for point in engine.draw(config.population.size, dtype=torch.float64)[:-1].tolist():
+    for point in engine.draw(config.population.size_of(1), dtype=torch.float64)[:-1].tolist():
         genes = {
             name: config.search[name].at(position, integer=kinds[name] is int)
             for name, position in zip(names, point, strict=True)

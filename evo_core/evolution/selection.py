@@ -18,15 +18,22 @@ def selection_score(member: Member, fitness_window: int) -> float:
 
 
 def select(
-    scores: Sequence[float], size: int, config: SelectionConfig, rng: np.random.Generator, *, warming_up: bool = False
+    scores: Sequence[float],
+    size: int,
+    config: SelectionConfig,
+    rng: np.random.Generator,
+    *,
+    warming_up: bool = False,
+    slots: int | None = None,
 ) -> Draw:
     """Choose a parent for every slot of the next generation.
 
     `tournament`: with elitism the first slot is the elite's; every other is the best of `tournament_size` members drawn
     without replacement (Miller and Goldberg 1995). `truncation`: the worst `quantile` of the slots go to members drawn
     from the best `quantile`, and in all others the member of that slot goes on (Jaderberg et al. 2017, "Population
-    Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score. The scores
-    may be more than `size`: those of the archive come last. The best `archive` of all are its next entries.
+    Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score. `slots`
+    are the members before, those of the archive not counted, whose scores come last. Where they are more than `size`,
+    the best go on (successive halving; Karnin et al. 2013). The best `archive` of all are its next entries.
 
     NaN counts as minus infinity; neither is ever a parent. Equal scores have equal chances. ValueError when no member
     may be a parent.
@@ -35,7 +42,9 @@ def select(
     eligible = np.flatnonzero(table > -np.inf)
     if not len(eligible):
         raise ValueError("selection: expected at least one finished member, got none")
-    if warming_up or config.method == "truncation":
+    if slots is not None and slots > size:
+        elite, parents = _shrink(table, slots, size, rng)
+    elif warming_up or config.method == "truncation":
         elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, rng)
     else:
         elite, parents = _hold_tournaments(table, eligible, size, config, rng)
@@ -44,11 +53,15 @@ def select(
     return Draw(elite=elite, parents=tuple(parents), scores=finite, archive=tuple(archive))
 
 
-def passes_unmutated(draw: Draw, slot: int, config: SelectionConfig, *, warming_up: bool = False) -> bool:
-    """Return True if the offspring of a slot is its parent unmutated: the elite, or a member that goes on."""
+def unmutated_slots(
+    draw: Draw, config: SelectionConfig, *, warming_up: bool = False, slots: int | None = None
+) -> set[int]:
+    """Return the slots whose offspring is its parent unmutated: the elite's, and those of members that go on."""
+    if slots is not None and slots > len(draw.parents):
+        return {draw.parents.index(parent) for parent in draw.parents}
     if warming_up or config.method == "truncation":
-        return draw.parents[slot] == slot
-    return config.elitism and slot == 0
+        return {slot for slot, parent in enumerate(draw.parents) if parent == slot}
+    return {0} if config.elitism else set()
 
 
 def _hold_tournaments(
@@ -80,6 +93,16 @@ def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Gene
         if table[slot] == -np.inf or slot not in donors:
             parents[slot] = int(donors[rng.integers(len(donors))])
     return int(ranked[0]), parents
+
+
+def _shrink(table: np.ndarray, slots: int, size: int, rng: np.random.Generator) -> tuple[int, list[int]]:
+    """Let the best of the slots go on, in their order; where too few finished, copies of them follow."""
+    ranked = _ranked(table, rng)
+    finished = ranked[np.isfinite(table[ranked])]
+    best = np.sort(finished[finished < slots][:size])
+    donors = best if len(best) else finished
+    copies = [int(donors[rng.integers(len(donors))]) for _ in range(size - len(best))]
+    return int(ranked[0]), [*best.tolist(), *copies]
 
 
 def _ranked(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -27,6 +27,7 @@ from tasks.views.phrases import (
     describe_genes,
     describe_left_over,
     describe_origin,
+    describe_population,
 )
 
 WIDE = 110
@@ -72,7 +73,7 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
 
 def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None) -> None:
     config = ref.config
-    console.print(f"run {ref.run_id} in {ref.store_url}: {config.env.id}, population {config.population.size}")
+    console.print(f"run {ref.run_id} in {ref.store_url}: {config.env.id}, population {describe_population(config)}")
     if (missing := missing_commit(run)) is not None:
         command = evolve_command("verify", ref.run_id, "--repair", **store_flag())
         console.print(describe_gap(missing, command), highlight=False, markup=False, soft_wrap=True)

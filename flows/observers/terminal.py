@@ -23,6 +23,7 @@ from tasks.views.phrases import (
     describe_left_over,
     describe_number,
     describe_origin,
+    describe_population,
     describe_score,
     written_genes,
 )
@@ -116,7 +117,7 @@ class LiveObserver(LineObserver):
             console=console,
             expand=True,
         )
-        total = config.max_generations * config.generation_steps
+        total = config.planned_steps
         self._task = self._bar.add_task("starting", total=total, rate=0.0)
 
     def began(self, run_id: str, head: Generation) -> None:
@@ -209,7 +210,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
     return (
-        f"run {run_id} {origin}: population {config.population.size}, at most {most} of "
+        f"run {run_id} {origin}: population {describe_population(config)}, at most {most} of "
         f"{config.generation_steps:,} steps, {config.line_steps:,} for each line{f'; {left_over}' if left_over else ''}"
     )
 

@@ -12,7 +12,7 @@ from flows.report.replays import replays
 from flows.report.run_data import RunView
 from flows.report.sentences import explain
 from flows.report.style import Figure
-from tasks.views.phrases import describe_evaluation_steps, describe_score
+from tasks.views.phrases import describe_evaluation_steps, describe_population, describe_score
 from tasks.views.trial_values import parameters
 
 INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
@@ -53,7 +53,7 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
         ("target", f"{config.training.target:g}" if config.training.target is not None else "none"),
         ("winner", f"{view.winner}, fitness {describe_score(winner.fitness, winner.fitness_sem)}"),
         ("generations", f"{last.generation} of {config.max_generations}"),
-        ("population", str(config.population.size)),
+        ("population", describe_population(config)),
         ("training steps", f"{last.train_steps:,}"),
         ("evaluation", describe_evaluation_steps(last.eval_steps, last.train_steps)),
         ("seed", str(config.seed)),

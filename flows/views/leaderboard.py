@@ -66,7 +66,7 @@ def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
 def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
     """Return the text of a progress bar."""
     return (
-        f"{steps:,} of {config.max_generations * config.generation_steps:,} training steps; generation {generation} "
+        f"{steps:,} of {config.planned_steps:,} training steps; generation {generation} "
         f"of at most {config.max_generations}"
     )
 

@@ -84,7 +84,7 @@ class RunPage(View):
 
     def _move(self, steps: int) -> None:
         assert self._head is not None
-        total = self._config.max_generations * self._config.generation_steps
+        total = self._config.planned_steps
         percent = min(100.0, 100.0 * steps / total)
         generation = self._head.generation + (steps > self._head.train_steps)
         text = describe_progress(steps, self._config, generation)

@@ -104,11 +104,18 @@ def describe_left_over(config: RunConfig) -> str:
     """Describe how much of the budget stays unspent, because generations are whole; empty if nothing does."""
     if not config.left_over_steps:
         return ""
-    whole = config.max_generations * config.generation_steps
+    whole = config.planned_steps
+    more = config.population.size_of(config.max_generations + 1) * config.training.evo_steps
     return (
         f"{config.left_over_steps:,} of {config.training.max_steps:,} steps are left over, less than a generation of "
-        f"{config.generation_steps:,}; a budget of {whole:,} or {whole + config.generation_steps:,} leaves none"
+        f"{more:,}; a budget of {whole:,} or {whole + more:,} leaves none"
     )
+
+
+def describe_population(config: RunConfig) -> str:
+    """Describe the size of the population: 4, or 12, 8, then 4."""
+    first, size = config.population.schedule, config.population.size
+    return f"{', '.join(map(str, first))}, then {size}" if first else str(size)
 
 
 def describe_evaluation_steps(evaluation: int, training: int) -> str:

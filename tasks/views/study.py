@@ -84,8 +84,9 @@ class StudyRecorder(View):
         generation = 1
         while all(uid(generation, index) in self._recorded for index in range(self._config.population.size)):
             generation += 1
-        # archived members come last, and how many there are is not known here
-        return max(1, generation - 1) if self._config.selection.archive else generation
+        # there may be more members than the population's size, and how many is not known here
+        more = self._config.selection.archive or self._config.population.schedule
+        return max(1, generation - 1) if more else generation
 
     def _claim(self) -> None:
         """Mark the study as this run's, by the hash of COMMIT 0."""

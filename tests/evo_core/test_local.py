@@ -66,6 +66,34 @@ def test_a_larger_budget_goes_on_along_the_same_chain():
     assert long.commits[:3] == short.commits
 
 
+def test_a_population_may_begin_large_and_the_best_of_it_go_on():
+    schedule = {"population.schedule": [6, 4], "population.size": 2, "training.max_steps": 256 * 15 + 100}
+    config = make_config(**schedule, **{"mutation.no_mutation": 0.0})
+    assert (config.max_generations, config.planned_steps, config.left_over_steps) == (4, 256 * 14, 356)
+    commits = train_on_policy(config).commits
+    assert [len(commit.members) for commit in commits[1:]] == [6, 4, 2, 2]
+    assert commits[-1].train_steps == config.planned_steps
+    for commit, size in zip(commits[1:3], (4, 2), strict=True):
+        best = sorted(commit.draw.scores)[-size:]
+        assert sorted(commit.draw.scores[parent] for parent in commit.draw.parents) == best
+        assert all(child.mutation.kind == "none" for child in commit.offspring)
+        assert len({child.parent for child in commit.offspring}) == size
+    assert [child.mutation.kind == "none" for child in commits[3].offspring] == [True, False]
+    short = train_on_policy(
+        make_config(**{**schedule, "training.max_steps": 256 * 10}, **{"mutation.no_mutation": 0.0})
+    )
+    assert short.commits == commits[:3]
+
+
+@pytest.mark.parametrize(("members", "generations"), [(6, 1), (9, 1), (10, 2), (11, 2), (12, 3), (13, 3), (20, 7)])
+def test_generations_of_a_schedule_are_counted_by_their_sizes(members, generations):
+    sizes = {"population.schedule": [6, 4], "population.size": 2, "training.max_steps": 256 * members + 3}
+    config = make_config(**sizes)
+    assert config.max_generations == generations
+    assert config.planned_steps + config.left_over_steps == 256 * members + 3
+    assert config.left_over_steps < 256 * config.population.size_of(generations + 1)
+
+
 def test_while_warming_up_every_line_goes_on_unmutated_and_then_selection_begins():
     config = make_config(**{"selection.warm_up": 2, "training.max_steps": 768 * 4, "mutation.no_mutation": 0.0})
     commits = train_on_policy(config).commits

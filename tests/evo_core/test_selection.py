@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from evo_core.config.sections import SelectionConfig
-from evo_core.evolution.selection import passes_unmutated, select, selection_score
+from evo_core.evolution.selection import select, selection_score, unmutated_slots
 from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 
 scores_of = st.lists(st.one_of(st.floats(allow_infinity=False), st.just(-np.inf)), min_size=1, max_size=12)
@@ -108,8 +108,21 @@ def test_nobody_but_the_failed_is_replaced_while_warming_up(method):
         assert draw.parents[:2] == (0, 1) and draw.parents[3] == 3
         assert draw.parents[2] in (0, 1, 3)
         assert draw.elite == 1
-        unmutated = [passes_unmutated(draw, slot, config, warming_up=True) for slot in range(4)]
-        assert unmutated == [True, True, False, True]
+        assert unmutated_slots(draw, config, warming_up=True) == {0, 1, 3}
+
+
+def test_where_the_population_shrinks_the_best_go_on_and_what_is_missing_is_copied():
+    config, scores = SelectionConfig(), [4.0, 9.0, np.nan, 1.0, 7.0, 8.0]
+    draw = select(scores, 3, config, np.random.default_rng(0), slots=6)
+    assert (draw.elite, draw.parents) == (1, (1, 4, 5))
+    assert unmutated_slots(draw, config, slots=6) == {0, 1, 2}
+    beside = select([*scores, 11.0], 3, config, np.random.default_rng(0), slots=6)  # the last one is archived
+    assert (beside.elite, beside.parents) == (6, (1, 4, 5))
+    few = select([np.nan, 9.0, np.nan, np.nan, 7.0, np.nan], 4, config, np.random.default_rng(0), slots=6)
+    assert few.parents[:2] == (1, 4) and set(few.parents[2:]) <= {1, 4}
+    assert unmutated_slots(few, config, slots=6) == {0, 1}
+    tied = [select([0.0] * 6, 2, config, np.random.default_rng(seed), slots=6).parents for seed in range(1500)]
+    assert chisquare(np.bincount(np.ravel(tied), minlength=6)).pvalue > 1e-3
 
 
 def test_nan_never_wins():

@@ -69,6 +69,13 @@ def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
     assert "left over" not in " ".join([*even._outcome(), describe_beginning("my-run", result.commits[0], CONFIG)])
 
 
+def test_a_population_that_shrinks_is_described_by_its_sizes(result):
+    sizes = {"population.schedule": [6, 4], "training.max_steps": 256 * 14}
+    said = describe_beginning("my-run", result.commits[0], make_config(**sizes))
+    assert "population 6, 4, then 3, at most 3 generations of 768 steps, 768 for each line" in said
+    assert "256 of 3,584 steps are left over, less than a generation of 768; a budget of 3,328 or 4,096" in said
+
+
 def test_the_share_of_evaluation_is_of_all_steps():
     assert describe_evaluation_steps(25_000, 75_000) == "25,000 steps (25 % of all)"
     assert describe_evaluation_steps(0, 0) == "0 steps (0 % of all)"
