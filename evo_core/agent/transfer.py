@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from evo_core.agent.agent import AgentState, initial_state
+from evo_core.agent.devices import torch_generator
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.inputs import Tensors
@@ -29,6 +30,9 @@ NOISY_FRACTION = 0.1
 
 def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.Generator) -> AgentState:
     """Transfer a parent's weights and Adam moments to a child of any architecture and activation."""
+    if genome.architecture == parent.genome.architecture:
+        torch_generator(rng)  # as for new weights: what is drawn next does not depend on the architecture
+        return replace(parent, genome=genome)
     fresh = initial_state(genome, spaces, 1.0, rng)
     old_axes = axis_table(ActorCritic(parent.genome, spaces))
     new_axes = axis_table(ActorCritic(genome, spaces))
@@ -79,6 +83,8 @@ def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observat
 
     A recurrent network sees the observations as sequences of PIECE steps.
     """
+    if child.weights is parent.weights and child.genome.activation == parent.genome.activation:
+        return 0.0
     with torch.inference_mode():
         old, new = (_outputs(state, spaces, observations) for state in (parent, child))
         return max(float((after - before).abs().max()) for before, after in zip(old, new, strict=True))

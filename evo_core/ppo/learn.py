@@ -121,7 +121,7 @@ def _old_log_probs_and_values(
         whole = sequences(pieces.lengths[first:last], memories[first:last]) if network.memory_size else None
         outputs, values = network({name: leaf[steps] for name, leaf in observations.items()}, whole)
         allowed = masked(outputs, None if masks is None else masks[steps])
-        found.append((network.distribution.evaluate(allowed, actions[steps]).log_probs, values))
+        found.append((network.distribution.evaluate(allowed, actions[steps], entropy=False).log_probs, values))
     log_probs, values = (torch.cat(parts) for parts in zip(*found, strict=True))
     return log_probs, values
 
@@ -143,7 +143,7 @@ def _update(agent: Agent, batch: Minibatch, algorithm: AlgorithmConfig, lr: floa
     """Descend one step; return the gradient's norm, and before it the loss's terms if they are reported."""
     agent.gradients.zero_()
     outputs, values, backward = agent.network.vjp(batch.observations, batch.sequences)
-    actions = agent.network.distribution.evaluate(masked(outputs, batch.masks), batch.actions)
+    actions = agent.network.distribution.evaluate(masked(outputs, batch.masks), batch.actions, entropy=report)
     loss = ppo_loss(actions.log_probs, actions.entropy, values, batch, algorithm, report=report)
     backward(actions.backward(loss.grad_log_probs, loss.grad_entropy), loss.grad_values)
     norm = agent.descend(lr, algorithm.max_grad_norm)

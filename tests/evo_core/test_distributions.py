@@ -112,6 +112,20 @@ def test_a_squashed_normal_is_a_density_over_its_bounds_with_the_entropy_of_it(m
     assert all(space.contains(action) for action in actions)
 
 
+def test_without_its_entropy_a_squashed_normal_has_the_same_log_probabilities_and_gradients():
+    _, distribution = squashed([-1, 0, -3], [1, 2, 5])
+    means, actions, weights = normal(0, 5, 3), normal(1, 5, 3), normal(2, 5)
+    found = []
+    for entropy, grad_entropy in ((True, 0.3), (False, 0.3), (True, 0.0), (False, 0.0)):
+        distribution.log_std.grad.zero_()
+        terms = distribution.evaluate(means, actions, entropy=entropy)
+        found.append((terms.log_probs, terms.backward(weights, grad_entropy), distribution.log_std.grad.clone()))
+        assert bool(terms.entropy.any()) == entropy
+    for first, second in (found[:2], found[2:]):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(found[0][1], found[2][1])
+
+
 def test_a_squashed_normals_gradients_are_those_of_its_terms():
     _, distribution = squashed([-1, 0, -3], [1, 2, 5])
     means, actions, weights = normal(0, 5, 3), normal(1, 5, 3), normal(2, 5)

@@ -111,6 +111,21 @@ def test_the_optimizer_covers_exactly_the_networks_parameters_after_every_mutati
         assert all(bool((p != old).all()) for p, old in zip(agent.network.parameters(), before, strict=True))
 
 
+def test_a_child_of_the_same_architecture_has_its_parents_tensors_and_the_draws_of_any_other():
+    _, spaces, state = founder("CartPole-v1", 0)
+    same, other = np.random.default_rng(1), np.random.default_rng(1)
+    child = transfer(state, state.genome.model_copy(update={"hyperparameters": {"lr": 2e-3}}), spaces, same)
+    assert child.weights is state.weights and child.exp_avg is state.exp_avg
+    assert child.genome.hyperparameters == {"lr": 2e-3}
+    assert output_shift(state, child, spaces, probe_observations(spaces, np.random.default_rng(0))) == 0.0
+    changed = state.genome.model_copy(update={"activation": "Tanh"})
+    tanh = transfer(state, changed, spaces, np.random.default_rng(1))
+    assert output_shift(state, tanh, spaces, probe_observations(spaces, np.random.default_rng(0))) > 0.0
+    wider = state.genome.architecture.model_copy(update={"latent_dim": state.genome.architecture.latent_dim + 8})
+    transfer(state, state.genome.model_copy(update={"architecture": wider}), spaces, other)
+    assert same.random() == other.random()
+
+
 @settings(max_examples=20)
 @given(envs, seeds, shared, st.sampled_from(sorted(ACTIVATIONS)))
 def test_every_growth_preserves_the_function(env, seed, share_encoder, activation):

@@ -38,16 +38,16 @@ class Categorical(Distribution):
         """Return the most likely actions, [N]."""
         return logits.argmax(-1)
 
-    def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
+    def evaluate(self, logits: Tensor, actions: Tensor, *, entropy: bool = True) -> ActionTerms:
         """Compute log π(a|s) = log p_a and the entropy −Σ p log p."""
         log_p, chosen = logits.log_softmax(-1), actions.unsqueeze(-1)
         p = log_p.exp()
-        entropy = -torch.linalg.vecdot(p, log_p)
+        entropies = -torch.linalg.vecdot(p, log_p)
 
         def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
-            return _backward(p, log_p, entropy, chosen, grad_log_probs, grad_entropy)
+            return _backward(p, log_p, entropies, chosen, grad_log_probs, grad_entropy)
 
-        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropy, backward)
+        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1), entropies, backward)
 
     def to_env(self, actions: Array) -> Array:
         """Convert actions [N] to the arguments of each environment's step: NumPy integers, as the space's `sample`
@@ -103,18 +103,18 @@ class MultiCategorical(Distribution):
         """Return the most likely actions, [N, choices]."""
         return self._choices(logits).argmax(-1)
 
-    def evaluate(self, logits: Tensor, actions: Tensor) -> ActionTerms:
+    def evaluate(self, logits: Tensor, actions: Tensor, *, entropy: bool = True) -> ActionTerms:
         """Compute log π(a|s) and the entropy, summed over the choices."""
         log_p, chosen = self._choices(logits).log_softmax(-1), actions.unsqueeze(-1)
         p = log_p.exp()
-        entropy = -torch.linalg.vecdot(p, log_p)
+        entropies = -torch.linalg.vecdot(p, log_p)
 
         def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
-            grad = grad_log_probs.unsqueeze(-1).expand_as(entropy)
-            padded = _backward(p, log_p, entropy, chosen, grad, grad_entropy)
+            grad = grad_log_probs.unsqueeze(-1).expand_as(entropies)
+            padded = _backward(p, log_p, entropies, chosen, grad, grad_entropy)
             return padded.flatten(1).index_select(1, self.get_buffer("origin"))
 
-        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1).sum(-1), entropy.sum(-1), backward)
+        return ActionTerms(log_p.gather(-1, chosen).squeeze(-1).sum(-1), entropies.sum(-1), backward)
 
     def to_env(self, actions: Array) -> Array:
         """Shape actions as the space has them."""

@@ -58,8 +58,8 @@ class Distribution(nn.Module, ABC):
         """Return the most likely actions, [N, *action_shape]."""
 
     @abstractmethod
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> ActionTerms:
-        """Compute log-probabilities and entropies of actions."""
+    def evaluate(self, outputs: Tensor, actions: Tensor, *, entropy: bool = True) -> ActionTerms:
+        """Compute log-probabilities and entropies of actions; without `entropy`, expensive entropies are zeros."""
 
     @abstractmethod
     def to_env(self, actions: Array) -> Iterable[Any]:

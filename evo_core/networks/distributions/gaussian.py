@@ -57,7 +57,7 @@ class DiagonalGaussian(Distribution):
         """Return the means, [N, A]."""
         return means
 
-    def evaluate(self, means: Tensor, actions: Tensor) -> ActionTerms:
+    def evaluate(self, means: Tensor, actions: Tensor, *, entropy: bool = True) -> ActionTerms:
         """Compute log π(a|s) and the entropy, summed over the action's dimensions.
 
         The gradient of the standard deviations goes straight to `log_std.grad`.
@@ -66,7 +66,7 @@ class DiagonalGaussian(Distribution):
         inverse = (-log_std).exp()
         z = (actions - means) * inverse
         log_probs = (-0.5 * z.square() - log_std - LOG_SQRT_2PI).sum(-1)
-        entropy = (log_std + 0.5 + LOG_SQRT_2PI).sum().expand(len(means))
+        entropies = (log_std + 0.5 + LOG_SQRT_2PI).sum().expand(len(means))
 
         def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
             # ∂log π/∂μ = z/σ;  ∂log π/∂log σ = z² − 1;  ∂H/∂log σ = 1, for each of the N rows
@@ -75,7 +75,7 @@ class DiagonalGaussian(Distribution):
             self.log_std.grad.add_((weighted * z).sum(0) - grad_log_probs.sum() + grad_entropy * len(means))
             return weighted * inverse
 
-        return ActionTerms(log_probs, entropy, backward)
+        return ActionTerms(log_probs, entropies, backward)
 
     def to_env(self, actions: Array) -> Array:
         """Shape and clip actions to the space."""
@@ -108,27 +108,35 @@ class SquashedGaussian(DiagonalGaussian):
         self.register_buffer("nodes", torch.from_numpy(nodes).float(), persistent=False)
         self.register_buffer("node_weights", torch.from_numpy(weights / weights.sum()).float(), persistent=False)
 
-    def evaluate(self, means: Tensor, actions: Tensor) -> ActionTerms:
+    def evaluate(self, means: Tensor, actions: Tensor, *, entropy: bool = True) -> ActionTerms:
         """Compute log π(a|s) and the entropy H(N) + E[Σ log(1 − tanh² u)] + Σ log ½(high − low).
 
-        The expectation has no closed form; per dimension it is one integral over a normal, by quadrature.
+        The expectation has no closed form; per dimension it is one integral over a normal, by quadrature. It is left
+        out where neither the entropy nor its gradient is asked for.
         """
         normal = super().evaluate(means, actions)
         std = self.log_std.detach().exp()
         nodes, weights = self.get_buffer("nodes"), self.get_buffer("node_weights")
-        points = means.unsqueeze(-1) + std.unsqueeze(-1) * nodes  # [N, A, nodes]
         log_probs = normal.log_probs - _log_slope(actions).sum(-1) - self.log_scale
-        entropy = normal.entropy + (_log_slope(points) @ weights).sum(-1) + self.log_scale
+
+        def points() -> Tensor:
+            return means.unsqueeze(-1) + std.unsqueeze(-1) * nodes  # [N, A, nodes]
+
+        entropies = torch.zeros_like(log_probs)
+        if entropy:
+            entropies = normal.entropy + (_log_slope(points()) @ weights).sum(-1) + self.log_scale
 
         def backward(grad_log_probs: Tensor, grad_entropy: float) -> Tensor:
             # d log(1 − tanh² u)/du = −2 tanh u, at u = μ + σx: by μ once, by log σ times σx
             grad_means = normal.backward(grad_log_probs, grad_entropy)
-            slopes = -2 * points.tanh()
+            if not grad_entropy:
+                return grad_means
+            slopes = -2 * points().tanh()
             assert self.log_std.grad is not None
             self.log_std.grad.add_(grad_entropy * std * (slopes @ (weights * nodes)).sum(0))
             return grad_means.add_(slopes @ weights, alpha=grad_entropy)
 
-        return ActionTerms(log_probs, entropy, backward)
+        return ActionTerms(log_probs, entropies, backward)
 
     def to_env(self, actions: Array) -> Array:
         """Squash actions into the space."""
