@@ -72,6 +72,7 @@ def test_the_rate_is_part_of_the_checkpoint_and_passes_to_offspring():
 
 def test_along_a_line_the_adaptive_rate_goes_on_where_the_parent_stopped():
     commits = train_on_policy(make_config(**KL)).commits
+    assert train_on_policy(make_config(**KL)).commits == commits
     members = {member.uid: member for commit in commits for member in commit.members}
     children = [member for member in members.values() if member.offspring.parent]
     assert children
