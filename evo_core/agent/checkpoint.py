@@ -97,7 +97,8 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
         raise CheckpointError(f"expected statistics of this environment's observations, got {sorted(statistics)}")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError("expected finite weights and moments, got NaN or infinity")
-    return AgentState(genome, parts["weights"], parts["exp_avg"], parts["exp_avg_sq"], steps, statistics, lr)
+    weights, exp_avg, exp_avg_sq = ({name: parts[part][name] for name in expected} for part in _PARTS)
+    return AgentState(genome, weights, exp_avg, exp_avg_sq, steps, statistics, lr)
 
 
 def to_portable_bytes(agent: Agent, card: Mapping[str, JsonValue]) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evo_core.config.sections import SelectionConfig
+from evo_core.config.evolution_sections import SelectionConfig
 from evo_core.records.chain import Draw, Member
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from evo_core.config.sections import SelectionConfig
+from evo_core.config.evolution_sections import SelectionConfig
 from evo_core.evolution.selection import select, selection_score, unmutated_slots
 from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 

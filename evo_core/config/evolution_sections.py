@@ -1,0 +1,128 @@
+"""Sections of the configuration about evolution: population, selection and mutation."""
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from evo_core.config.bounds import MOST_ENTRIES, MOST_GENERATIONS, MOST_MEMBERS, bounded
+from evo_core.config.sections import Section, unless
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
+
+
+class PopulationConfig(Section):
+    """Size and initialization of the population."""
+
+    model_config = ConfigDict(title="Population")
+
+    size: int = bounded("Members of every generation.", default=6, ge=1, le=MOST_MEMBERS)
+    init: Literal["identical", "diverse"] = Field(
+        default="identical",
+        description="The first founder is the configuration as given. identical: the others are one mutation away from "
+        "it; diverse: the genes of the others fill the ranges of `search` evenly.",
+    )
+    schedule: tuple[Count, ...] = bounded(
+        "Members of the first generations, not increasing, at least size, such as [12, 8]; the best of them go on, and "
+        "size follows.",
+        Count,
+        default=(),
+        max_length=MOST_ENTRIES,
+        exclude_if=unless(()),
+    )
+    min_survivors: int | None = bounded(
+        "Fewer finished members than this fail the generation.",
+        default=None,
+        null="max(1, half)",
+        ge=1,
+        le=MOST_MEMBERS,
+    )
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        sizes = (*self.schedule, self.size)
+        if any(later > earlier for earlier, later in pairwise(sizes)):
+            raise ValueError(
+                f"schedule: expected sizes that do not increase, down to population.size ({self.size}), got "
+                f"{list(self.schedule)}; put the largest first"
+            )
+        return self
+
+    def size_of(self, generation: int) -> int:
+        """Return the number of members of a generation, from 1."""
+        return self.schedule[generation - 1] if generation <= len(self.schedule) else self.size
+
+    def required_survivors(self, size: int) -> int:
+        """Return how many of `size` members must finish for their generation to be committed."""
+        return self.min_survivors if self.min_survivors is not None else max(1, size // 2)
+
+
+class SelectionConfig(Section):
+    """Selection of parents."""
+
+    model_config = ConfigDict(title="Selection")
+
+    method: Literal["tournament", "truncation"] = Field(
+        default="tournament",
+        exclude_if=unless("tournament"),
+        description="tournament: every place goes to the winner of one; truncation: the worst are replaced by copies "
+        "of the best, all others train on.",
+    )
+    tournament_size: int = bounded(
+        "tournament: members drawn for each; at most population.size.", default=2, ge=1, le=MOST_MEMBERS
+    )
+    elitism: bool = Field(
+        default=True, description="tournament: the best member passes to the next generation unmutated."
+    )
+    quantile: float = bounded(
+        "truncation: share of the population that is replaced, by copies of as large a share of the best.",
+        default=0.25,
+        gt=0,
+        le=0.5,
+        exclude_if=unless(0.25),
+    )
+    warm_up: int = bounded(
+        "First generations after which nobody is replaced or mutated: every member trains on.",
+        default=0,
+        ge=0,
+        le=MOST_GENERATIONS,
+        exclude_if=unless(0),
+    )
+    archive: int = bounded(
+        "Best checkpoints so far that stay parents beside the newest generation, evaluated again in each; at most "
+        "population.size.",
+        default=0,
+        ge=0,
+        le=MOST_MEMBERS,
+        exclude_if=unless(0),
+    )
+    fitness_window: int = bounded(
+        "Generations of a lineage whose fitness is averaged for selection.", default=1, ge=1, le=1000
+    )
+
+
+class MutationConfig(Section):
+    """Relative weights of the kinds of mutation, and their sizes."""
+
+    model_config = ConfigDict(title="Mutation")
+
+    no_mutation: Weight = bounded("Weight of passing unchanged.", Weight, default=0.4)
+    architecture: Weight = bounded("Weight of adding or removing nodes, layers or latent units.", Weight, default=0.2)
+    new_layer_prob: Probability = bounded("P(a layer is changed | architecture).", Probability, default=0.2)
+    parameters: Weight = bounded("Weight of Gaussian noise on a tenth of the policy's weights.", Weight, default=0.2)
+    activation: Weight = bounded("Weight of another activation function.", Weight, default=0.0)
+    rl_hp: Weight = bounded("Weight of moving one hyperparameter of `search`.", Weight, default=0.2)
+    mutation_sd: float = bounded(
+        "Noise of `parameters`, relative to a weight matrix's root mean square.", default=0.1, ge=0, le=10
+    )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.no_mutation + self.architecture + self.parameters + self.activation + self.rl_hp <= 0:
+            raise ValueError(
+                "the weights of all kinds are zero; give at least one of no_mutation, architecture, parameters, "
+                "activation, rl_hp a positive weight"
+            )
+        return self
