@@ -20,6 +20,7 @@ def test_an_agents_state_survives_its_bytes():
     assert again.genome == state.genome
     assert again.optimizer_steps == state.optimizer_steps
     for part in ("weights", "exp_avg", "exp_avg_sq"):
+        assert list(getattr(again, part)) == list(getattr(state, part))  # noise is drawn in this order
         for name, tensor in getattr(state, part).items():
             assert torch.equal(getattr(again, part)[name], tensor)
     assert to_bytes(again) == to_bytes(state)
