@@ -1,5 +1,6 @@
 """Trackers show the numbers of the store, each once, whatever happens to the process; read back by the tools."""
 
+import csv
 import json
 import os
 import sys
@@ -128,6 +129,20 @@ def test_a_truncated_csv_file_is_repaired(tmp_path, result, recorder):
         recorder("csv").catch_up(result.commits[3])
         assert_shows("csv", tmp_path / "tracking", "run", result.commits)
     assert yaml.safe_load((path.parent / "config.yaml").read_text()) == CONFIG.model_dump(mode="json")
+
+
+def test_a_csv_file_keeps_the_columns_that_it_began_with(tmp_path, result, recorder):
+    recorder("csv").catch_up(result.commits[1])
+    path = tmp_path / "tracking" / "csv" / "run" / "members.csv"
+    with path.open(newline="") as file:
+        rows = [{key: value for key, value in row.items() if key != "training/lr"} for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    recorder("csv").catch_up(result.commits[3])
+    assert "training/lr" not in path.read_text()
+    assert_shows("csv", tmp_path / "tracking", "run", result.commits)
 
 
 @pytest.mark.parametrize("name", TRACKERS)

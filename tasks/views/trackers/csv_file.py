@@ -29,12 +29,21 @@ class Tracker(base.Tracker):
         """Append the rows of a generation."""
         rows = [_row(member, commit) for member in commit.members]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        if not self._path.exists() or not self._path.stat().st_size:
+        columns = _columns(self._path)  # a file of an earlier version keeps its own
+        writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n", extrasaction="ignore")
+        if not columns:
             writer.writeheader()
         writer.writerows(rows)
         with self._path.open("ab") as file:
             file.write(text.getvalue().encode())
+
+
+def _columns(path: Path) -> list[str]:
+    """Return the columns that a file has; none if it has no header yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def _row(member: Member, commit: Generation) -> dict[str, object]:

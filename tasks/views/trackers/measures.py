@@ -16,7 +16,7 @@ LINEAGE = (
 )
 """Columns of the family tree."""
 
-_LEARNING = tuple(name for name in Update.model_fields if name not in ("steps", "lr"))
+_LEARNING = tuple(name for name in Update.model_fields if name != "steps")
 
 
 def lineage_row(member: Member) -> dict[str, object]:
