@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from xdist.remote import Producer
 
 from evo_core.config.parsing import parse_config
@@ -151,6 +153,8 @@ def prefect_url(prefect_home: Path) -> Iterator[str]:
             del os.environ[name]
         os.environ["PREFECT_HOME"] = str(prefect_home)
         yield url
+        for service in (APILogWorker, EventsWorker):  # this process would try to send the rest for minutes as it ends
+            service.drain_all(timeout=30)
         said = log.read_text(errors="replace")  # before the server ends, which cuts off whoever is connected
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

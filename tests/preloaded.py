@@ -1,7 +1,8 @@
 """`evolve` in processes of its own, forked from one that has imported everything: 0.1 CPU seconds each instead of 4.
 
 Run as a script it is that process. It has no thread and has computed nothing, so that it may be forked; its forks take
-environment, directory and output of their own, and then call the command line as its console script does.
+environment, directory and output of their own, and then call the command line as its console script does. The fork
+server of a run, from which its workers are forked, is such a fork too, instead of a new Python.
 """
 
 import atexit
@@ -22,6 +23,9 @@ READ_AT_START = (
     *("OMP_", "MKL_", "ATEN_", "ONEDNN_", "OPENBLAS_", "NPY_", "GLIBC_"),
 )
 """Prefixes of variables that a process reads as it starts or imports: a fork is too late for them."""
+
+FORK_SERVER = "forkserver"
+"""Name of the process of a fork server that was forked, and of its workers."""
 
 
 class Forked:
@@ -110,10 +114,13 @@ def _preloaded() -> str:
     """Return the socket of this process's preloaded process; it ends with this one."""
     global _server
     if _server is None or _server[0] != os.getpid():
+        from flows.engine.forkserver import READ_AT_START as OF_WORKERS
+
         address = f"\0evolve-tests-{os.getpid()}-{time.monotonic_ns()}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVOLVE_"))}
         command = [sys.executable, os.path.abspath(__file__), address[1:], str(os.getpid())]
-        process = Popen(command, env=clean, stdin=DEVNULL, stdout=PIPE, start_new_session=True)
+        loaded = {name: value for name, value in OF_WORKERS.items() if name != "PYTHONHASHSEED"}
+        process = Popen(command, env=loaded | clean, stdin=DEVNULL, stdout=PIPE, start_new_session=True)
         assert process.stdout is not None
         if not process.stdout.readline():
             raise RuntimeError("the process that forks commands did not start")
@@ -189,6 +196,65 @@ def _read_settings_late() -> None:
     context.SettingsContext.get = classmethod(first)
 
 
+def _offer_fork_server() -> None:
+    """Fork a process that becomes multiprocessing's fork server when this process starts one; a second one is real.
+
+    It is forked before anything else, because later this process has threads.
+    """
+    from multiprocessing import util
+
+    mine, its = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        mine.close()
+        try:
+            _become_fork_server(its)
+        finally:
+            os._exit(0)
+    its.close()
+    start = util.spawnv_passfds
+
+    def start_or_use(path: str, arguments: list[str], files: list[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1]:
+            return start(path, arguments, files)
+        inherited = json.dumps([os.getcwd(), dict(os.environ)]).encode()
+        socket.send_fds(mine, [len(inherited).to_bytes(8, "big")], [*files, 1, 2])
+        mine.sendall(inherited)
+        mine.close()
+        util.spawnv_passfds = start
+        return pid
+
+    util.spawnv_passfds = start_or_use
+
+
+def _become_fork_server(connection: socket.socket) -> None:
+    """Wait until the command starts its fork server, and be it; end if the command ends without one."""
+    from multiprocessing import forkserver
+
+    from prefect import context
+    from prefect.logging.configuration import setup_logging
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as start_forkserver does
+    size, files, _, _ = socket.recv_fds(connection, 8, 4)
+    if not size:
+        return
+    *files, out, err = files
+    directory, environment = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+    connection.close()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    context.refresh_global_settings_context()
+    setup_logging(incremental=False)
+    with open("/proc/self/comm", "w") as name:
+        name.write(FORK_SERVER)
+    forkserver.main(*files, [])
+
+
 def _call(arguments: list[str]) -> None:
     """Call the command line."""
     from flows.cli.app import main
@@ -234,4 +300,5 @@ if __name__ == "__main__":
     _preload()
     own_arguments, own_directory, own_environment = _serve(sys.argv[1], int(sys.argv[2]))
     _become(own_directory, own_environment)
+    _offer_fork_server()
     _call(own_arguments)

@@ -23,7 +23,7 @@ from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tests.conftest import make_config
 from tests.fake import confirm_elite, evolve
-from tests.preloaded import Forked, can_fork
+from tests.preloaded import FORK_SERVER, Forked, can_fork
 
 ROOT = Path(__file__).parents[2]
 EVOLVE = Path(sys.executable).parent / "evolve"
@@ -177,5 +177,13 @@ def workers_of(pid: int) -> set[int]:
 
 
 def fork_servers(pids: Iterable[int]) -> set[int]:
-    """Return the fork servers among processes, with their workers, which have the same command line."""
-    return {pid for pid in pids if "forkserver" in command_of(pid)}
+    """Return the fork servers among processes, with their workers, which have the same command line or name."""
+    return {pid for pid in pids if "forkserver" in command_of(pid) or name_of(pid) == FORK_SERVER}
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process, empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
