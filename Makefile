@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 # of the environment that is active, which has no pip either
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 PIP := $(BASE) -m pip --python $(BIN)/python --disable-pip-version-check
+INSTALL := $(PIP) install --quiet $(PIP_OPTIONS)
 
 .PHONY: demo install extras test test-slow check retry test-all test-python audit lint docs clean
 
@@ -23,15 +24,15 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(BASE) -m venv --without-pip $(VENV)
-	$(PIP) install --quiet -r requirements.lock $(INDEX_$(TORCH))
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(INSTALL) -r requirements.lock $(INDEX_$(TORCH))
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
 # what the tests need and the demo does not: MuJoCo, MiniGrid, envpool, exporters, trackers, a dashboard (1.5 GB)
 extras: $(VENV)/extras
 
 $(VENV)/extras: $(VENV)/installed requirements-extras.lock
-	$(PIP) install --quiet --no-deps -r requirements-extras.lock
+	$(INSTALL) --no-deps -r requirements-extras.lock
 	touch $@
 
 # hundreds of processes import our packages, each of which would compile them anew
