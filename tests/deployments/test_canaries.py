@@ -25,7 +25,7 @@ from flows.settings import Settings
 from tests.conftest import make_config
 from tests.deployments.conftest import CONTAINERS, server_settings
 from tests.deployments.test_modules import MARK, MODULE
-from tests.flows.conftest import EVOLVE, ROOT, command_of, descendants, end_within
+from tests.flows.conftest import ROOT, Cli, command_of, descendants, end_within
 from tests.services import BUCKET, free_port, postgres_server, prefect_server, s3_server, wait_for
 
 CANARY = "c4narysecret"
@@ -58,13 +58,9 @@ class Team:
 
     def evolve(self, *arguments: str, expect: int, **changed: str) -> str:
         """Call the command line; keep what it says."""
-        command = [str(EVOLVE), *arguments]
-        done = subprocess.run(
-            command, cwd=self.directory, env=self.environment | changed, capture_output=True, timeout=200
-        )
-        self.said[f"{len(self.said)} evolve {arguments[0]}"] = done.stdout + done.stderr
-        assert done.returncode == expect, (done.stdout + done.stderr).decode()
-        return (done.stdout + done.stderr).decode()
+        done = Cli(self.directory, self.environment | changed)(*arguments, expect=expect)
+        self.said[f"{len(self.said)} evolve {arguments[0]}"] = (done.stdout + done.stderr).encode()
+        return done.stdout + done.stderr
 
 
 @contextmanager
