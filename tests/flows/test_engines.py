@@ -11,10 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,7 +25,7 @@ from flows.engine.worker_monitor import list_workers
 from tasks.worker.limits import Limits
 from tasks.worker.watchdog import watched
 from tests.conftest import make_config
-from tests.flows.conftest import EVOLVE, Cli, alive, descendants, end_within, workers_of
+from tests.flows.conftest import EVOLVE, ROOT, Cli, alive, descendants, end_within, workers_of
 from tests.services import credentials, free_port, wait_for
 from tests.spreading import undisturbed
 
@@ -163,41 +163,21 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_chain(cli):
 
 @pytest.mark.slow
 def test_a_run_that_is_stopped_stops_the_workers_of_a_cluster_that_is_not_its_own(cli):
-    endless = make_config(**{"training.evo_steps": 40_000_000, "training.max_steps": 120_000_000})
+    cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
+    talks = {"env.kwargs": {"what": "print", "after": 100, "odds": 0.001}}
+    endless = make_config(
+        "Probe/Faulty-v0", **talks, **{"training.evo_steps": 4 * 10**7, "training.max_steps": 12 * 10**7}
+    )
     with dask_cluster(cli) as cluster:
         nanny = cluster.worker()
         process = cli.start("run", "--config", cli.config(endless), "--engine", cluster.address, "--run-id", "endless")
-        wait_for(lambda: workers_of(nanny.pid), interval_s=0.2)
+        wait_for(lambda: "an environment that talks" in cluster.log.read_text(), timeout_s=300, interval_s=0.2)
         (worker,) = workers_of(nanny.pid)
-        wait_for(lambda: busy(worker), timeout_s=300)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=240)
         wait_for(lambda: not alive(worker), timeout_s=30)
         with Client(cluster.address) as client:  # its nanny brings another one, for whose run comes next
             wait_for(lambda: list_workers(client), interval_s=0.5)
-
-
-def busy(pid: int) -> bool:
-    """Whether a process has computed for longer than its imports take."""
-    return sum(psutil.Process(pid).cpu_times()[:2]) > 30
-
-
-@pytest.mark.slow
-def test_a_run_waits_for_the_workers_of_an_empty_cluster_and_says_so(cli, oracle):
-    with dask_cluster(cli) as cluster:
-        process = cli.start("run", "--config", cli.config(CONFIG), "--engine", cluster.address, "--json")
-        said = []
-
-        def warned():
-            said.append(process.stderr.readline())
-            return "dask worker" in said[-1]
-
-        wait_for(warned)
-        assert f"no worker at {cluster.address}, the run waits for one" in said[-1]
-        cluster.worker("--nworkers", "2")
-        out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    assert oracle.head in out
 
 
 def make_certificate(directory: Path) -> dict[str, str]:
@@ -231,27 +211,61 @@ def make_certificate(directory: Path) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class Waited:
+    """A run on a cluster with TLS that was empty when it began: what it said, and how it ended."""
+
+    address: str
+    before: str
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def waited(tmp_path_factory, prefect_environment) -> Waited:
+    """Start a run on an empty cluster with TLS, and workers once it says that it waits for them."""
+    cli = Cli(tmp_path_factory.mktemp("waited"), dict(prefect_environment))
+    cli.environment |= make_certificate(cli.directory)
+    with dask_cluster(cli, protocol="tls") as cluster:
+        process = cli.start("run", "--config", cli.config(CONFIG), "--engine", cluster.address, "--json")
+        said: list[str] = []
+
+        def warned():
+            said.append(process.stderr.readline())
+            return "dask worker" in said[-1]
+
+        wait_for(warned)
+        cluster.worker("--nworkers", "2")
+        out, err = process.communicate(timeout=240)
+    return Waited(cluster.address, said[-1], process.returncode, out, err)
+
+
 @pytest.mark.slow
-def test_tls_takes_its_certificates_from_dasks_own_settings(cli, oracle):
-    certificates = make_certificate(cli.directory)
+def test_a_run_waits_for_the_workers_of_an_empty_cluster_and_says_so(waited, oracle):
+    assert f"no worker at {waited.address}, the run waits for one" in waited.before
+    assert waited.code == 0, waited.err
+    assert oracle.head in waited.out
+
+
+@pytest.mark.slow
+def test_tls_takes_its_certificates_from_dasks_own_settings(cli, waited, oracle):
     refused = cli("run", "--config", cli.config(CONFIG), "--engine", "tls://127.0.0.1:1", expect=2).stderr
     assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in refused
-    cli.environment |= certificates
-    with dask_cluster(cli, protocol="tls") as cluster:
-        cluster.worker("--nworkers", "2")
-        assert cli.json("run", "--config", cli.config(CONFIG), "--engine", cluster.address)["head"] == oracle.head
+    assert waited.address.startswith("tls://")
+    assert waited.code == 0 and oracle.head in waited.out
 
 
 @pytest.mark.slow
-def test_an_adaptive_local_cluster_grows_to_its_members_and_makes_the_same_chain(cli, oracle):
-    process = cli.start("run", "--config", cli.config(CONFIG), "--workers", "1..2", "--json")
+def test_an_adaptive_local_cluster_grows_to_its_members_and_makes_the_same_chain(cli):
+    process = cli.start("run", "--config", cli.config(SLOWER), "--workers", "1..2", "--json")
     most = 0
     while process.poll() is None:
         most = max(most, len(workers_of(process.pid)))
         time.sleep(0.2)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert oracle.head in out
+    assert undisturbed(SLOWER).head in out
     assert most == 2
 
 
