@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -33,17 +34,35 @@ def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui,
         wait_for(lambda: not any(alive(pid) for pid in family))  # test_serve.py goes on with such a run
 
 
-def test_flow_runs_on_one_run_take_turns(ui, worker):
+@dataclass(frozen=True)
+class Turns:
+    """Flow runs on the run `shared`: the first, a second one that waits for it, and one with another configuration."""
+
+    refused: str
+    first_while_refused: str
+    ends: tuple[str, str]
+    logged: list[str]
+
+
+@pytest.fixture(scope="module")
+def turns(ui, worker) -> Turns:
+    """Start three flow runs on one run, and wait for their ends."""
     first, _ = begun(worker, ui, "shared", max_steps=LONGER)
     other = ui.submit("evolve", {**LASTING, "max_steps": LONGER, "run_id": "shared", "seed": 2})
     second = ui.submit("resume", {"run_id": "shared"})
-    assert "exists in " in (said := ui.wait(other)["message"]) and "Seed: 1 in the store, 2 given" in said
-    assert ui.state(first)["type"] == "RUNNING"  # an invalid form is refused at once
+    refused = ui.wait(other)["message"]
+    first_while_refused = ui.state(first)["type"]
     ui.wait(second, "RUNNING")
-    assert ui.wait(first)["type"] == "COMPLETED"
-    assert ui.wait(second)["type"] == "COMPLETED"
+    ends = ui.wait(first)["type"], ui.wait(second)["type"]
     logs = ui.answer("POST", "logs/filter", json={"logs": {"flow_run_id": {"any_": [second]}}}).json()
-    assert any("another flow run works on shared" in line["message"] for line in logs)
+    return Turns(refused, first_while_refused, ends, [line["message"] for line in logs])
+
+
+def test_flow_runs_on_one_run_take_turns(turns, worker):
+    assert "exists in " in turns.refused and "Seed: 1 in the store, 2 given" in turns.refused
+    assert turns.first_while_refused == "RUNNING"  # an invalid form is refused at once
+    assert turns.ends == ("COMPLETED", "COMPLETED")
+    assert any("another flow run works on shared" in line for line in turns.logged)
     assert len(chained := chain(worker.store, "shared")) == 7
     assert chained[:4] == undisturbed_form(LASTING)  # a larger budget goes on along the same chain
 
@@ -72,16 +91,14 @@ def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
     assert ui.wait(flow_run)["message"].startswith("Configuration as YAML: not YAML: expected what !!int stands for")
 
 
-def test_evaluation_and_collection_of_all_runs(ui, worker):
-    done = ui.submit("evolve", {**LASTING, "run_id": "judged", "max_steps": 12_288, "evo_steps": 4096})
-    assert ui.wait(done)["type"] == "COMPLETED"
+def test_evaluation_and_collection_of_all_runs(ui, worker, turns):
     evaluated, collected = (
-        ui.submit("evaluate", {"episodes": 3, "run_id": "judged"}),
+        ui.submit("evaluate", {"episodes": 3, "run_id": "shared"}),
         ui.submit("gc", {"keep_generations": 1}),
     )
     assert ui.wait(evaluated)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
     assert ui.wait(collected)["type"] == "COMPLETED", worker.log.read_text()[-3000:]
-    which = {"key": {"any_": ["evaluation-judged"]}}
+    which = {"key": {"any_": ["evaluation-shared"]}}
     (table,) = ui.answer("POST", "artifacts/filter", json={"artifacts": which}).json()
     assert '"episodes": "3"' in table["data"]
 
