@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import wandb
 import yaml
 
 from evo_core.evaluation.run_end import Ending
@@ -48,6 +47,8 @@ def _quiet(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _service():
     """End W&B's service after these tests, or processes of other tests would use it."""
+    import wandb  # a CPU second, which every test process would take
+
     yield
     wandb.teardown()
     os.environ.pop("WANDB_SERVICE", None)
