@@ -51,6 +51,7 @@ def watch(
     mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
     if mode == "rgb_array":
         require_extra("video", "imageio_ffmpeg")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window: SDL would look for a display, and complain
     if video is not None and video.suffix != ".mp4":
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)

@@ -116,6 +116,13 @@ def frames_of(path):
     return f"{size} {fps}", imageio_ffmpeg.count_frames_and_secs(str(path))[0]
 
 
+def test_a_video_is_recorded_without_a_word_about_the_missing_display(store, here, capfd, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert watch("short", video=here / "a.mp4", episodes=1, store=str(store)) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_a_video_shows_every_step_of_the_episodes_of_evaluate(store, here, capsys):
     told = scored(capsys, store, "short", episodes=2)["played"]
     assert watch("short", video=here / "a.mp4", episodes=2, store=str(store)) == 0
