@@ -85,6 +85,7 @@ def dask_cluster(cli: Cli, environment: dict[str, str] | None = None, protocol: 
         cluster.end()
 
 
+@pytest.mark.slow
 def test_the_first_member_on_a_worker_ends_its_profiler(cli):
     def ticking(dask_worker):
         return sorted({"profile", "profile-cycle", "heartbeat"} & set(dask_worker.periodic_callbacks))

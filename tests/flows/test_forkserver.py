@@ -112,6 +112,7 @@ def test_workers_draw_different_numbers(workers):
     assert first[1] != second[1]
 
 
+@pytest.mark.slow
 def test_workers_whose_fork_server_is_killed_end_and_are_started_again(workers):
     first = set(workers.run(os.getpid).values())
     below = descendants(os.getpid())

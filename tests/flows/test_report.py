@@ -65,6 +65,7 @@ def told(stored, capfd, monkeypatch):
         yield Told(directory, commits, capfd)
 
 
+@pytest.mark.slow
 def test_a_report_is_one_page_that_asks_nobody(stored):
     chromium()
     directory, _, commits = stored

@@ -99,6 +99,7 @@ def test_a_process_loads_results_again_when_our_flow_has_ended(forged, canary):
     assert canary.exists()  # so the canary of the other tests would sing
 
 
+@pytest.mark.slow
 def test_a_forged_state_of_a_running_runs_subflow_stops_the_run_and_runs_no_code(
     prefect_url, tmp_path, monkeypatch, forged, canary
 ):
