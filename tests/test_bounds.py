@@ -1,4 +1,4 @@
-"""Nothing that people can give is without a bound: no number, text or list of a file, a form, a setting or a flag."""
+"""Every input has a bound: the numbers, texts and lists of files, forms, settings and flags."""
 
 import inspect
 import re
@@ -26,7 +26,7 @@ ENDLESS = re.compile(r"(?<!\\)[*+]|\{\d+,\}")
 
 
 def unbounded(schema, place=""):
-    """The places of a JSON schema at which a number, text, list or mapping may be as large as anybody likes."""
+    """Return the places of a JSON schema where a number, text, list or mapping has no upper bound."""
     if not isinstance(schema, dict):
         yield f"{place}: anything"
         return

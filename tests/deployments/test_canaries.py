@@ -47,7 +47,7 @@ gymnasium.register("Leaky-v0", Env)
 
 @dataclass
 class Team:
-    """Everything that runs, and what it said."""
+    """The running service of a team, and the output of its commands."""
 
     directory: Path
     prefect: str
@@ -57,7 +57,7 @@ class Team:
     said: dict[str, bytes] = field(default_factory=dict)
 
     def evolve(self, *arguments: str, expect: int, **changed: str) -> str:
-        """Call the command line; keep what it says."""
+        """Call the command line; keep its output."""
         done = Cli(self.directory, self.environment | changed)(*arguments, expect=expect)
         self.said[f"{len(self.said)} evolve {arguments[0]}"] = (done.stdout + done.stderr).encode()
         return done.stdout + done.stderr
@@ -65,7 +65,7 @@ class Team:
 
 @contextmanager
 def databases(directory: Path):
-    """PostgreSQL with its two databases; yields how its superuser reaches it."""
+    """Start PostgreSQL with its two databases; yield the environment variables of its superuser."""
     directory.mkdir()
     with postgres_server(directory, passwords=True) as url:
         port = re.fullmatch(r".*:(\d+)/.*", url)[1]
@@ -78,7 +78,7 @@ def databases(directory: Path):
 
 @contextmanager
 def store(directory: Path):
-    """SeaweedFS under the shipped policies."""
+    """Start SeaweedFS with the shipped policies."""
     directory.mkdir()
     keys = {}
     for who in ("admin", "worker", "gc"):
@@ -133,7 +133,7 @@ def team(directory: Path):
 
 @contextmanager
 def worker(team: Team):
-    """A worker of the pool, as its container starts it."""
+    """Run a worker of the pool, as its container starts it."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "evolve", "--type", "process"]
     with (team.directory / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=team.directory, env=team.environment, stdout=log, stderr=log)
@@ -156,7 +156,7 @@ def worker(team: Team):
 
 @contextmanager
 def client(team: Team):
-    """Someone who may ask the API anything."""
+    """Open a client of the API, logged in and with a CSRF token."""
     with httpx.Client(base_url=team.prefect, auth=tuple(AUTH.split(":")), timeout=60) as api:
         token = api.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
         api.headers.update({"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token})
@@ -174,7 +174,7 @@ def finish(api: httpx.Client, **form: str) -> dict[str, object]:
 
 
 def answers(api: httpx.Client):
-    """Whatever the API tells of what it holds."""
+    """Yield the API's answers to all requests that only read."""
     paths = api.get("/openapi.json").json()["paths"]
     for path, verbs in paths.items():
         if "{" in path:
@@ -191,7 +191,7 @@ def answers(api: httpx.Client):
 
 
 def objects(team: Team):
-    """Every object of the store, with its key."""
+    """Yield key and content of every object of the store."""
     s3 = botocore.session.get_session().create_client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{team.s3_port}",
@@ -206,7 +206,7 @@ def objects(team: Team):
 
 
 def everything(team: Team):
-    """All that anybody could read later."""
+    """Yield all that can be read later: output, answers, objects, databases and files."""
     yield from team.said.items()
     with client(team) as api:
         yield from answers(api)
@@ -221,7 +221,7 @@ def everything(team: Team):
             yield str(path), path.read_bytes()
 
 
-def test_the_command_to_go_on_with_shows_no_password(tmp_path):
+def test_the_command_that_continues_a_run_shows_no_password(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one/run.json").touch()
     url = f"postgresql+psycopg2://optuna:{SECRETS['studydb']}@db/optuna?password={SECRETS['studydb']}"
@@ -235,7 +235,7 @@ def test_the_command_to_go_on_with_shows_no_password(tmp_path):
 
 
 @pytest.mark.slow
-def test_secrets_stay_secret_and_modules_stay_asleep(tmp_path):
+def test_secrets_stay_secret_and_modules_are_not_imported(tmp_path):
     with team(tmp_path) as service:
         service.evolve("deploy", expect=0)
         with worker(service), client(service) as api:

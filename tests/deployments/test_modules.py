@@ -27,7 +27,7 @@ FLOWS = ("evolve", "resume", "evaluate", "gc")
 
 
 def strings(value, path=()):
-    """The path of every string below a value."""
+    """Yield the path of every string below a value."""
     if isinstance(value, str):
         yield path
     for key, inner in value.items() if isinstance(value, dict) else ():
@@ -45,7 +45,7 @@ def put(path, value):
 
 @pytest.fixture
 def mark(tmp_path, monkeypatch):
-    """The file that exists once the module was imported."""
+    """Return the path of the file that the module writes when it is imported."""
     (tmp_path / "canary_mod.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(MARK, str(tmp_path / "mark"))
@@ -55,11 +55,11 @@ def mark(tmp_path, monkeypatch):
 
 
 def begin(config):
-    """What a run does before it writes anything."""
+    """Do what a run does before it writes anything."""
     inspect_environment(parse_config(config, {}), ("minigrid",))
 
 
-def test_the_canary_sings(mark):
+def test_a_module_that_is_allowed_is_imported(mark):
     with pytest.raises(ConfigError, match="not registered"):
         inspect_environment(parse_config(put(("env", "id"), "canary_mod:Nothing-v0"), {}), ("canary_mod",))
     assert mark.exists()

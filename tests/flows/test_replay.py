@@ -1,4 +1,4 @@
-"""Replays of a real run, and what they say."""
+"""Replays of a real run, and their reports."""
 
 import numpy as np
 import pytest

@@ -57,7 +57,7 @@ def close(view):
 
 
 def recorded(tmp_path):
-    """How many trials there are, without disturbing who writes them."""
+    """Count trials without disturbing their writers."""
     try:
         with closing(sqlite3.connect(f"file:{tmp_path}/new/study.db?mode=ro", uri=True)) as database:
             return database.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone()[0]
