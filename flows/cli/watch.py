@@ -51,7 +51,6 @@ def watch(
     mode: Mode = "human" if video is None and not shared and has_display() else "rgb_array"
     if mode == "rgb_array":
         require_extra("video", "imageio_ffmpeg")
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window: SDL would look for a display, and complain
     if video is not None and video.suffix != ".mp4":
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)
@@ -109,6 +108,7 @@ def _recording(path: Path, fps: float) -> Iterator[Callable[[SyncEnvs], None]]:
     """Record what an environment renders after every step; an incomplete recording is kept."""
     import imageio_ffmpeg
 
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window: SDL would look for a display, and complain
     writer: Generator[None, Any, None] | None = None
 
     def record(envs: SyncEnvs) -> None:
