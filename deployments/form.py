@@ -68,9 +68,13 @@ if TYPE_CHECKING:
     Hyperparameter = str
 else:
     Hyperparameter = Literal[
-        *(name for name in evolvable_hyperparameters() if AlgorithmConfig.model_fields[name].default is not None)
+        *(
+            name
+            for name in evolvable_hyperparameters()
+            if AlgorithmConfig.model_fields[name].default is not None and name != "desired_kl"
+        )
     ]
-"""Hyperparameters that have an initial value, around which they can evolve."""
+"""Hyperparameters that have an initial value, around which they can evolve, under the default `lr_schedule`."""
 
 Evolving = Annotated[
     list[Hyperparameter],

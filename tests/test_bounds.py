@@ -218,7 +218,7 @@ def test_what_environments_take_is_allowed():
         {"seed": 2**53},
         {"environment": "x" * 256},
         {"yaml": "x" * 100_001},
-        {"evolving": ["lr"] * 13},
+        {"evolving": ["lr"] * 11},
         {"advanced": {"evaluation": {"max_steps": 10**20}}},
         {"advanced": {"population": {"min_survivors": 10**20}}},
         {"advanced": {"selection": {"tournament_size": 10**20}}},

@@ -32,7 +32,8 @@ def transfer(parent: AgentState, genome: Genome, spaces: Spaces, rng: np.random.
     """Transfer a parent's weights and Adam moments to a child of any architecture and activation."""
     if genome.architecture == parent.genome.architecture:
         torch_generator(rng)  # as for new weights: what is drawn next does not depend on the architecture
-        return replace(parent, genome=genome)
+        weights, exp_avg, exp_avg_sq = map(_copied, (parent.weights, parent.exp_avg, parent.exp_avg_sq))
+        return replace(parent, genome=genome, weights=weights, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
     fresh = initial_state(genome, spaces, 1.0, rng)
     old_axes = axis_table(ActorCritic(parent.genome, spaces))
     new_axes = axis_table(ActorCritic(genome, spaces))
@@ -83,11 +84,19 @@ def output_shift(parent: AgentState, child: AgentState, spaces: Spaces, observat
 
     A recurrent network sees the observations as sequences of PIECE steps.
     """
-    if child.weights is parent.weights and child.genome.activation == parent.genome.activation:
+    if child.genome.activation == parent.genome.activation and _are_equal(child.weights, parent.weights):
         return 0.0
     with torch.inference_mode():
         old, new = (_outputs(state, spaces, observations) for state in (parent, child))
         return max(float((after - before).abs().max()) for before, after in zip(old, new, strict=True))
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def _outputs(state: AgentState, spaces: Spaces, observations: Tensors) -> tuple[Tensor, Tensor]:

@@ -111,11 +111,13 @@ def test_the_optimizer_covers_exactly_the_networks_parameters_after_every_mutati
         assert all(bool((p != old).all()) for p, old in zip(agent.network.parameters(), before, strict=True))
 
 
-def test_a_child_of_the_same_architecture_has_its_parents_tensors_and_the_draws_of_any_other():
+def test_a_child_of_the_same_architecture_has_its_parents_weights_and_the_draws_of_any_other():
     _, spaces, state = founder("CartPole-v1", 0)
     same, other = np.random.default_rng(1), np.random.default_rng(1)
     child = transfer(state, state.genome.model_copy(update={"hyperparameters": {"lr": 2e-3}}), spaces, same)
-    assert child.weights is state.weights and child.exp_avg is state.exp_avg
+    for part in ("weights", "exp_avg", "exp_avg_sq"):
+        before, after = getattr(state, part), getattr(child, part)
+        assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
     assert child.genome.hyperparameters == {"lr": 2e-3}
     assert output_shift(state, child, spaces, probe_observations(spaces, np.random.default_rng(0))) == 0.0
     changed = state.genome.model_copy(update={"activation": "Tanh"})
