@@ -83,6 +83,14 @@ class SelectionConfig(Section):
         le=0.5,
         exclude_if=unless(0.25),
     )
+    margin: float = bounded(
+        "truncation: standard errors by which a member must be worse than its replacement, over the episodes of the "
+        "generation's common seeds.",
+        default=0.0,
+        ge=0,
+        le=10,
+        exclude_if=unless(0.0),
+    )
     warm_up: int = bounded(
         "First generations after which nobody is replaced or mutated: every member trains on.",
         default=0,

@@ -1,13 +1,14 @@
 """Populations: creation of the founders, and the step from one generation to the next."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.mutation import NONE, mutate
-from evo_core.evolution.selection import select, selection_score, unmutated_slots
+from evo_core.evolution.selection import is_better, select, selection_score, unmutated_slots
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.records.chain import (
     EliteRef,
@@ -65,7 +66,8 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     scores = [selection_score(member, selection.fitness_window) for member in members]
     slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
     warming_up = generation <= selection.warm_up
-    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots)
+    replaces = partial(is_better, members, selection.margin)
+    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces)
     unmutated = unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
     offspring = [
         _offspring(config, generation + 1, index, members[parent], keep=index in unmutated)

@@ -1,7 +1,7 @@
 """Selection of parents: tournaments with elitism, or truncation as in population-based training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,25 @@ def selection_score(member: Member, fitness_window: int) -> float:
     return float(np.mean(line))
 
 
+Replaces = Callable[[int, int], bool]
+"""Whether the first of two members may take the place of the second."""
+
+
+def is_better(members: Sequence[Member], margin: float, one: int, other: int) -> bool:
+    """Return True if one member's returns exceed another's by `margin` standard errors of their mean difference.
+
+    Both have played the same seeds, so both had the same luck in each episode (Heidrich-Meisner and Igel 2009,
+    "Hoeffding and Bernstein Races for Selecting Policies in Evolutionary Direct Policy Search"). Without a margin, and
+    where returns were not recorded, everyone is better.
+    """
+    first, second = (members[index].evaluation for index in (one, other))
+    if not margin or first is None or second is None or first.returns is None or second.returns is None:
+        return True
+    differences = np.subtract(first.returns, second.returns)
+    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return bool(differences.mean() > margin * error)
+
+
 def select(
     scores: Sequence[float],
     size: int,
@@ -25,6 +44,7 @@ def select(
     *,
     warming_up: bool = False,
     slots: int | None = None,
+    replaces: Replaces = lambda one, other: True,
 ) -> Draw:
     """Choose a parent for every slot of the next generation.
 
@@ -34,6 +54,7 @@ def select(
     Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score. `slots`
     are the members before, those of the archive not counted, whose scores come last. Where they are more than `size`,
     the best go on (successive halving; Karnin et al. 2013). The best `archive` of all are its next entries.
+    `replaces` may keep a member in its slot that truncation would replace; failed ones always go.
 
     NaN counts as minus infinity; neither is ever a parent. Equal scores have equal chances. ValueError when no member
     may be a parent.
@@ -45,7 +66,7 @@ def select(
     if slots is not None and slots > size:
         elite, parents = _shrink(table, slots, size, rng)
     elif warming_up or config.method == "truncation":
-        elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, rng)
+        elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, replaces, rng)
     else:
         elite, parents = _hold_tournaments(table, eligible, size, config, rng)
     archive = _ranked(table, rng)[: min(config.archive, len(eligible))].tolist() if config.archive else []
@@ -80,7 +101,9 @@ def _best(table: np.ndarray, indices: np.ndarray, rng: np.random.Generator) -> i
     return int(best[0] if len(best) == 1 else rng.choice(np.sort(best)))
 
 
-def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Generator) -> tuple[int, list[int]]:
+def _truncate(
+    table: np.ndarray, size: int, quantile: float, replaces: Replaces, rng: np.random.Generator
+) -> tuple[int, list[int]]:
     """Replace the worst slots, which always include those that failed; without a quantile these alone, by anyone."""
     ranked = _ranked(table, rng)
     finished = ranked[np.isfinite(table[ranked])]
@@ -90,8 +113,9 @@ def _truncate(table: np.ndarray, size: int, quantile: float, rng: np.random.Gene
     worst = ranked[ranked < size][size - max(count, failed) :]
     parents = list(range(size))
     for slot in sorted(worst.tolist()):
-        if table[slot] == -np.inf or slot not in donors:
-            parents[slot] = int(donors[rng.integers(len(donors))])
+        donor = int(donors[rng.integers(len(donors))])
+        if table[slot] == -np.inf or (slot not in donors and replaces(donor, slot)):
+            parents[slot] = donor
     return int(ranked[0]), parents
 
 

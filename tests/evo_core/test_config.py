@@ -32,6 +32,7 @@ BAD = [
     ({"search.batch_size": {"min": 15.5, "max": 128}}, "search.batch_size: expected whole numbers"),
     ({"selection.tournament_size": 4}, r"tournament_size: expected at most population.size \(3\), got 4"),
     ({"selection.quantile": 0.6}, "selection.quantile: expected less than or equal to 0.5, got 0.6"),
+    ({"selection.margin": -0.5}, "selection.margin: expected greater than or equal to 0, got -0.5"),
     ({"selection.warm_up": -1}, "selection.warm_up: expected greater than or equal to 0, got -1"),
     ({"selection.method": "truncate"}, "selection.method: expected 'tournament' or 'truncation', got 'truncate'"),
     ({"selection.archive": 4}, r"selection.archive: expected at most population.size \(3\), got 4"),

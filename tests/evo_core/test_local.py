@@ -148,6 +148,13 @@ def test_archived_members_are_no_siblings_and_no_survivors():
         require_survivors(config, commit.generation, lost)
 
 
+def test_with_a_margin_too_large_to_reach_nobody_is_replaced():
+    truncation = {"selection.method": "truncation", "selection.quantile": 0.5, "population.size": 4}
+    assert any(c.draw.parents != (0, 1, 2, 3) for c in train_on_policy(make_config(**truncation)).commits[1:])
+    careful = make_config(**truncation, **{"selection.margin": 10.0, "evaluation.episodes": 4})
+    assert all(commit.draw.parents == (0, 1, 2, 3) for commit in train_on_policy(careful).commits[1:])
+
+
 def test_a_member_may_train_for_another_number_of_steps():
     config = make_config()
     spaces = inspect_environment(config).spaces

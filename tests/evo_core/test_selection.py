@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from evo_core.config.evolution_sections import SelectionConfig
-from evo_core.evolution.selection import select, selection_score, unmutated_slots
+from evo_core.evolution.selection import is_better, select, selection_score, unmutated_slots
 from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 
 scores_of = st.lists(st.one_of(st.floats(allow_infinity=False), st.just(-np.inf)), min_size=1, max_size=12)
@@ -109,6 +109,30 @@ def test_nobody_but_the_failed_is_replaced_while_warming_up(method):
         assert draw.parents[2] in (0, 1, 3)
         assert draw.elite == 1
         assert unmutated_slots(draw, config, warming_up=True) == {0, 1, 3}
+
+
+def finished(*returns):
+    evaluation = Evaluation(fitness=float(np.mean(returns)), fitness_sem=None, episodes=len(returns), steps=1)
+    return Member.model_construct(evaluation=evaluation.model_copy(update={"returns": returns}))
+
+
+def test_a_member_is_better_by_standard_errors_of_the_paired_difference():
+    lucky, steady, other = finished(0.0, 100.0, 50.0), finished(2.0, 102.5, 52.0), finished(90.0, 10.0, 60.0)
+    members = [lucky, steady, other, finished(2.0, 102.5, 52.0), Member.model_construct(evaluation=None)]
+    assert is_better(members, 2.0, 1, 0) and is_better(members, 10.0, 1, 0)  # differences of 2, 2.5 and 2
+    assert not is_better(members, 2.0, 0, 1)
+    assert is_better(members, 0.0, 2, 1)
+    assert not is_better(members, 0.5, 2, 1)  # 53.3 against 52.2, with errors of fifty
+    assert not is_better(members, 0.1, 3, 1)  # equal
+    assert is_better(members, 2.0, 0, 4)
+
+
+def test_truncation_keeps_members_that_may_not_be_replaced_and_never_failed_ones():
+    config, scores = SelectionConfig(method="truncation", quantile=0.5), [4.0, 9.0, np.nan, 8.0]
+    kept = select(scores, 4, config, np.random.default_rng(0), replaces=lambda one, other: False)
+    assert kept.parents[0] == 0 and kept.parents[2] in (1, 3)
+    replaced = select(scores, 4, config, np.random.default_rng(0))
+    assert replaced.parents[0] in (1, 3) and replaced.parents[2] == kept.parents[2]
 
 
 def test_where_the_population_shrinks_the_best_go_on_and_what_is_missing_is_copied():

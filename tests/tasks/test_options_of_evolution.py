@@ -20,6 +20,7 @@ OPTIONS = {
     "warm-up": {"selection.warm_up": 2},
     "archive": {"selection.archive": 2},
     "truncation": {"selection.method": "truncation", "selection.quantile": 0.5},
+    "margin": {"selection.method": "truncation", "selection.margin": 1.0},
     "schedule": {"population.schedule": [7, 5]},
     "diverse": {"population.init": "diverse"},
     "linear": {"algorithm.lr_schedule": "linear"},
