@@ -52,8 +52,8 @@ def run(
 
     first, _, last = seeds.partition("-")
     numbers = range(int(first), int(last or first) + 1)
-    order = product(tasks, starts, numbers, arms or tuple(ARMS))
-    keys = [(task, start, arm, seed) for task, start, seed, arm in order]
+    order = product(numbers, tasks, starts, arms or tuple(ARMS))
+    keys = [(task, start, arm, seed) for seed, task, start, arm in order]
     run_all(keys, out, stop=stop_at_target, budget=budget, processes=processes, on_record=_show)
 
 
