@@ -104,12 +104,12 @@ def configuration(task: Task, start: str, seed: int, overrides: Described | None
 
 
 def merged(described: Described, overrides: Described) -> Described:
-    """Return a configuration with sections overridden field by field; `search` is replaced gene by gene."""
+    """Return a configuration with sections overridden field by field, `search` gene by gene; None removes an entry."""
     result = dict(described)
     for name, value in overrides.items():
         old = result.get(name)
         result[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def _ready(name: str) -> Described:
