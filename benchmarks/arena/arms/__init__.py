@@ -5,7 +5,7 @@ from functools import partial
 
 from benchmarks.arena.arms.agilerl import RULES, agilerl
 from benchmarks.arena.arms.halving import asha
-from benchmarks.arena.arms.ours import OURS, evolve
+from benchmarks.arena.arms.ours import KL, OURS, evolve
 from benchmarks.arena.arms.pb2 import pb2
 from benchmarks.arena.arms.pbt import pbt
 from benchmarks.arena.arms.restarts import random_search, restarts
@@ -32,12 +32,26 @@ ARMS: dict[str, Arm] = {
     "tpe": tpe,
     **dict.fromkeys(OURS, evolve),
     "widening": widening,
+    "single-kl": partial(restarts, runs=1),
+    "asha-kl": asha,
+    "pbt-4-kl": partial(pbt, size=4),
+    "widening-kl": widening,
     "widening-2": partial(widening, rule=Rule(most=2)),
     "widening-zoo": partial(widening, rule=Rule(published=True)),
     "widening-2-zoo": partial(widening, rule=Rule(most=2, published=True)),
 }
 
 
+OVERRIDES: dict[str, Described] = {
+    **OURS,
+    "agilerl": RULES,
+    "single-kl": KL,
+    "asha-kl": KL,
+    "pbt-4-kl": KL,
+    "widening-kl": KL,
+}
+
+
 def overrides(arm: str) -> Described:
     """Return the part of the configuration that an arm changes: of our own arms, what distinguishes them."""
-    return RULES if arm == "agilerl" else OURS.get(arm, {})
+    return OVERRIDES.get(arm, {})

@@ -7,6 +7,10 @@ from evo_core.local import Blobs, run_member
 from evo_core.records.chain import Member
 
 CLONES: Described = {"mutation": {"no_mutation": 1, "architecture": 0, "parameters": 0, "rl_hp": 0}}
+KL: Described = {
+    "algorithm": {"lr_schedule": "kl"},
+    "search": {"lr": None, "desired_kl": {"min": 0.003, "max": 0.03, "scale": "log"}},
+}
 HYPERPARAMETERS: Described = {"mutation": {"no_mutation": 0.5, "architecture": 0, "parameters": 0, "rl_hp": 0.5}}
 
 OURS: dict[str, Described] = {

@@ -23,7 +23,8 @@ from evo_core.records.chain import Generation, Member, Mutation, Offspring, uid
 class Rule:
     """How lines are judged: a line rises if it gained `errors` standard errors in its last `patience` generations.
 
-    New lines have drawn genes, or published ones in turn with drawn ones, or are children of the best line.
+    The gain is that of the returns in training, of which there are several times as many as in evaluation. New lines
+    have drawn genes, or published ones in turn with drawn ones, or are children of the best line.
     """
 
     first: int = 1
@@ -86,10 +87,24 @@ def _bred(
 
 
 def _rises(member: Member, rule: Rule) -> bool:
+    now, error = _trained(member)
+    history = (*member.offspring.ancestor_fitness, now)
+    return len(history) > rule.patience and now - history[-1 - rule.patience] > rule.errors * np.sqrt(2) * error
+
+
+def _trained(member: Member) -> tuple[float, float]:
+    """Return the mean return of a generation's training episodes, and about its standard error.
+
+    Fitness takes their place where no episode ended.
+    """
     assert member.evaluation is not None
-    history = (*member.offspring.ancestor_fitness, member.evaluation.fitness)
-    noise = np.sqrt(2) * (member.evaluation.fitness_sem or 0.0)
-    return len(history) > rule.patience and history[-1] - history[-1 - rule.patience] > rule.errors * noise
+    fitness, error = member.evaluation.fitness, member.evaluation.fitness_sem or 0.0
+    updates = [update for update in member.training.curve if update.episode_return is not None]
+    count = sum(update.episodes for update in updates)
+    if not count:
+        return fitness, error
+    total = sum(update.episodes * (update.episode_return or 0.0) for update in updates)
+    return total / count, error * float(np.sqrt(member.evaluation.episodes / count))
 
 
 def _best(members: list[Member]) -> list[Member]:
@@ -100,8 +115,7 @@ def _best(members: list[Member]) -> list[Member]:
 def _continued(
     generation: int, index: int, parent: Member, rule: Rule, genome: Genome | None = None, mutation: Mutation = NONE
 ) -> Offspring:
-    assert parent.fitness is not None
-    history = (*parent.offspring.ancestor_fitness, parent.fitness)
+    history = (*parent.offspring.ancestor_fitness, _trained(parent)[0])
     return Offspring(
         uid=uid(generation, index),
         generation=generation,
