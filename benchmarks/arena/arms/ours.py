@@ -6,19 +6,42 @@ from evo_core.evolution.population import create_population, next_generation, re
 from evo_core.local import Blobs, run_member
 from evo_core.records.chain import Member
 
+FOUR: Described = {"population": {"size": 4}}
 CLONES: Described = {"mutation": {"no_mutation": 1, "architecture": 0, "parameters": 0, "rl_hp": 0}}
+GENES: Described = {"mutation": {"no_mutation": 0.5, "architecture": 0, "parameters": 0, "rl_hp": 0.5}}
+DIVERSE: Described = {"population": {"init": "diverse"}}
+WARM: Described = {"selection": {"warm_up": 2}}
+TRUNCATION: Described = {"selection": {"method": "truncation"}}
+ARCHIVE: Described = {"selection": {"archive": 1}}
 KL: Described = {
     "algorithm": {"lr_schedule": "kl"},
     "search": {"lr": None, "desired_kl": {"min": 0.003, "max": 0.03, "scale": "log"}},
 }
-HYPERPARAMETERS: Described = {"mutation": {"no_mutation": 0.5, "architecture": 0, "parameters": 0, "rl_hp": 0.5}}
+"""The learning rate follows the KL divergence, and the divergence that it aims for evolves instead of it."""
+
+
+def together(*parts: Described) -> Described:
+    """Return the overrides of several parts."""
+    whole: Described = {}
+    for part in parts:
+        whole = {name: {**whole.get(name, {}), **part.get(name, {})} for name in {**whole, **part}}
+    return whole
+
 
 OURS: dict[str, Described] = {
     "shipped": {},  # the defaults of the configuration
-    "shipped-4": {"population": {"size": 4}},
-    "clones-4": {"population": {"size": 4}, **CLONES},
-    "hp-4": {"population": {"size": 4}, **HYPERPARAMETERS},
-    "diverse-4": {"population": {"size": 4, "init": "diverse"}, **HYPERPARAMETERS},
+    "shipped-4": FOUR,
+    "clones-4": together(FOUR, CLONES),
+    "genes-4": together(FOUR, GENES),
+    "diverse-4": together(FOUR, GENES, DIVERSE),
+    "all-4": together(FOUR, GENES, DIVERSE, WARM, TRUNCATION, ARCHIVE, KL),
+    "all-4-no-genes": together(FOUR, CLONES, DIVERSE, WARM, TRUNCATION, ARCHIVE, KL),
+    "all-4-architecture": together(FOUR, DIVERSE, WARM, TRUNCATION, ARCHIVE, KL),
+    "all-4-identical": together(FOUR, GENES, WARM, TRUNCATION, ARCHIVE, KL),
+    "all-4-no-warm-up": together(FOUR, GENES, DIVERSE, TRUNCATION, ARCHIVE, KL),
+    "all-4-tournament": together(FOUR, GENES, DIVERSE, WARM, ARCHIVE, KL),
+    "all-4-no-archive": together(FOUR, GENES, DIVERSE, WARM, TRUNCATION, KL),
+    "all-4-lr": together(FOUR, GENES, DIVERSE, WARM, TRUNCATION, ARCHIVE),
 }
 
 
