@@ -67,7 +67,7 @@ for words in sys.argv[1:]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a finished run, and a broken configuration."""
     place = tmp_path_factory.mktemp("place")
-    config = make_lineage_config(3, 2)
+    config = make_lineage_config(3, 2, **{"population.init": "identical"})  # founders on Sobol points take torch
     commits = make_commits(config, learns_by_lr_and_gamma)
     store_lineage((place / "runs").as_uri(), "finished", config, commits)
     store_confirmations((place / "runs").as_uri(), "finished", commits)
