@@ -22,7 +22,6 @@ from flows.outcome import RunSummary, summarize
 from flows.prefect_server.api import configured_api
 from flows.prefect_server.outages import retry_outages
 from flows.prefect_server.stored_results import no_stored_results
-from flows.prefect_server.worker_settings import kept_settings
 from flows.runs import begin_run, derived_run_id
 from flows.settings import Settings
 from flows.views.run_page import RunPage
@@ -87,9 +86,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
 @contextmanager
 def run_context(store: RunStore) -> Iterator[None]:
-    """Context of a running run: checks its place in the store, holds its lock, keeps its settings, stores no
-    results."""
-    with store.in_place(), hold_run(store), kept_settings(), no_stored_results():
+    """Context of a running run: checks its place in the store, holds its lock, stores no results."""
+    with store.in_place(), hold_run(store), no_stored_results():
         yield
 
 

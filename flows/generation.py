@@ -28,6 +28,7 @@ from tasks.runs.failed_members import put_failed_attempt
 from tasks.runs.ref import RunRef
 from tasks.runs.run_records import FailedAttempt, FailedMember, Timing
 from tasks.store import ConflictError, MissingError, StoreError
+from tasks.worker.remote_task import untracked
 
 Population = tuple[Offspring, ...]
 
@@ -48,11 +49,11 @@ def _make(ref: RunRef, generation: int) -> Generation:
     previous = store.commit(generation - 1)
     observer().generation_began(previous.offspring)
     try:
-        commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
+        commit = select_and_mutate(ref, untracked(previous), untracked(_run_members(ref, previous.offspring)))
     except MissingError as error:  # garbage collection removed an adopted checkpoint: train its member again
         store.require_in_place()
         observer().warned(str(error))
-        commit = select_and_mutate(ref, previous, _run_members(ref, previous.offspring))
+        commit = select_and_mutate(ref, untracked(previous), untracked(_run_members(ref, previous.offspring)))
     observer().committed(commit)
     release_obsolete(ref, commit)
     return commit

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from flows.cli.ending import ExitReport
 from flows.cli.output import emit
 from flows.engine.forkserver import start_forkserver
 from flows.prefect_server.api import describe_api, require_configured_api
-from flows.prefect_server.embedded import prefect_api
+from flows.prefect_server.embedded import no_heartbeats, prefect_api
 from flows.settings import BadInput, Settings
 
 if TYPE_CHECKING:
@@ -45,12 +46,13 @@ def run_flow(config: RunConfig, run_id: str, settings: Settings, *, json: bool, 
     try:
         summary = _already_finished(config, run_id, settings) if exists else None
         if summary is None:
-            print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
+            api = require_configured_api()
+            print(f"Prefect: {describe_api(api)}", file=sys.stderr)
             began_work = True
             console.print("starting Prefect and the workers …", style="dim")
             if settings.engine == "local":
                 start_forkserver()
-            with prefect_api(meanwhile=_import_flow):
+            with prefect_api(meanwhile=_import_flow), nullcontext() if api else no_heartbeats():
                 summary = _evolve(config, run_id, console, failures)
     except BaseException as error:  # reported with the command to continue, also for Ctrl-C and SIGTERM
         if isinstance(error, BadInput) and not began_work:

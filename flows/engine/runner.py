@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
+from uuid import uuid4
 
-import dask
 from distributed import Client
 from prefect import Task
 from prefect.task_runners import TaskRunner
+from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
 
@@ -21,6 +22,7 @@ from flows.slots import GPU_TAG, RESOURCE
 from flows.worker_topics import subscribe
 from tasks.logs.run_log import flush_logs
 from tasks.runs.ref import RunRef
+from tasks.worker.remote_task import run_task, task_name, write_context
 from tasks.worker.watchdog import ended_topic
 
 
@@ -30,6 +32,7 @@ class MemberRunner(DaskTaskRunner):
     def __init__(self, *, resources: Mapping[str, float] | None = None, tag: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.resources, self.tag = resources, tag
+        self._context: bytes | None = None  # of the flow run, each of which has a runner of its own
 
     def duplicate(self) -> "MemberRunner":
         """Return a copy for the next flow run."""
@@ -40,19 +43,36 @@ class MemberRunner(DaskTaskRunner):
     def submit(  # type: ignore[override]  # the base class declares futures of threads
         self, task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any = None, dependencies: Any = None
     ) -> PrefectDaskFuture[Any]:
-        """Submit one task."""
-        if self.tag is not None:
-            task = task.with_options(tags={*task.tags, self.tag})
-        with dask.annotate(resources=dict(self.resources)) if self.resources else nullcontext():
-            future = self.client.submit(
-                task,
-                parameters=self._optimize_futures(parameters),
-                wait_for=self._optimize_futures(wait_for) if wait_for else None,
-                dependencies=dependencies,
-                return_type="state",
-                pure=False,  # else Dask hashes the pickled task for its key, which takes half of a submission
-            )
-        return PrefectDaskFuture(wrapped_future=future, task_run_id=future.task_run_id)
+        """Submit one task of a module; of its arguments, whole ones may be futures of other tasks."""
+        tags = frozenset(task.tags) | ({self.tag} if self.tag is not None else set())
+        if self._context is None:
+            self._context = write_context()
+        task_run_id = uuid4()
+        inputs: dict[str, set[Any]] = {name: set() for name in parameters}
+        for name, value in parameters.items():
+            if isinstance(value, PrefectDaskFuture):
+                inputs[name] = collect_task_run_inputs_sync(value)
+        for name, found in (dependencies or {}).items():
+            inputs[name] = inputs.get(name, set()) | found
+        future = self.client.submit(
+            run_task,
+            task_name(task),
+            tags,
+            task_run_id,
+            {name: _wrapped(value) for name, value in parameters.items()},
+            inputs,
+            self._context,
+            [_wrapped(value) for value in wait_for] if wait_for else None,
+            key=f"{task.fn.__name__}-{task_run_id}",
+            resources=dict(self.resources) if self.resources else None,
+            pure=False,
+        )
+        return PrefectDaskFuture(wrapped_future=future, task_run_id=task_run_id)
+
+
+def _wrapped(value: Any) -> Any:
+    """Return the Dask future of a Prefect future, and anything else as it is."""
+    return value.wrapped_future if isinstance(value, PrefectDaskFuture) else value
 
 
 FLUSH_S = 5.0

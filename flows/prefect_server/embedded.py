@@ -82,6 +82,17 @@ def prefect_api(log: Path | None = None, meanwhile: Callable[[], None] = _nothin
         yield url
 
 
+@contextmanager
+def no_heartbeats() -> Iterator[None]:
+    """Send no heartbeats of flow runs during the body: on an embedded server no automation waits for them, and every
+    subflow would wait up to a second for the end of its own.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
 def make_auth_string() -> str:
     """Generate a random auth string."""
     return f"evolve:{secrets.token_urlsafe(24)}"

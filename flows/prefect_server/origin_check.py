@@ -41,5 +41,8 @@ def create_app() -> ASGIApp:
     """Create Prefect's ASGI application with the origin check, configured by the environment."""
     from prefect.server.api.server import create_app as create_prefect
 
+    from flows.prefect_server.write_transactions import begin_writes_immediately
+
+    begin_writes_immediately()
     prefect = with_template(create_prefect())
     return SameOriginMiddleware(prefect, os.environ[HOSTS].split(","), os.environ[ORIGINS].split(","))

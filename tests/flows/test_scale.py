@@ -1,13 +1,10 @@
 """What orchestration may cost: requests per member, rows, and memory, on the real stack. See benchmarks/scale.py."""
 
 import os
-import pickle
 
 import pytest
-from prefect.context import SettingsContext, hydrated_context, serialize_context
 
 from benchmarks.scale import measure, null_config, servers
-from flows.prefect_server.worker_settings import kept_settings
 from tasks.runs.record_store import RECHECK_S
 
 STORE_REQUESTS, API_REQUESTS = 6, 10
@@ -54,18 +51,3 @@ def test_the_sizes_of_the_benchmark_complete(tmp_path, monkeypatch, members, gen
     assert measured.store_per_member <= STORE_REQUESTS
     if generations == 100:
         assert measured.rss_mb[100] - measured.rss_mb[10] < GROWTH_MB
-
-
-def test_settings_reach_a_worker_as_they_are_and_are_read_once(prefect_url):
-    with kept_settings():
-        here = SettingsContext.get()
-        sent = [pickle.dumps(serialize_context()["settings_context"]) for _ in range(2)]
-    assert sent[0] == sent[1]
-    there = []
-    for content in sent:
-        with hydrated_context({"settings_context": pickle.loads(content)}):
-            there.append(SettingsContext.get())
-    assert there[0].settings.model_dump() == here.settings.model_dump()
-    assert there[0].profile == here.profile
-    assert there[0].settings is there[1].settings  # what was read once is not read again
-    assert pickle.dumps(pickle.loads(sent[0])) == sent[0]  # the scheduler reads and writes it on the way

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,3 +75,17 @@ def test_a_server_that_dies_all_the_time_is_given_up(capsys):
     ending.set()
     monitor.join(30)
     assert not monitor.is_alive()
+
+
+def test_concurrent_writes_wait_for_each_other_instead_of_failing(prefect_url):
+    """Else the client of a subflow, which starts beside artifacts and logs, would try again after two seconds."""
+
+    def write(name: str) -> set[int]:
+        runs = [
+            {"task_key": name, "dynamic_key": f"{name}-{number}", "state": {"type": "PENDING"}} for number in range(10)
+        ]
+        with httpx.Client(base_url=prefect_url, auth=credentials(), timeout=60) as client:
+            return {client.post("/task_runs/", json=run).status_code for run in runs}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set().union(*pool.map(write, [f"concurrent-{index}" for index in range(8)])) == {201}
