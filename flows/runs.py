@@ -12,7 +12,7 @@ from flows.settings import BadInput, Settings
 from tasks.runs import layout
 from tasks.runs.deletion import is_half_deleted
 from tasks.runs.ref import RunRef, new_session
-from tasks.runs.run_records import Extension, extended
+from tasks.runs.run_records import Extension, RunFile, extended
 from tasks.runs.run_store import RunStore
 from tasks.store import PATIENCE_S, MissingError, open_store
 
@@ -21,6 +21,9 @@ _begun: dict[str, RunRef] = {}
 
 _found: set[tuple[str, str]] = set()
 """Stores and runs found by this process: if one is missing later, it is gone and must not be started anew."""
+
+_missing: set[tuple[str, str]] = set()
+"""Stores and runs that this process did not find, after several attempts."""
 
 QUICK_S = 35.0
 """Time limit of store requests before a run starts, so that a wrong address fails quickly."""
@@ -50,16 +53,17 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
     Both its initial and its extended budget are accepted, and any env.max_instances. GoneError
     for a run that this process has found before.
     """
-    run = open_run_store(settings, run_id, patience_s)
+    run, place = open_run_store(settings, run_id, patience_s), (settings.store_url, run_id)
     try:
-        original = run.run_file().config
+        original = run.sealed(layout.RUN, RunFile, expected=place not in _missing).record.config
     except MissingError:
         if is_half_deleted(run):
             raise unknown_run(settings, run_id) from None
-        if (settings.store_url, run_id) in _found:
+        if place in _found:
             run.require_in_place()
+        _missing.add(place)
         return False
-    _found.add((settings.store_url, run_id))
+    _found.add(place)
     current, most = run.config(), config.env.max_instances
     if config not in (original.with_instances(most), current.with_instances(most)):
         raise ConfigError(
