@@ -75,8 +75,9 @@ def with_template(app: ASGIApp) -> ASGIApp:
     from prefect.settings import get_current_settings
     from sqlalchemy import make_url
 
-    address = get_current_settings().server.database.connection_url
-    url = make_url(address.get_secret_value()) if address else None
+    secret = get_current_settings().server.database.connection_url
+    address = secret.get_secret_value() if secret else ""
+    url = make_url(address) if address else None
     if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return app
     return TemplateMiddleware(app, Path(str(url.database)), template_path(prefect.__version__))
