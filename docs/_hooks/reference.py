@@ -82,7 +82,7 @@ def arena() -> str:
 def arena_results() -> str:
     """Show the results of the arena, as committed beside the records."""
     text = (ROOT / "benchmarks" / "arena" / "results" / "README.md").read_text().partition("\n")[2]
-    return re.sub(r"^##", "###", text, flags=re.MULTILINE)
+    return re.sub(r"^##", "###", text, flags=re.MULTILINE).replace("../../../docs/", "")
 
 
 GENERATED: dict[str, Callable[[], str]] = {
