@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import sqlite3
+import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -260,6 +263,29 @@ def test_a_video_stands_beside_lineage_and_curves(tmp_path, result, ending, reco
     shown = [{name.partition(".")[0] for name in row} for row in rows]
     assert [names >= {"lineage", "clip"} for names in shown] == [False, False, False, True]
     assert not recorder("csv").shows_media and recorder("mlflow").shows_media
+
+
+@pytest.mark.slow
+def test_the_database_of_mlflow_appears_with_all_its_tables(tmp_path):
+    from mlflow import MlflowClient
+
+    from tasks.views.trackers.mlflow import _database
+
+    use = "from tasks.views.trackers.mlflow import *; from tasks.views.trackers.mlflow import _database; "
+    use += f"MlflowClient(_database(Path({str(tmp_path)!r}))).search_experiments()"
+    process = subprocess.Popen([sys.executable, "-c", use], stderr=subprocess.PIPE)
+    database = tmp_path / "mlflow.db"
+    wait_for(lambda: database.exists() or process.poll() is not None)
+    process.kill()
+    process.communicate()
+
+    def version():
+        with closing(sqlite3.connect(database)) as connection:
+            return connection.execute("SELECT version_num FROM alembic_version").fetchone()
+
+    first = version()  # all tables are there as soon as the file is
+    assert [experiment.name for experiment in MlflowClient(_database(tmp_path)).search_experiments()] == ["Default"]
+    assert version() == first
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])

@@ -5,7 +5,9 @@ MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME apply; without the first, everyth
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -116,4 +118,11 @@ class Tracker(base.Tracker):
 
 
 def _database(directory: Path) -> str:
-    return f"sqlite:///{directory / 'mlflow.db'}"
+    """Return the URI of the database of all runs. A new one appears with all its tables, or not at all: MLflow refuses
+    one whose creation was cut off."""
+    database = directory / "mlflow.db"
+    if not database.exists():
+        with TemporaryDirectory(dir=directory) as place, suppress(FileExistsError):
+            MlflowClient(f"sqlite:///{place}/mlflow.db").search_experiments(max_results=1)
+            os.link(f"{place}/mlflow.db", database)
+    return f"sqlite:///{database}"
