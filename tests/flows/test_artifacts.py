@@ -102,7 +102,7 @@ def test_workers_say_in_the_log_of_their_task_what_they_did(shown, api):
 def test_the_log_of_the_flow_run_has_its_milestones(shown, api):
     first, second = flow_runs(api, "cartpole-v1 · pop 3 · seed 11")
     said = lines(api, flow_run_id=[first["id"]])
-    assert "run shown_run starts: population 3, at most 3 generations of 768 steps" in said
+    assert "run shown_run starts: population 3, at most 3 generations of 768 steps, 768 for each line" in said
     assert len([line for line in said if line.startswith("generation   ")]) == 3
     assert len([line for line in said if line.startswith("confirmed g0")]) >= 1
     assert len([line for line in said if line.startswith("budget spent: delivers g0")]) == 1
