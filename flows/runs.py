@@ -64,6 +64,7 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
         _missing.add(place)
         return False
     _found.add(place)
+    _missing.discard(place)  # from now on a missing one is doubted
     current, most = run.config(), config.env.max_instances
     if config not in (original.with_instances(most), current.with_instances(most)):
         raise ConfigError(
