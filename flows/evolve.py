@@ -52,7 +52,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         also_watched_by(RunLog(config)),
         Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
         also_watched_by(Progress(views.advance)) as watcher,
-        open_engine(settings, config.population.size_of(1)) as runner,
+        open_engine(settings, config.population.most) as runner,
     ):
         for notice in notices(config, environment):
             watcher.warned(notice)

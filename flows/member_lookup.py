@@ -78,5 +78,6 @@ def find_member(run: RunStore, uid: str, flag: str) -> Member:
         offspring = run.offspring(uid)
         return run.commit(offspring.generation).members[offspring.index]
     except MissingError:
-        last = member_uid(run.last(layout.commit) or 0, run.config().population.size - 1)
-        raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last}") from None
+        last = run.last(layout.commit) or 0
+        last_uid = member_uid(last, len(run.commit(last).members) - 1)
+        raise BadInput(f"{flag} {uid}: expected a name such as g0003/m05, up to {last_uid}") from None

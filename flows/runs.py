@@ -144,7 +144,7 @@ def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
 
 def _with_limits(ref: RunRef) -> RunRef:
     """Limit the tasks of a run by the settings and this machine."""
-    return replace(ref, limits=Settings().limits(ref.config.population.size_of(1)))
+    return replace(ref, limits=Settings().limits(ref.config.population.most))
 
 
 def run_ids(settings: Settings) -> list[str]:

@@ -24,6 +24,19 @@ class PopulationConfig(Section):
         description="The first founder is the configuration as given. identical: the others are one mutation away from "
         "it; diverse: the genes of the others fill the ranges of `search` evenly.",
     )
+    sizing: Literal["fixed", "adaptive"] = Field(
+        default="fixed",
+        exclude_if=unless("fixed"),
+        description="fixed: every generation has `size` members; adaptive: one line as long as its returns improve, "
+        "twice as many once all lines have stalled, at most `size`.",
+    )
+    patience: int = bounded(
+        "adaptive: generations over which a line must improve, or it has stalled.",
+        default=2,
+        ge=1,
+        le=1000,
+        exclude_if=unless(2),
+    )
     schedule: tuple[Count, ...] = bounded(
         "Members of the first generations, not increasing, at least size, such as [12, 8]; the best of them go on, and "
         "size follows.",
@@ -41,7 +54,13 @@ class PopulationConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _check_schedule(self) -> Self:
+    def _check_sizes(self) -> Self:
+        if self.sizing == "adaptive" and self.size < 2:
+            raise ValueError(
+                f"sizing: adaptive needs room for more than one line, population.size is {self.size}; raise it"
+            )
+        if self.sizing == "adaptive" and self.schedule:
+            raise ValueError("schedule: adaptive chooses the sizes of all generations; remove it, or use sizing: fixed")
         sizes = (*self.schedule, self.size)
         if any(later > earlier for earlier, later in pairwise(sizes)):
             raise ValueError(
@@ -50,8 +69,20 @@ class PopulationConfig(Section):
             )
         return self
 
+    @property
+    def most(self) -> int:
+        """The largest number of members that a generation may have."""
+        return max((self.size, *self.schedule))
+
+    @property
+    def least(self) -> int:
+        """The smallest number of members that a generation may have."""
+        return 1 if self.sizing == "adaptive" else self.size
+
     def size_of(self, generation: int) -> int:
-        """Return the number of members of a generation, from 1."""
+        """Return the number of members of a generation, from 1: the least of an adaptive one."""
+        if self.sizing == "adaptive":
+            return self.least
         return self.schedule[generation - 1] if generation <= len(self.schedule) else self.size
 
     def required_survivors(self, size: int) -> int:

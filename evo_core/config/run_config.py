@@ -48,6 +48,7 @@ class RunConfig(Section):
             raise ValueError(
                 "population.init: diverse draws from `search`, which is empty; add a gene or use identical"
             )
+        self._check_sizing()
         tournaments = self.selection.method == "tournament"
         if tournaments and self.selection.tournament_size > self.population.size:
             raise ValueError(
@@ -68,6 +69,22 @@ class RunConfig(Section):
         _check_steps(self.env.num_envs, low, self.algorithm, self.training, self.population)
         return self
 
+    def _check_sizing(self) -> None:
+        """Raise ValueError for settings that an adaptive population does not follow."""
+        if self.population.sizing == "fixed":
+            return
+        chosen = self.selection.model_dump()
+        for name in ("method", "warm_up", "archive", "fitness_window"):
+            if chosen.get(name, default := type(self.selection).model_fields[name].default) != default:
+                raise ValueError(
+                    f"selection.{name}: with population.sizing: adaptive it has no effect; remove it, or use fixed"
+                )
+        if self.algorithm.lr_schedule == "linear":
+            raise ValueError(
+                "algorithm.lr_schedule: linear needs the number of generations, which an adaptive population does not "
+                "know; use kl or constant"
+            )
+
     @property
     def run_name(self) -> str:
         """Display name of a run of this configuration: lunarlander-v3 · pop 6 · seed 1."""
@@ -79,13 +96,15 @@ class RunConfig(Section):
 
     @property
     def generation_steps(self) -> int:
-        """Training steps of one full generation, after those of `population.schedule`."""
+        """Training steps of one full generation, after those of `population.schedule`; the most of an adaptive one."""
         return self.population.size * self.training.evo_steps
 
     @property
     def max_generations(self) -> int:
-        """Number of full generations within the budget."""
+        """Number of full generations within the budget; the most if the population's size adapts."""
         members = self.training.max_steps // self.training.evo_steps
+        if self.population.sizing == "adaptive":
+            return members
         for number, size in enumerate(self.population.schedule):
             if size > members:
                 return number
@@ -94,7 +113,9 @@ class RunConfig(Section):
 
     @property
     def planned_steps(self) -> int:
-        """Training steps of all full generations within the budget."""
+        """Training steps of all full generations within the budget; the most if the population's size adapts."""
+        if self.population.sizing == "adaptive":
+            return self.max_generations * self.training.evo_steps
         first = self.population.schedule[: self.max_generations]
         members = sum(first) + (self.max_generations - len(first)) * self.population.size
         return members * self.training.evo_steps

@@ -33,6 +33,13 @@ def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) 
     return confirmed is not None and confirmed.mean >= target
 
 
+def is_spent(config: RunConfig, head: Generation) -> bool:
+    """Return True if less than one more generation remains of the budget."""
+    if config.population.sizing == "adaptive":
+        return head.train_steps + len(head.offspring) * config.training.evo_steps > config.training.max_steps
+    return head.generation >= config.max_generations
+
+
 def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) -> Ending | None:
     """Return how a run ended whose last COMMIT is `head`; None when training or confirmation is incomplete.
 
@@ -42,7 +49,7 @@ def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) ->
         return None
     try:
         reached = reaches_target(config, head, confirm)
-        if not reached and head.generation < config.max_generations:
+        if not reached and not is_spent(config, head):
             return None
         return Ending("target_reached" if reached else "budget_spent", *deliver(head, confirm))
     except NotConfirmed:

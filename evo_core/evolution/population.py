@@ -7,10 +7,12 @@ from typing import Any
 from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.evolution.adaptive_size import choose_lines, progress
 from evo_core.evolution.mutation import NONE, mutate
-from evo_core.evolution.selection import is_better, select, selection_score, unmutated_slots
+from evo_core.evolution.selection import first_slots, is_better, select, selection_score, unmutated_slots
 from evo_core.genome.genome import Genome, initial_genome
 from evo_core.records.chain import (
+    Draw,
     EliteRef,
     FailureDetail,
     Generation,
@@ -62,15 +64,11 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     """
     generation = previous.generation + 1
     require_survivors(config, generation, members)
-    selection, rng = config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
-    scores = [selection_score(member, selection.fitness_window) for member in members]
-    slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
-    warming_up = generation <= selection.warm_up
-    replaces = partial(is_better, members, selection.margin)
-    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces)
-    unmutated = unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
+    draw, unmutated = _choose_parents(config, generation, members)
     offspring = [
-        _offspring(config, generation + 1, index, members[parent], keep=index in unmutated)
+        _founder(config, generation + 1, index, members[draw.elite])
+        if parent is None
+        else _offspring(config, generation + 1, index, members[parent], keep=index in unmutated)
         for index, parent in enumerate(draw.parents)
     ]
     for entry in draw.archive:
@@ -88,6 +86,20 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
         train_steps=previous.train_steps + sum(member.training.steps for member in members),
         eval_steps=previous.eval_steps + sum(member.evaluation.steps for member in members if member.evaluation),
     )
+
+
+def _choose_parents(config: RunConfig, generation: int, members: Sequence[Member]) -> tuple[Draw, set[int]]:
+    """Return the draw of a generation, and the slots whose offspring is its parent unmutated."""
+    selection, rng = config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
+    scores = [selection_score(member, selection.fitness_window) for member in members]
+    if config.population.sizing == "adaptive":
+        draw = choose_lines(members, scores, config.population, rng)
+        return draw, first_slots(draw)
+    slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
+    warming_up = generation <= selection.warm_up
+    replaces = partial(is_better, members, selection.margin)
+    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces)
+    return draw, unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
 
 
 def elite_ref(member: Member) -> EliteRef:
@@ -141,6 +153,9 @@ def _offspring(
     assert parent.fitness is not None
     history = (*parent.offspring.ancestor_fitness, parent.fitness)
     window = config.selection.fitness_window - 1
+    returns: tuple[float, ...] = ()
+    if config.population.sizing == "adaptive":
+        returns = (*parent.offspring.ancestor_progress, progress(parent)[0])[-config.population.patience :]
     return Offspring(
         uid=uid(generation, index),
         generation=generation,
@@ -151,7 +166,23 @@ def _offspring(
         mutation=mutation,
         ancestor_fitness=history[-window:] if window else (),
         lineage_steps=parent.offspring.lineage_steps + parent.training.steps,
+        ancestor_progress=returns,
         archived=archived,
+    )
+
+
+def _founder(config: RunConfig, generation: int, index: int, elite: Member) -> Offspring:
+    """Return a new line: fresh weights for the elite's network, and drawn genes."""
+    rng, kinds = stream(config.seed, generation - 1, index, Purpose.MUTATE), evolvable_hyperparameters()
+    genes = {name: gene.sample(rng, integer=kinds[name] is int) for name, gene in sorted(config.search.items())}
+    return Offspring(
+        uid=uid(generation, index),
+        generation=generation,
+        index=index,
+        parent=None,
+        parent_blob=None,
+        genome=elite.offspring.genome.model_copy(update={"hyperparameters": genes}),
+        mutation=NONE,
     )
 
 

@@ -79,10 +79,15 @@ def unmutated_slots(
 ) -> set[int]:
     """Return the slots whose offspring is its parent unmutated: the elite's, and those of members that go on."""
     if slots is not None and slots > len(draw.parents):
-        return {draw.parents.index(parent) for parent in draw.parents}
+        return first_slots(draw)
     if warming_up or config.method == "truncation":
         return {slot for slot, parent in enumerate(draw.parents) if parent == slot}
     return {0} if config.elitism else set()
+
+
+def first_slots(draw: Draw) -> set[int]:
+    """Return the first slot of every parent."""
+    return {draw.parents.index(parent) for parent in draw.parents if parent is not None}
 
 
 def _hold_tournaments(

@@ -47,7 +47,8 @@ class Offspring(Record):
 
     `ancestor_fitness` holds the fitnesses of its line within the selection window, newest last; `lineage_steps` the
     environment steps that its weights have been trained for. Founders have no parent and no blob. `archived`: one of
-    the best checkpoints so far, which is evaluated again and not trained.
+    the best checkpoints so far, which is evaluated again and not trained. `ancestor_progress`: in adaptive populations,
+    the mean returns of its line's last generations in training, newest last.
     """
 
     uid: str
@@ -59,6 +60,7 @@ class Offspring(Record):
     mutation: Mutation
     ancestor_fitness: tuple[float, ...] = ()
     lineage_steps: int = 0
+    ancestor_progress: tuple[float, ...] = Field(default=(), exclude_if=lambda value: not value)
     archived: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
@@ -176,11 +178,12 @@ class EliteRef(Record):
 class Draw(Record):
     """The outcome of selection: the elite's index and, per slot of the next generation, the parent's index.
 
-    `archive` holds the indices of the best checkpoints, if they stay parents; their copies follow the slots.
+    A slot without a parent is that of a new founder. `archive` holds the indices of the best checkpoints, if they stay
+    parents; their copies follow the slots.
     """
 
     elite: int
-    parents: tuple[int, ...]
+    parents: tuple[int | None, ...]
     scores: tuple[float | None, ...]
     archive: tuple[int, ...] = Field(default=(), exclude_if=lambda value: not value)
 

@@ -68,11 +68,16 @@ class ExitReport:
             "generations": s.generations,
             "train_steps": s.train_steps,
             "eval_steps": s.eval_steps,
-            "left_over_steps": self.config.left_over_steps if s.status == "budget_spent" else 0,
+            "left_over_steps": self._left_over_steps(s.train_steps) if s.status == "budget_spent" else 0,
             "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
             "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}) if s.confirmed else None,
             "head": s.head,
         }
+
+    def _left_over_steps(self, trained: int) -> int:
+        if self.config.population.sizing == "adaptive":
+            return self.config.training.max_steps - trained
+        return self.config.left_over_steps
 
     def show(self, console: Console) -> None:
         """Print the outcome, the locations of results, and next steps."""

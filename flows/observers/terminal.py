@@ -209,9 +209,13 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     """Return a line about where a run starts, and its budget."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
+    if config.population.sizing == "adaptive":
+        steps = f"{config.training.evo_steps:,} steps for each line; {config.training.max_steps:,} steps in all"
+    else:
+        steps = f"{config.generation_steps:,} steps, {config.line_steps:,} for each line"
     return (
-        f"run {run_id} {origin}: population {describe_population(config)}, at most {most} of "
-        f"{config.generation_steps:,} steps, {config.line_steps:,} for each line{f'; {left_over}' if left_over else ''}"
+        f"run {run_id} {origin}: population {describe_population(config)}, at most {most} of {steps}"
+        f"{f'; {left_over}' if left_over else ''}"
     )
 
 

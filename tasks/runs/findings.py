@@ -39,8 +39,8 @@ class Verification:
     """Result of a verification.
 
     `checked` counts the objects checked. `intact` are the generations whose COMMITs are; `last` is the last generation;
-    `gone` lists released checkpoints, `named` are all that COMMITs reference; `size` is that of the population.
-    `absent` lists missing objects that are no damage: nothing depends on them.
+    `gone` lists released checkpoints, `named` are all that COMMITs reference; `sizes` holds how many members a
+    generation has, where that is known. `absent` lists missing objects that are no damage: nothing depends on them.
     """
 
     checked: int = 0
@@ -50,12 +50,12 @@ class Verification:
     absent: list[Finding] = field(default_factory=list)
     intact: set[int] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
-    size: int = 0
+    sizes: dict[int, int] = field(default_factory=dict)
 
     def add(self, part: "Verification") -> None:
         """Add the result of a part of the run."""
         self.checked += part.checked
-        self.size = max(self.size, part.size)
+        self.sizes |= part.sizes
         for name in ("gone", "findings", "absent"):
             getattr(self, name).extend(getattr(part, name))
         self.intact |= part.intact

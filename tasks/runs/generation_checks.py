@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.run_end import deliver, reaches_target
+from evo_core.evaluation.run_end import deliver, is_spent, reaches_target
 from evo_core.evolution.population import create_population, next_generation
 from evo_core.records.chain import Confirmation, EliteRef, Generation, Sealed, config_hash
 from evo_core.spaces.spaces import Spaces
@@ -48,7 +48,7 @@ def check_generations(run: RunStore, known: Known, generations: range) -> Verifi
                 result.findings += findings
             commits = [sealed.record for sealed in block]
             result.named |= {m.training.blob.sha256 for commit in commits for m in commit.members if m.training.blob}
-            result.size = max([result.size, *(len(commit.offspring) for commit in commits)])
+            result.sizes |= {commit.generation + 1: len(commit.offspring) for commit in commits}
     return result
 
 
@@ -150,7 +150,7 @@ def _absent_confirmations(run: RunStore, commit: Generation, known: Known) -> It
     if (config := known.extended) is None:
         return ()
     reached = reaches_target(config, commit, confirm)
-    finished = commit.generation == known.last and (reached or commit.generation >= config.max_generations)
+    finished = commit.generation == known.last and (reached or is_spent(config, commit))
     if finished and commit.elite is not None:
         deliver(commit, confirm)
     return absent.values()

@@ -132,6 +132,7 @@ def _parents(run: RunStore, last: int) -> set[str]:
 
 def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Iterator[Check]:
     """Yield the checks of objects that belong to no intact COMMIT."""
+    most, config = max(result.sizes.values(), default=0), _extended(run)
     for generation in range(result.last + 2):
         if generation in result.intact:
             continue
@@ -140,9 +141,10 @@ def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Ite
             yield partial(check_confirmation, run, generation, None)
         if generation:
             yield partial(check_timings, run, generation, None, result)
-            yield from (
-                partial(check_unlisted, run, generation, i, result, required=required) for i in range(result.size)
-            )
+            at_least = config.population.size_of(generation) if config is not None else 0
+            size = result.sizes.get(generation, at_least)
+            for i in range(max(most, size)):
+                yield partial(check_unlisted, run, generation, i, result, required=required and i < size)
     yield from (partial(check_unnamed, run, sha) for sha in sorted(unnamed))
     yield from _replays(run, result)
 

@@ -102,7 +102,7 @@ def describe_detail(detail: FailureDetail) -> str:
 
 def describe_left_over(config: RunConfig) -> str:
     """Describe how much of the budget stays unspent, because generations are whole; empty if nothing does."""
-    if not config.left_over_steps:
+    if not config.left_over_steps or config.population.sizing == "adaptive":
         return ""
     whole = config.planned_steps
     more = config.population.size_of(config.max_generations + 1) * config.training.evo_steps
@@ -113,8 +113,10 @@ def describe_left_over(config: RunConfig) -> str:
 
 
 def describe_population(config: RunConfig) -> str:
-    """Describe the size of the population: 4, or 12, 8, then 4."""
+    """Describe the size of the population: 4; or 12, 8, then 4; or 1 to 4."""
     first, size = config.population.schedule, config.population.size
+    if config.population.sizing == "adaptive":
+        return f"1 to {size}"
     return f"{', '.join(map(str, first))}, then {size}" if first else str(size)
 
 

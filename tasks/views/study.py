@@ -82,10 +82,11 @@ class StudyRecorder(View):
     def _first_unrecorded(self) -> int:
         """Return the first generation that lacks a trial, without reading complete ones from the store."""
         generation = 1
-        while all(uid(generation, index) in self._recorded for index in range(self._config.population.size)):
+        while all(uid(generation, index) in self._recorded for index in range(self._config.population.least)):
             generation += 1
-        # there may be more members than the population's size, and how many is not known here
-        more = self._config.selection.archive or self._config.population.schedule
+        # there may be more members than the least, and how many is not known here
+        population = self._config.population
+        more = self._config.selection.archive or population.most > population.least
         return max(1, generation - 1) if more else generation
 
     def _claim(self) -> None:

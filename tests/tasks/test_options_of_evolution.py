@@ -23,6 +23,7 @@ OPTIONS = {
     "margin": {"selection.method": "truncation", "selection.margin": 1.0},
     "schedule": {"population.schedule": [7, 5]},
     "diverse": {"population.init": "diverse"},
+    "adaptive": {"population.sizing": "adaptive", "population.patience": 1, "training.max_steps": 12 * 256},
     "linear": {"algorithm.lr_schedule": "linear"},
     "all": {
         "selection.warm_up": 1,

@@ -164,6 +164,20 @@ def test_members_beside_the_slots_of_the_population_are_not_shown(name, tmp_path
 
 
 @pytest.mark.parametrize("name", TRACKERS)
+def test_a_population_of_changing_size_is_shown_slot_by_slot(name, tmp_path):
+    adaptive = {"population.sizing": "adaptive", "population.patience": 1, "training.max_steps": 768 * 4}
+    config = make_config(**adaptive)
+    commits = train_on_policy(config).commits
+    assert {len(commit.members) for commit in commits[1:]} == {1, 2}
+    run = stored(tmp_path, commits, config)
+    for head in (commits[2], commits[-1]):  # opened again for the last one
+        recorder = TrackRecorder(name, run, config, tmp_path / "tracking")
+        recorder.catch_up(head)
+        interrupt(recorder)
+    assert_shows(name, tmp_path / "tracking", "run", commits)
+
+
+@pytest.mark.parametrize("name", TRACKERS)
 def test_failed_members_leave_a_gap(name, tmp_path, result, ending):
     commit = result.commits[1]
     failed = record_lost_member(commit.members[1].offspring, None, "lost")

@@ -3,9 +3,10 @@
 import csv
 import io
 import os
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
+from evo_core.config.evolution_sections import PopulationConfig
 from evo_core.records.chain import Generation, Member
 from tasks.views.trackers import tracker as base
 from tasks.views.trackers.measures import lineage_row, member_columns
@@ -20,7 +21,7 @@ class Tracker(base.Tracker):
         self._path = run.directory / "members.csv"
         plain = dump_yaml(run.config.model_dump(mode="json"))
         (run.directory / "config.yaml").write_text(plain, encoding="utf-8")
-        kept, generations = _whole_generations(self._path, run.config.population.size)
+        kept, generations = _whole_generations(self._path, run.config.population)
         if self._path.exists():
             os.truncate(self._path, kept)
         return generations
@@ -54,8 +55,11 @@ def _row(member: Member, commit: Generation) -> dict[str, object]:
     }
 
 
-def _whole_generations(path: Path, size: int) -> tuple[int, int]:
-    """Return the size in bytes of the part of a file that holds complete generations, and their number."""
+def _whole_generations(path: Path, population: PopulationConfig) -> tuple[int, int]:
+    """Return the size in bytes of the part of a file that holds complete generations, and their number.
+
+    Where sizes differ, the last generation may be incomplete.
+    """
     if not path.exists():
         return 0, 0
     *lines, _ = path.read_bytes().split(b"\n")  # text after the last newline is an incomplete row
@@ -63,8 +67,9 @@ def _whole_generations(path: Path, size: int) -> tuple[int, int]:
     kept = generations = 0
     if rows:
         column = rows[0].index("generation")
-        for generation, (_, members) in enumerate(groupby(rows[1:], key=lambda row: row[column]), start=1):
-            if len(list(members)) < size:
-                break
-            kept, generations = 1 + generation * size, generation
+        sizes = [len(list(members)) for _, members in groupby(rows[1:], key=lambda row: row[column])]
+        if population.sizing == "adaptive":
+            sizes = sizes[:-1]
+        whole = list(takewhile(lambda size: size >= population.least, sizes))
+        kept, generations = 1 + sum(whole), len(whole)
     return sum(len(line) + 1 for line in lines[:kept]), generations

@@ -51,12 +51,13 @@ class Tracker(base.Tracker):
         for run_id in self._held:
             self._client.update_run(run_id, status="RUNNING")
         self._log_parameters()
-        return min(max(held, default=0) for held in self._held.values())
+        return max(self._held[self._population], default=0)  # it is written last
 
     def log(self, commit: Generation) -> None:
         """Add a point to every metric."""
         ends = self._run.ends(commit)
-        for member, run_id, at in zip(commit.members, self._members, ends, strict=True):
+        for member, at in zip(commit.members, ends, strict=True):
+            run_id = self._members[member.offspring.index]
             self._add(run_id, member_measures(member), member_steps(member), commit.generation, at)
         self._add(self._population, generation_measures(commit), commit.train_steps, commit.generation, max(ends))
 

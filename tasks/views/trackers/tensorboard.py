@@ -35,7 +35,7 @@ class Tracker(base.Tracker):
         self._run = run
         names = [POPULATION, *(member_name(index) for index in range(run.config.population.size))]
         held = {name: _steps_by_generation(run.directory / name) for name in names}
-        last = min(max(steps, default=0) for steps in held.values())
+        last = min(max(held[POPULATION], default=0), run.complete(held))
         for name in names:
             # the line of a slot may begin again from the archive, after fewer steps than its last one had
             purge = max((step for generation, step in held[name].items() if generation <= last), default=-1) + 1
@@ -55,8 +55,8 @@ class Tracker(base.Tracker):
 
     def finish(self, ending: Ending) -> None:
         """Add the last genome of every slot with its fitness, for the hyperparameter tab, and the delivered agent."""
-        members = list(self._run.members())[-self._run.config.population.size :]
-        for member in members:
+        latest = {member.offspring.index: member for member in self._run.members()}
+        for member in latest.values():
             genome = member.offspring.genome
             values = {
                 **genome.hyperparameters,
@@ -71,8 +71,9 @@ class Tracker(base.Tracker):
             if ending.confirmed
             else "not confirmed"
         )
+        last = max(member.offspring.generation for member in latest.values())
         text = f"{ending.status.replace('_', ' ')}: {ending.elite.uid}, fitness {ending.elite.fitness}, {confirmed}"
-        self._writers[POPULATION].add_text("delivered", text, members[-1].offspring.generation)
+        self._writers[POPULATION].add_text("delivered", text, last)
 
     def close(self) -> None:
         """Close the event files."""

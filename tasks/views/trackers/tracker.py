@@ -1,7 +1,7 @@
 """The tracker interface: called with every finished generation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,17 @@ class TrackedRun:
     def shown(self, commit: Generation) -> Generation:
         """Return a COMMIT with the members of the population's slots alone, without archived ones."""
         return commit.model_copy(update={"members": commit.members[: self.config.population.size]})
+
+    def complete(self, held: Mapping[str, Collection[int]]) -> int:
+        """Return the last generation up to which slots hold all of their members' generations, by member_name."""
+        if self.config.population.sizing == "fixed":
+            return min(max(generations, default=0) for generations in held.values())
+        last = 0
+        for commit in self.store.commits():
+            if any(commit.generation not in held[member_name(m.offspring.index)] for m in commit.members):
+                break
+            last = commit.generation
+        return last
 
     def members(self) -> Iterator[Member]:
         """Iterate over all members that are shown, oldest generation first."""
