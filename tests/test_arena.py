@@ -18,7 +18,7 @@ from benchmarks.arena.tables import comparison, table
 from benchmarks.arena.tasks import TASKS, configuration
 
 BUDGET = 3_000  # two or three slices
-SMOKE = ("fixed", "random", "asha-zoo", "pbt-4", "pb2", "agilerl", "tpe", "all-4", "widening")  # every kind of arm
+SMOKE = ("fixed", "random", "asha-zoo", "pbt-4", "pb2", "agilerl", "tpe", "all-4", "adaptive-kl")  # every kind of arm
 SLICE = TASKS["cartpole"].slice
 LONGEST_EVALUATION = 500 * TASKS["cartpole"].episodes
 

@@ -10,7 +10,6 @@ from benchmarks.arena.arms.pb2 import pb2
 from benchmarks.arena.arms.pbt import pbt
 from benchmarks.arena.arms.restarts import random_search, restarts
 from benchmarks.arena.arms.tpe import tpe
-from benchmarks.arena.arms.widening import Rule, widening
 from benchmarks.arena.race import Race
 from benchmarks.arena.tasks import Described, Task
 
@@ -31,14 +30,9 @@ ARMS: dict[str, Arm] = {
     "agilerl": agilerl,
     "tpe": tpe,
     **dict.fromkeys(OURS, evolve),
-    "widening": widening,
     "single-kl": partial(restarts, runs=1),
     "asha-kl": asha,
     "pbt-4-kl": partial(pbt, size=4),
-    "widening-kl": widening,
-    "widening-2": partial(widening, rule=Rule(most=2)),
-    "widening-zoo": partial(widening, rule=Rule(published=True)),
-    "widening-2-zoo": partial(widening, rule=Rule(most=2, published=True)),
 }
 
 
@@ -48,7 +42,6 @@ OVERRIDES: dict[str, Described] = {
     "single-kl": KL,
     "asha-kl": KL,
     "pbt-4-kl": KL,
-    "widening-kl": KL,
 }
 
 

@@ -12,6 +12,7 @@ GENES: Described = {"mutation": {"no_mutation": 0.5, "architecture": 0, "paramet
 DIVERSE: Described = {"population": {"init": "diverse"}}
 WARM: Described = {"selection": {"warm_up": 2}}
 TRUNCATION: Described = {"selection": {"method": "truncation"}}
+ADAPTIVE: Described = {"population": {"size": 4, "sizing": "adaptive"}}
 ARCHIVE: Described = {"selection": {"archive": 1}}
 KL: Described = {
     "algorithm": {"lr_schedule": "kl"},
@@ -29,6 +30,10 @@ def together(*parts: Described) -> Described:
 
 
 OURS: dict[str, Described] = {
+    "adaptive": together(ADAPTIVE, GENES),
+    "adaptive-kl": together(ADAPTIVE, GENES, KL),
+    "adaptive-2-kl": together(ADAPTIVE, {"population": {"size": 2}}, GENES, KL),
+    "adaptive-8-kl": together(ADAPTIVE, {"population": {"size": 8}}, GENES, KL),
     "shipped": {},  # the defaults of the configuration
     "shipped-4": FOUR,
     "clones-4": together(FOUR, CLONES),
