@@ -22,13 +22,14 @@ from flows.outcome import RunSummary, summarize
 from flows.prefect_server.api import configured_api
 from flows.prefect_server.outages import retry_outages
 from flows.prefect_server.stored_results import no_stored_results
-from flows.runs import begin_run, derived_run_id
+from flows.runs import begin_run, derived_run_id, open_run_store
 from flows.settings import Settings
 from flows.views.run_page import RunPage
 from flows.views.sync import Views
 from tasks.generation_tasks import create_first_population, record_view
 from tasks.logs.run_failures import fail_with_sentence
 from tasks.runs.presence import hold_run
+from tasks.runs.ref import versions_of_plugins
 from tasks.runs.run_store import RunStore
 from tasks.worker.worker_process import own_event_loop
 
@@ -42,9 +43,10 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     """
     settings = Settings()
     settings.check_reach(configured_api())
-    with own_event_loop():  # as in a worker
+    run_id = run_id or derived_run_id(config, runtime.flow_run.id)
+    with own_event_loop(), versions_of_plugins(open_run_store(settings, run_id)):  # an event loop as in a worker
         environment = check_environment(config, settings.packages)
-    run = begin_run(settings, config, run_id or derived_run_id(config, runtime.flow_run.id))
+    run = begin_run(settings, config, run_id)
     config, store = run.config, run.open()
 
     with (

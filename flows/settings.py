@@ -17,6 +17,9 @@ from pydantic import AfterValidator, ByteSize, ValidationInfo, field_validator
 from evo_core.config.bounds import MOST_WORKERS
 from evo_core.envs.making import append_module_path
 from evo_core.installation import check_package_names
+from evo_core.plugins.installed import offers
+from evo_core.plugins.kinds import TRACKER
+from evo_core.plugins.loading import PluginError
 from flows.bad_input import BadInput as BadInput
 from flows.bad_input import Failed as Failed
 from flows.bad_input import require_certificates
@@ -24,7 +27,7 @@ from flows.operational import ENV_PREFIX, Address, Name, OperationalSettings, se
 from flows.slots import VISIBLE, Slot, place, visible_gpus
 from tasks.logs.redaction import concealed
 from tasks.store.addresses import directory_of, parse_store, parse_study, shown
-from tasks.views.trackers import TRACKERS, MissingExtra, make_tracker
+from tasks.views.trackers import TRACKERS, MissingExtra, is_tracker, make_tracker
 from tasks.worker.limits import Limits
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class Settings(OperationalSettings):
 
     env_packages: Annotated[Address, AfterValidator(check_package_names)] = setting(
         "minigrid",
-        "Packages, separated by commas, that may be imported for environments named package.module:Id.",
+        "Packages, separated by commas, that may be imported for environments and plugins named package.module:Name.",
     )
     slots_tag: Name | None = setting(
         None, "Prefect tag of members, whose limit bounds them over all runs.", unset="gpu, on GPUs"
@@ -118,8 +121,11 @@ class Settings(OperationalSettings):
     @classmethod
     def _check_track(cls, value: str) -> str:
         names = _listed(value)
-        if unknown := [name for name in names if name not in TRACKERS]:
-            raise ValueError(f"expected names out of {', '.join(TRACKERS)}, separated by commas, got {unknown[0]!r}")
+        if unknown := [name for name in names if not is_tracker(name)]:
+            known = ", ".join([*TRACKERS, *offers(TRACKER)])
+            raise ValueError(
+                f"expected names out of {known}, or package.module:Name, separated by commas, got {unknown[0]!r}"
+            )
         return ",".join(dict.fromkeys(names))
 
     def model_post_init(self, context: object) -> None:
@@ -133,7 +139,7 @@ class Settings(OperationalSettings):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Packages that may be imported for an environment's sake."""
+        """Packages that may be imported for environments and plugins."""
         return _listed(self.env_packages)
 
     @property
@@ -150,8 +156,8 @@ class Settings(OperationalSettings):
         """Raise BadInput, with what to install, for a tracker that is not installed."""
         for name in self.trackers:
             try:
-                make_tracker(name)
-            except MissingExtra as error:
+                make_tracker(name, self.packages)
+            except (MissingExtra, PluginError) as error:
                 raise BadInput(f"--track: {error}") from None
 
     def check_reach(self, prefect_api: str | None) -> None:

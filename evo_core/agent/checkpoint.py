@@ -19,6 +19,7 @@ from evo_core.agent.normalization import are_statistics_complete
 from evo_core.config.bounds import SAFE_INTEGER
 from evo_core.genome.genome import Genome
 from evo_core.networks.actor_critic import ActorCritic
+from evo_core.plugins.loading import PluginError
 from evo_core.records.canonical import canonical_json
 from evo_core.spaces.serialization import describe_space, read_space
 from evo_core.spaces.spaces import Spaces
@@ -84,6 +85,8 @@ def from_bytes(content: bytes, spaces: Spaces) -> AgentState:
             network = ActorCritic(genome, spaces)
     except CheckpointError:
         raise
+    except PluginError as error:
+        raise CheckpointError(f"its network cannot be built: {error}") from error
     except _WRONG as error:
         raise CheckpointError(f"not a checkpoint of this program: {error!s:.500}") from error
     parts, statistics = {part: _named(tensors, part) for part in _PARTS}, _named(tensors, _STATISTICS)

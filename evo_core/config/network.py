@@ -4,8 +4,10 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from evo_core.config.bounds import MOST_LAYERS, bounded
-from evo_core.config.sections import Section
+from evo_core.config.bounds import MOST_ENTRIES, MOST_LAYERS, Arguments, bounded
+from evo_core.config.sections import Name, Section, unless
+from evo_core.plugins.kinds import ENCODER
+from evo_core.plugins.naming import PluginName
 
 
 def _odd(side: int) -> int:
@@ -29,9 +31,19 @@ class EncoderConfig(Section):
 
     model_config = ConfigDict(title="Encoder")
 
-    kind: Literal["auto", "mlp", "simba", "cnn"] = Field(
+    kind: Annotated[str, PluginName(ENCODER)] = Field(
         default="auto",
-        description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP.",
+        description="auto: convolutions for images, an MLP for all else; mlp: no convolutions; simba: a residual MLP; "
+        "or a plugin's.",
+    )
+    options: Arguments = Field(
+        default_factory=dict, exclude_if=unless({}), description="Keyword arguments of a plugin's encoder."
+    )
+    leaves: tuple[Name, ...] = Field(
+        default=(),
+        exclude_if=unless(()),
+        max_length=MOST_ENTRIES,
+        description="Leaves that a plugin encodes, by name; all others are encoded as by auto. [] = all.",
     )
     hidden_size: tuple[Nodes, ...] = bounded(
         "Nodes of each hidden layer; simba: inner nodes of each block.",
@@ -57,6 +69,13 @@ class EncoderConfig(Section):
     max_seq_len: int = bounded(
         "Recurrent policies: steps of backpropagation through time.", default=32, ge=1, le=65_536
     )
+
+    @model_validator(mode="after")
+    def _check_plugin(self) -> Self:
+        given = [name for name in ("options", "leaves") if getattr(self, name)]
+        if given and self.kind in ENCODER.own:
+            raise ValueError(f"{given[0]}: only a plugin's encoder has them, and kind is {self.kind}; remove them")
+        return self
 
     @model_validator(mode="after")
     def _check_convolutions(self) -> Self:

@@ -10,6 +10,7 @@ from evo_core.config.bounds import SAFE_INTEGER
 from evo_core.config.genes import Gene
 from evo_core.config.nested_fields import find_section
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.plugins.naming import INSTALLED
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -34,7 +35,8 @@ def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] 
     for dotted, value in (overrides or {}).items():
         _set_dotted(merged, dotted, value)
     try:
-        return RunConfig.model_validate({key: numbers(value) for key, value in merged.items()})
+        plain = {key: numbers(value) for key, value in merged.items()}
+        return RunConfig.model_validate(plain, context=INSTALLED)
     except ValidationError as error:
         problems = sorted(
             error.errors(), key=lambda item: item["type"] == "missing"
@@ -64,12 +66,12 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
 def numbers(value: object) -> object:
     """Convert strings such as 1e6 to numbers, because readers of YAML 1.1 return them as strings.
 
-    Arguments of the environment and of its wrappers stay as they are.
+    Arguments of the environment, of its wrappers and of plugins stay as they are.
     """
     if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
         return float(value)
     if isinstance(value, Mapping):
-        return {key: item if key in ("kwargs", "wrappers") else numbers(item) for key, item in value.items()}
+        return {key: item if key in ("kwargs", "wrappers", "options") else numbers(item) for key, item in value.items()}
     return [numbers(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import gymnasium as gym
 
 from evo_core.config.parsing import ConfigError
+from evo_core.config.plugin_fields import require_plugins
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import require_available
 from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vector_env import MASK, ignore_warnings
 from evo_core.envs.wrapper_state import require_stateless
 from evo_core.genome.genome import initial_genome
+from evo_core.plugins.kinds import ENCODER
+from evo_core.plugins.loading import PluginError
 from evo_core.spaces.actions import require_supported
 from evo_core.spaces.spaces import Spaces
 
@@ -33,11 +36,14 @@ class EnvSpec:
     unread_masks: bool = False
 
 
-def inspect_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
+def inspect_environment(config: RunConfig, packages: Collection[str] = (), *, plugins: bool = True) -> EnvSpec:
     """Create the environment once and read its spaces; raise ConfigError for what does not fit.
 
-    `packages` may be imported when environment or wrappers are named as package.module:Name.
+    `packages` may be imported when environment, wrappers or plugins are named as package.module:Name. Without
+    `plugins`, those of the configuration need not be installed.
     """
+    if plugins:
+        require_plugins(config, packages)
     require_known(config.env, packages)
     require_available(config.env)
     try:
@@ -73,8 +79,18 @@ def _has_unread_masks(env: gym.Env[Any, Any]) -> bool:
 
 
 def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
-    """Inspect an environment and reject wrappers that carry state: called once, before a run starts."""
+    """Inspect an environment; reject wrappers that carry state and unsound encoders: called once, before a run starts.
+
+    Imports torch only for the encoder of a plugin.
+    """
     with ignore_warnings():
         spec = inspect_environment(config, packages)
         require_stateless(config.env)
+    if config.network.encoder.kind not in ENCODER.own:
+        from evo_core.networks.encoders.plugin_checks import require_sound_encoder
+
+        try:
+            require_sound_encoder(config, spec.spaces)
+        except PluginError as error:
+            raise ConfigError([f"network.encoder.kind: {error}"]) from error
     return spec

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +13,7 @@ import gymnasium as gym
 from evo_core.config.parsing import ConfigError, did_you_mean
 from evo_core.config.sections import EnvConfig
 from evo_core.envs import wrappers as own_wrappers
+from evo_core.plugins.loading import PluginError, import_module_of, not_allowed
 
 Wrap = Callable[..., gym.Env[Any, Any]]
 
@@ -78,14 +78,8 @@ def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None
     module, _, rest = name.partition(":")
     if not _MODULE.fullmatch(module) or ":" in rest:
         return f"{field} {name!r}: expected a name, or package.module:Name"
-    if any(module == package or module.startswith(f"{package}.") for package in packages):
-        return None
-    package = module.partition(".")[0]
-    allowed = ", ".join(sorted(packages)) or "none"
-    return (
-        f"{field} {name!r}: package {package} is not allowed here (allowed: {allowed}), so it was not imported; the "
-        f"operator can allow it by EVOLVE_ENV_PACKAGES={package}"
-    )
+    reason = not_allowed(name, packages)
+    return f"{field} {name!r}: {reason}" if reason else None
 
 
 def append_module_path(directories: Iterable[str]) -> None:
@@ -94,26 +88,10 @@ def append_module_path(directories: Iterable[str]) -> None:
 
 
 def _import(field: str, name: str) -> None:
-    module = name.partition(":")[0]
     try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        is_its_own = f"{module}.".startswith(f"{missing}.")
-        advice = _how_to_find(missing) if is_its_own else f"install what {module} needs (pip install), on every worker"
-        raise ConfigError([f"{field} {name!r}: {error}; {advice}"]) from error
-    except (Exception, SystemExit) as error:  # importing a module raises any exception
-        raise ConfigError([f"{field} {name!r}: importing {module}: {type(error).__name__}: {error}"]) from error
-
-
-def _how_to_find(module: str) -> str:
-    here = Path.cwd()
-    searched = "is" if {"", str(here)} & set(sys.path) else "is not"
-    return (
-        f"{module} is neither installed, nor in a directory of PYTHONPATH or EVOLVE_ENV_PATH (the working directory "
-        f"{here} {searched} searched). Install it (pip install), or name the directory that holds it, such as that of "
-        "the configuration file: --env-path DIRECTORY, EVOLVE_ENV_PATH or PYTHONPATH; on every machine with workers"
-    )
+        import_module_of(name)
+    except PluginError as error:
+        raise ConfigError([f"{field} {name!r}: {error}"]) from error
 
 
 _IMPORTERS = ("GymV21Environment-v0", "GymV26Environment-v0")

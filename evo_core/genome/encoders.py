@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import SerializeAsAny
+from pydantic import JsonValue, SerializeAsAny
 
 from evo_core.config.network import BoundsConfig, NetworkConfig, require_within
 from evo_core.genome.architecture import (
@@ -22,6 +22,7 @@ from evo_core.genome.architecture import (
     layer_sizes,
     sizes_within,
 )
+from evo_core.plugins.kinds import ENCODER
 from evo_core.spaces.observations import Leaf, ObservationLayout
 
 CellKind = Literal["lstm", "gru"]
@@ -123,6 +124,35 @@ class CnnArchitecture(EncoderArchitecture):
         }
 
 
+class PluginArchitecture(EncoderArchitecture):
+    """The name and the options of a plugin, whose features never change, and the hidden layers after them.
+
+    It is plain data: a family tree is read and checked where the plugin is not installed.
+    """
+
+    kind: Literal["plugin"] = "plugin"
+    name: str
+    options: dict[str, JsonValue]
+    layers: Layers
+
+    @classmethod
+    def initial(cls, network: NetworkConfig, leaf: Leaf) -> Self:
+        """Create the configured encoder's architecture."""
+        encoder = network.encoder
+        return cls(name=encoder.kind, options=encoder.options, layers=dense_layers(encoder.hidden_size))
+
+    def changes(self, part: str, bounds: BoundsConfig) -> list[Change["PluginArchitecture"]]:
+        """List every change that one mutation may make: of the hidden layers."""
+        return [
+            c.of(self.model_copy(update={"layers": c.result}))
+            for c in layer_changes(part, self.layers, bounds.layers, bounds.nodes)
+        ]
+
+    def sizes(self, part: str) -> dict[str, int]:
+        """Return the sizes that may mutate."""
+        return layer_sizes(part, self.layers)
+
+
 Part = Annotated[SerializeAsAny[EncoderArchitecture], "of one leaf"]
 
 
@@ -198,11 +228,13 @@ LEAF_ARCHITECTURES: dict[str, LeafArchitecture] = {
     "mlp": MlpArchitecture,
     "simba": SimbaArchitecture,
     "cnn": CnnArchitecture,
+    "plugin": PluginArchitecture,
 }
 ARCHITECTURES: dict[str, type[EncoderArchitecture]] = {
     "mlp": MlpArchitecture,
     "simba": SimbaArchitecture,
     "cnn": CnnArchitecture,
+    "plugin": PluginArchitecture,
     "multi_input": MultiInputArchitecture,
     "recurrent": RecurrentArchitecture,
 }
@@ -215,6 +247,9 @@ def initial_encoder(network: NetworkConfig, layout: ObservationLayout, *, recurr
             f"network.encoder.kind: cnn needs an image, a Box of three axes, and observation space {layout.space} has "
             "none; use auto"
         )
+    known = [leaf.name for leaf in layout.leaves]
+    if unknown := sorted(set(network.encoder.leaves) - set(known)):
+        raise ValueError(f"network.encoder.leaves: the observation has no {unknown[0]!r}; it has {', '.join(known)}")
     parts = {leaf.name: _for_leaf(network, leaf) for leaf in layout.leaves}
     plain = next(iter(parts.values())) if len(parts) == 1 else MultiInputArchitecture(parts=parts)
     if not recurrent:
@@ -244,8 +279,11 @@ def architecture_by_kind(value: object) -> object:
 
 
 def _for_leaf(network: NetworkConfig, leaf: Leaf) -> EncoderArchitecture:
-    """Return the encoder of a leaf: convolutions for images unless `mlp` is configured, else the configured kind."""
-    kind = network.encoder.kind
+    """Return the encoder of a leaf: a plugin's for its leaves, convolutions for images unless `mlp` is configured,
+    else the configured kind."""
+    kind, leaves = network.encoder.kind, network.encoder.leaves
+    if kind not in ENCODER.own and (not leaves or leaf.name in leaves):
+        return LEAF_ARCHITECTURES["plugin"].initial(network, leaf)
     if leaf.image:
         return LEAF_ARCHITECTURES["mlp" if kind == "mlp" else "cnn"].initial(network, leaf)
     return LEAF_ARCHITECTURES["simba" if kind == "simba" else "mlp"].initial(network, leaf)

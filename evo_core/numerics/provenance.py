@@ -9,6 +9,8 @@ import gymnasium
 import numpy
 import torch
 
+from evo_core.config.plugin_fields import plugin_versions
+from evo_core.config.run_config import RunConfig
 from evo_core.config.sections import EnvConfig
 from evo_core.numerics.fingerprint import differing_groups, fingerprint
 from evo_core.numerics.instructions import is_portable
@@ -18,14 +20,18 @@ DEVICE = ("device", "cuda")
 """Numerics of the device of a process; a flow may use another device than its workers."""
 
 
-def numerics(device: torch.device | str, env: EnvConfig | None = None) -> dict[str, str]:
+def numerics(device: torch.device | str, config: RunConfig | EnvConfig | None = None) -> dict[str, str]:
     """Return everything known to change bits: the same ones are promised where all of this is the same.
 
-    Versions of Python, its C library, torch, NumPy, Gymnasium and the environment's packages; CPU capability, mode
-    (portable or native) and fingerprint of this process; and the device's kind.
+    Versions of Python, its C library, torch, NumPy, Gymnasium and the packages of the environment and of plugins; CPU
+    capability, mode (portable or native) and fingerprint of this process; and the device's kind.
     """
-    packages = package_versions(env) if env is not None else ""
-    return {**_process(), **({"environment": packages} if packages else {}), **_device(torch.device(device))}
+    env = config.env if isinstance(config, RunConfig) else config
+    packages = {
+        "environment": package_versions(env) if env is not None else "",
+        "plugins": plugin_versions(config) if isinstance(config, RunConfig) else "",
+    }
+    return {**_process(), **{name: found for name, found in packages.items() if found}, **_device(torch.device(device))}
 
 
 def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:

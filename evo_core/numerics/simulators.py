@@ -1,12 +1,11 @@
 """Packages that simulate an environment; their versions are part of the recorded numerics."""
 
 from collections.abc import Iterator
-from functools import lru_cache
-from importlib import metadata
 
 import gymnasium as gym
 
 from evo_core.config.sections import EnvConfig
+from evo_core.plugins.installed import distribution
 
 ENGINES = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
 """Modules of Gymnasium's families of environments that other packages simulate, and what those are imported as."""
@@ -17,7 +16,7 @@ def package_versions(env: EnvConfig) -> str:
 
     Nothing is imported. Modules that belong to no installed package are left out; so is Gymnasium itself.
     """
-    found = {_distribution(module) for module in _modules(env)}
+    found = {distribution(module) for module in _modules(env)}
     return ", ".join(sorted(name for name in found if name and not name.startswith("gymnasium ")))
 
 
@@ -34,13 +33,3 @@ def _modules(env: EnvConfig) -> Iterator[str]:
                 yield named.partition(":")[0].partition(".")[0]
     if env.vectorization == "envpool":
         yield "envpool"
-
-
-@lru_cache
-def _distribution(module: str) -> str | None:
-    """Return the installed distribution that provides a module, with its version."""
-    try:
-        return f"{module.lower()} {metadata.version(module)}"  # most are named as their module is
-    except metadata.PackageNotFoundError:
-        names = metadata.packages_distributions().get(module, [])
-        return ", ".join(sorted(f"{name} {metadata.version(name)}" for name in set(names))) or None

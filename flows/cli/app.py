@@ -71,7 +71,8 @@ def _main(tokens: list[str]) -> int:
             tokens, overrides = split_flags(tokens)
         except ValueError as error:
             return _refuse(error)
-        app[tokens[0]].help_epilogue = describe_flags()
+        if {"--help", "-h"} & set(tokens):
+            app[tokens[0]].help_epilogue = describe_flags()
     if "--json" in tokens:
         reserve_stdout()
     try:
@@ -82,10 +83,11 @@ def _main(tokens: list[str]) -> int:
         return _refuse_argument(error)
     except (ValueError, RuntimeError) as error:
         from evo_core.config.parsing import ConfigError
+        from evo_core.plugins.loading import PluginError
         from flows.settings import BadInput, Failed
         from tasks.store.errors import DeniedError, StoreError, UnsafeError
 
-        if isinstance(error, ConfigError | BadInput | DeniedError | UnsafeError):
+        if isinstance(error, ConfigError | PluginError | BadInput | DeniedError | UnsafeError):
             return _refuse(error)
         if isinstance(error, StoreError | Failed):
             _refuse(error)

@@ -10,6 +10,8 @@ from pydantic_core import to_jsonable_python
 from evo_core.config.nested_fields import leaf_fields
 from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.config.run_config import RunConfig
+from evo_core.plugins.installed import describe_offers
+from evo_core.plugins.kinds import PLUGIN_KINDS
 from flows.ready_configs import find_config
 from tasks.yaml_text import MOST_CHARACTERS, load_yaml
 
@@ -41,10 +43,14 @@ def load_config(path: Path | None, overrides: Mapping[str, object]) -> RunConfig
 
 
 def describe_flags() -> str:
-    """List every configuration flag with its default and description."""
+    """List every configuration flag with its default and description, and the installed plugins."""
     rows = [_row(name, field) for name, field in leaf_fields(RunConfig, "--")]
+    plugins = [(kind.noun, describe_offers(kind) or "none") for kind in PLUGIN_KINDS]
+    titles = {"Configuration (flags override the file):": rows, "Installed plugins, by their kind:": plugins}
     width = max(len(flag) for flag, _ in rows)
-    return "Configuration (flags override the file):\n" + "\n".join(f"  {f:<{width}}  {text}" for f, text in rows)
+    return "\n".join(
+        line for title, lines in titles.items() for line in (title, *(f"  {f:<{width}}  {text}" for f, text in lines))
+    )
 
 
 def _is_config_flag(name: str) -> bool:

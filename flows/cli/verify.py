@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evo_core.config.parsing import ConfigError
+from evo_core.plugins.kinds import MUTATION, SELECTOR
 from evo_core.records.chain import LOST, Member
 from evo_core.spaces.spaces import Spaces
 from flows.cli.arguments import Json, Run, Store
@@ -56,12 +57,15 @@ def verify_run(
     run = ref.open() if ref is not None else RunStore(open_store(settings.store_url), run_id)
     if ref is None and run.last(layout.commit) is None and not run.exists(layout.RUN):
         open_ref(run_id)  # there is no such run: says which there are
+    if ref is not None:
+        ref.require_plugins(MUTATION, SELECTOR)  # which are applied again
     spaces = _spaces(ref) if ref is not None else None
     result, outcomes = verify(run, spaces), []
     if repair and result.findings:
         if ref is None or spaces is None:
             why = "its configuration is damaged, restore that first" if ref is None else "its environment is not here"
             raise BadInput(f"--repair: {run_id} cannot be computed again: {why}. {result.findings[0].problem}")
+        ref.environment()  # its encoders must be here too
         from tasks.runs.repair import Repair, repair_all
 
         for _ in range(REPAIR_ROUNDS):  # some repairs depend on others
@@ -108,7 +112,7 @@ def _as_before_returns(member: Member) -> Member:
 
 def _spaces(ref: RunRef) -> Spaces | None:
     try:
-        return ref.environment().spaces
+        return ref.environment(plugins=False).spaces
     except ConfigError:  # everything but the founders can be checked without the environment
         return None
 

@@ -40,4 +40,4 @@ def compare_numerics(run: RunRef, uid: str, timing: Timing | None, found: Mappin
 
 
 def _of_this_process(run: RunRef) -> Mapping[str, str]:
-    return numerics("cpu", run.config.env)
+    return numerics("cpu", run.config)

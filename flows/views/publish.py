@@ -66,7 +66,8 @@ def track_video(ref: RunRef, settings: Settings, video: Path) -> list[str]:
     head = ref.open().head()
     assert head is not None
     ending = stored_ending(ref, head)
-    recorders = {n: TrackRecorder(n, ref.open(), ref.config, settings.tracking_directory) for n in settings.trackers}
+    directory, packages = settings.tracking_directory, settings.packages
+    recorders = {n: TrackRecorder(n, ref.open(), ref.config, directory, packages) for n in settings.trackers}
     able = {name: recorder for name, recorder in recorders.items() if recorder.shows_media}
     for recorder in able.values():
         recorder.show(head, video, ending)

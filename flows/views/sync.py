@@ -162,7 +162,7 @@ def catch_up(name: str, view: View, head: Generation) -> int:
 
 
 def _track(name: str, run: RunRef, settings: Settings) -> View:
-    return TrackRecorder(name, run.open(), run.config, settings.tracking_directory)
+    return TrackRecorder(name, run.open(), run.config, settings.tracking_directory, settings.packages)
 
 
 def _advance(view: View, steps: int) -> None:

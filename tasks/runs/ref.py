@@ -1,18 +1,36 @@
 """A reference to a run, small enough to be sent with every task."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from evo_core.config.plugin_fields import MissingPluginError, require_plugins
 from evo_core.config.run_config import RunConfig
+from evo_core.plugins.kinds import PluginKind
+from evo_core.records.chain import Generation
+from tasks.runs import layout
 from tasks.runs.run_store import RunStore
-from tasks.store import open_store
+from tasks.store import StoreError, open_store
 from tasks.worker.limits import Limits
 
 if TYPE_CHECKING:
     import torch
 
     from evo_core.envs.inspection import EnvSpec
+
+
+@contextmanager
+def versions_of_plugins(run: RunStore) -> Iterator[None]:
+    """Add to a MissingPluginError of the body which packages the run was made with, if it exists."""
+    try:
+        yield
+    except MissingPluginError as error:
+        recorded = ""
+        with suppress(StoreError):
+            recorded = run.numerics_of(layout.commit(0), Generation).get("plugins", "")
+        raise error.with_versions(recorded) from error
 
 
 def new_session() -> str:
@@ -45,13 +63,25 @@ class RunRef:
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def environment(self) -> "EnvSpec":
-        """Inspect the run's environment; its packages are imported only if they are allowed."""
+    def environment(self, *, plugins: bool = True) -> "EnvSpec":
+        """Inspect the run's environment; its packages are imported only if they are allowed.
+
+        Without `plugins`, those of its configuration need not be installed. ConfigError names missing versions.
+        """
         from evo_core.envs.inspection import inspect_environment
         from evo_core.envs.making import append_module_path
 
         append_module_path(self.env_directories)
-        return inspect_environment(self.config, self.env_packages)
+        with versions_of_plugins(self.open()):
+            return inspect_environment(self.config, self.env_packages, plugins=plugins)
+
+    def require_plugins(self, *kinds: PluginKind) -> None:
+        """Raise ConfigError unless the plugins of these kinds are installed here."""
+        from evo_core.envs.making import append_module_path
+
+        append_module_path(self.env_directories)
+        with versions_of_plugins(self.open()):
+            require_plugins(self.config, self.env_packages, kinds)
 
     def open(self) -> RunStore:
         """Open the run in its store, from this process."""
@@ -60,4 +90,4 @@ class RunRef:
     def _numerics(self) -> dict[str, str]:
         from evo_core.numerics.provenance import numerics
 
-        return numerics(self.resolve_device(), self.config.env)
+        return numerics(self.resolve_device(), self.config)

@@ -6,6 +6,7 @@ from evo_core.genome.encoders import (
     EncoderArchitecture,
     MlpArchitecture,
     MultiInputArchitecture,
+    PluginArchitecture,
     RecurrentArchitecture,
     SimbaArchitecture,
 )
@@ -13,6 +14,7 @@ from evo_core.networks.encoders.cnn import CnnEncoder
 from evo_core.networks.encoders.encoder import Encoder, Leaves
 from evo_core.networks.encoders.mlp import MlpEncoder
 from evo_core.networks.encoders.multi_input import MultiInputEncoder
+from evo_core.networks.encoders.plugin_encoder import PluginEncoder
 from evo_core.networks.encoders.recurrent import RecurrentEncoder
 from evo_core.networks.encoders.simba import SimbaEncoder
 from evo_core.networks.stack import Axis
@@ -38,6 +40,8 @@ def build_encoder(
             return SimbaEncoder(name, leaves[0], architecture, outputs, activation, activate=activate)
         case CnnArchitecture():
             return CnnEncoder(name, leaves[0], architecture.convolutions, outputs, activation, activate=activate)
+        case PluginArchitecture():
+            return PluginEncoder(name, leaves[0], architecture, outputs, activation, activate=activate)
         case MultiInputArchitecture(parts=parts):
             inner = [
                 build_encoder(parts[leaf.name], f"{name}.{leaf.name}", (leaf,), outputs, activation, activate=False)

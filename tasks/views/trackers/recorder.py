@@ -1,15 +1,20 @@
 """Recorder that brings a tracker up to date with the store, without duplicates."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+
+from pydantic import Field
 
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.run_end import Ending
 from evo_core.genome.architecture import Record
+from evo_core.plugins.installed import package_of
+from evo_core.plugins.kinds import TRACKER
 from evo_core.records.canonical import canonical_json, sha256
 from evo_core.records.chain import Generation, record_hash
 from tasks.runs.run_store import RunStore
-from tasks.views.trackers import make_tracker
+from tasks.views.trackers import TRACKERS, make_tracker
 from tasks.views.trackers.tracker import TrackedRun, Tracker
 from tasks.views.view import View
 
@@ -21,21 +26,28 @@ class ForeignTracking(RuntimeError):
 
 
 class Claim(Record):
-    """Owner of a tracker's directory, by the hash of COMMIT 0; and the COMMIT and place for which it is complete."""
+    """Owner of a tracker's directory, by the hash of COMMIT 0; and the COMMIT and place for which it is complete.
+
+    `package`: the installed package of a plugin's tracker, with its version.
+    """
 
     founders: str
     finished: str | None = None
     place: str | None = None
+    package: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class TrackRecorder(View):
     """Recorder that brings a tracker up to date with a run. The tool is opened only if something is missing."""
 
-    def __init__(self, name: str, run: RunStore, config: RunConfig, directory: Path) -> None:
-        self._tracker, self._open = make_tracker(name), False
-        self._run, self._directory = run, directory / name / run.run_id
+    def __init__(
+        self, name: str, run: RunStore, config: RunConfig, directory: Path, packages: Collection[str] = ()
+    ) -> None:
+        self._tracker, self._open = make_tracker(name, packages), False
+        self._run, self._directory = run, directory / name.replace(":", ".") / run.run_id
         founders = record_hash(run.commit(0))
-        self._claim = self._read_claim() or Claim(founders=founders)
+        self._new = Claim(founders=founders, package=None if name in TRACKERS else package_of(TRACKER, name))
+        self._claim = self._read_claim() or self._new
         if self._claim.founders != founders:
             raise ForeignTracking(
                 f"{self._directory} shows another run of the id {run.run_id}; move it away, or delete it"
@@ -61,16 +73,16 @@ class TrackRecorder(View):
             return
         self._opened().finish(ending)
         self.close()
-        self._write_claim(Claim(founders=self._claim.founders, finished=self._head, place=self._place()))
+        self._write_claim(self._new.model_copy(update={"finished": self._head, "place": self._place()}))
 
     @property
     def shows_media(self) -> bool:
         """Return True if the tool accepts images and videos."""
-        return type(self._tracker).media is not Tracker.media
+        return self._tracker.shows_media
 
     def show(self, head: Generation, path: Path, ending: Ending | None) -> None:
         """Add an image or video to the tool's run, which is brought up to date first."""
-        self._claim = Claim(founders=self._claim.founders)  # reopens a complete one
+        self._claim = self._new  # reopens a complete one
         self.catch_up(head)
         self._opened().media(path)
         if ending is not None:
@@ -87,7 +99,7 @@ class TrackRecorder(View):
         if not self._open:
             self._run.require_in_place()  # next to a local store's runs: must not create the store's directory
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._write_claim(Claim(founders=self._claim.founders))
+            self._write_claim(self._new)
             self._open = True
             self._next = self._tracker.begin(self._tracked) + 1
         return self._tracker

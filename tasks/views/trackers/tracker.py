@@ -67,6 +67,11 @@ class Tracker(ABC):
 
     variables: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def shows_media(self) -> bool:
+        """Return True if the tool accepts images and videos."""
+        return type(self).media is not Tracker.media
+
     @abstractmethod
     def log(self, commit: Generation) -> None:
         """Called with every finished generation, once and in order."""
