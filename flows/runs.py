@@ -106,9 +106,9 @@ def begun_ref(run_id: str) -> RunRef:
     return replace(_begun[run_id], session=new_session())
 
 
-def open_ref(run_id: str, patience_s: float = QUICK_S) -> RunRef:
-    """Return a run of the configured store; raise BadInput with suggestions if it does not exist."""
-    settings = Settings()
+def open_ref(run_id: str, patience_s: float = QUICK_S, settings: Settings | None = None) -> RunRef:
+    """Return a run of the configured store, or of `settings`; BadInput with suggestions if it does not exist."""
+    settings = settings or Settings()
     run = open_run_store(settings, run_id, patience_s)
     try:
         ref = open_run(settings, run.config(), run_id)

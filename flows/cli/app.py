@@ -20,6 +20,8 @@ COMMANDS = {
     "resume": "flows.cli.resume:resume",
     "status": "flows.cli.status:status",
     "report": "flows.cli.report:report",
+    "members": "flows.cli.members:members",
+    "compare": "flows.cli.compare:compare",
     "replay": "flows.cli.replay:replay",
     "evaluate": "flows.cli.evaluate:evaluate",
     "watch": "flows.cli.watch:watch",

@@ -12,7 +12,7 @@ from flows.cli.arguments import Json, Run, Store, Study
 from flows.cli.extras import require_extra
 from flows.cli.output import emit
 from flows.cli.session import read_settings
-from flows.report.run_data import view_run
+from flows.report.run_data import RunView, view_run
 from flows.runs import open_ref
 from flows.settings import BadInput
 from flows.views.publish import dashboard_command, open_study, show_figures
@@ -46,13 +46,11 @@ def report(
     study_shown = open_study(settings, run_id) if dashboard else None
     directory = output or Path("reports") / run_id
     view = view_run(ref)
-    from flows.report.html_page import make_figures, render_page
+    from flows.report.html_page import make_figures
     from flows.report.style import titled
 
     figures = make_figures(view)
-    _make(directory)
-    page = directory / "report.html"
-    page.write_text(render_page(view, figures), encoding="utf-8")
+    page = write_report(view, figures, directory)
     pictures, missing = write_pictures(figures, directory)
     if missing:
         print(f"no pictures: {missing}", file=sys.stderr)
@@ -65,6 +63,16 @@ def report(
     if dashboard:
         print(f"the figures are in the study: {dashboard_command(settings)}")
     return 0
+
+
+def write_report(view: RunView, figures: "Sequence[Figure]", directory: Path) -> Path:
+    """Write the page of a run into a directory, which is made; return its file."""
+    from flows.report.html_page import render_page
+
+    make_directory(directory)
+    page = directory / "report.html"
+    page.write_text(render_page(view, figures), encoding="utf-8")
+    return page
 
 
 def write_pictures(figures: "Sequence[Figure]", directory: Path) -> tuple[list[Path], str | None]:
@@ -87,7 +95,8 @@ def write_pictures(figures: "Sequence[Figure]", directory: Path) -> tuple[list[P
     return files, None
 
 
-def _make(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Create a directory for output; BadInput when that is not possible."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -28,7 +28,7 @@ def resume(
     json: Json = False,
 ) -> int:
     """Continue a run from its last COMMIT and its finished members, with its own configuration."""
-    from flows.cli.session import read_settings, run_flow
+    from flows.cli.session import Start, read_settings, run_flow
     from flows.prefect_server.api import configured_api
     from flows.run_changes import extend_run, fork_run
     from flows.runs import fresh_run_id, open_ref
@@ -47,4 +47,4 @@ def resume(
         raise BadInput("--run-id: names the fork that --from-generation makes; give both, or neither")
     if extend is not None or target is not None:
         extend_run(settings, run, extend, target)
-    return run_flow(open_ref(run).config, run, settings, json=json, exists=True)
+    return run_flow(Start(open_ref(run).config, run, settings, exists=True), json=json)

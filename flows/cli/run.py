@@ -12,6 +12,7 @@ from flows.cli.output import emit
 
 if TYPE_CHECKING:
     from evo_core.config.run_config import RunConfig
+    from flows.cli.session import Start
     from flows.settings import Settings
 
 
@@ -31,22 +32,32 @@ def run(
 
     loaded = load_config(config, overrides)
 
-    from evo_core.envs.inspection import check_environment
     from flows.cli.session import read_settings, run_flow
-    from flows.prefect_server.api import configured_api
-    from flows.runs import check_run, fresh_run_id, open_ref
 
     settings = read_settings(asdict(operational))
     if dry_run:
         return _preview(loaded, settings, json=json)
+    return run_flow(prepare(loaded, run_id, settings), json=json)
+
+
+def prepare(config: "RunConfig", run_id: str | None, settings: "Settings") -> "Start":
+    """Refuse what cannot run before anything is written, and export the settings to this process's environment.
+
+    A run id that exists is continued with its own configuration.
+    """
+    from evo_core.envs.inspection import check_environment
+    from flows.cli.session import Start
+    from flows.prefect_server.api import configured_api
+    from flows.runs import check_run, fresh_run_id, open_ref
+
     settings.check_reach(configured_api())
     settings.check_trackers()
-    check_environment(loaded, settings.packages)  # refuses before anything is written
+    check_environment(config, settings.packages)
     settings.export()
-    exists = run_id is not None and check_run(settings, loaded, run_id)
+    exists = run_id is not None and check_run(settings, config, run_id)
     if run_id is not None and exists:
-        loaded = open_ref(run_id).config.with_instances(loaded.env.max_instances)
-    return run_flow(loaded, run_id or fresh_run_id(loaded), settings, json=json, exists=exists)
+        config = open_ref(run_id).config.with_instances(config.env.max_instances)
+    return Start(config, run_id or fresh_run_id(config), settings, exists)
 
 
 def _preview(config: "RunConfig", settings: "Settings", *, json: bool) -> int:

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from evo_core.config.run_config import RunConfig
 from flows.cli.ending import ExitReport
 from flows.cli.output import emit
 from flows.engine.forkserver import start_forkserver
+from flows.observers.observer import Observer
 from flows.prefect_server.api import describe_api, require_configured_api
 from flows.prefect_server.embedded import no_heartbeats, prefect_api
 from flows.settings import BadInput, Settings
@@ -36,33 +38,53 @@ def read_settings(flags: Mapping[str, object]) -> Settings:
         raise BadInput(f"--{flag}: {reason.replace('Input should be', 'expected')}{got}") from None
 
 
-def run_flow(config: RunConfig, run_id: str, settings: Settings, *, json: bool, exists: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that is about to begin, or to continue if it exists."""
+
+    config: RunConfig
+    run_id: str
+    settings: Settings
+    exists: bool
+
+
+Show = Callable[[Console, RunConfig], AbstractContextManager[Observer]]
+"""Context in which a run is shown, by the observer that it yields."""
+
+
+def run_flow(start: Start, *, json: bool) -> int:
     """Run the flow, embedded when no Prefect API is configured; print the outcome."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     console = Console(stderr=json)
+    report = run_to_its_end(start, console)
+    if json:
+        emit(report.as_json())
+    report.show(console)
+    return report.exit_code
+
+
+def run_to_its_end(start: Start, console: Console, show: Show | None = None) -> ExitReport:
+    """Run the flow and return how it ended, also if it failed or was interrupted; BadInput before anything began."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps the whole log
     began = time.monotonic()
     summary, failure, began_work, failures = None, None, False, list[dict[str, object]]()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = _already_finished(config, run_id, settings) if exists else None
+        summary = _already_finished(start.config, start.run_id, start.settings) if start.exists else None
         if summary is None:
             api = require_configured_api()
             print(f"Prefect: {describe_api(api)}", file=sys.stderr)
             began_work = True
             console.print("starting Prefect and the workers …", style="dim")
-            if settings.engine == "local":
+            if start.settings.engine == "local":
                 start_forkserver()
             with prefect_api(meanwhile=_import_flow), nullcontext() if api else no_heartbeats():
-                summary = _evolve(config, run_id, console, failures)
+                summary = _evolve(start, console, show, failures)
     except BaseException as error:  # reported with the command to continue, also for Ctrl-C and SIGTERM
         if isinstance(error, BadInput) and not began_work:
             raise
         failure = error
-    report = ExitReport(run_id, config, settings, summary, failure, time.monotonic() - began, failures)
-    if json:
-        emit(report.as_json())
-    report.show(console)
-    return report.exit_code
+    wall_s = time.monotonic() - began
+    return ExitReport(start.run_id, start.config, start.settings, summary, failure, wall_s, failures)
 
 
 def _already_finished(config: RunConfig, run_id: str, settings: Settings) -> "RunSummary | None":
@@ -92,7 +114,7 @@ def _import_flow() -> None:
     import flows.evolve  # noqa: F401
 
 
-def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dict[str, object]]) -> "RunSummary":
+def _evolve(start: Start, console: Console, show: Show | None, failures: list[dict[str, object]]) -> "RunSummary":
     from prefect.logging.handlers import APILogHandler
 
     from flows.evolve import evolve
@@ -107,11 +129,11 @@ def _evolve(config: RunConfig, run_id: str, console: Console, failures: list[dic
     try:
         with (
             no_stored_results(),
-            display(console, config) as observer,
+            (show or display)(console, start.config) as observer,
             watched_by(observer),
             also_watched_by(kept),
         ):
-            return evolve(config, run_id)
+            return evolve(start.config, start.run_id)
     finally:
         failures += kept.as_dicts()
         APILogHandler().flush()  # the embedded server is about to stop

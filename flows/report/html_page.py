@@ -25,7 +25,19 @@ def make_figures(view: RunView) -> list[Figure]:
 
 
 def render_page(view: RunView, figures: Sequence[Figure]) -> str:
-    """Write the page."""
+    """Write the page of a run."""
+    story = explain(view.lineage, view.winner)
+    return _render("report.html", figures, view=view, facts=facts(view), story=story, found=parameters_found(view))
+
+
+def render_comparison(
+    title: str, tables: Sequence[tuple[str, list[str], list[list[str]]]], figures: Sequence[Figure]
+) -> str:
+    """Write the page of a comparison; a table is its title, its columns and its rows."""
+    return _render("comparison.html", figures, title=title, tables=tables)
+
+
+def _render(template: str, figures: Sequence[Figure], **content: object) -> str:
     environment = Environment(
         loader=PackageLoader("flows.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -33,21 +45,16 @@ def render_page(view: RunView, figures: Sequence[Figure]) -> str:
         figure.plot.to_html(full_html=False, include_plotlyjs=False, config=INTERACTION, div_id=figure.name)
         for figure in figures
     ]
-    return environment.get_template("report.html").render(
-        view=view,
-        facts=_facts(view),
-        story=explain(view.lineage, view.winner),
-        found=_found(view),
-        figures=list(zip(figures, plots, strict=True)),
-        plotlyjs=get_plotlyjs(),
-    )
+    drawn = list(zip(figures, plots, strict=True))
+    return environment.get_template(template).render(figures=drawn, plotlyjs=get_plotlyjs(), **content)
 
 
-def _facts(view: RunView) -> list[tuple[str, str]]:
+def facts(view: RunView) -> list[tuple[str, str]]:
+    """List what a run is and how it ended, by name."""
     config, last = view.config, view.lineage.commits[-1]
     winner = view.lineage[view.winner].evaluation
     assert winner is not None
-    facts = [
+    listed = [
         ("environment", config.env.id),
         ("status", view.status),
         ("target", f"{config.training.target:g}" if config.training.target is not None else "none"),
@@ -59,11 +66,11 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
         ("seed", str(config.seed)),
     ]
     if view.confirmed is not None:
-        facts.insert(4, ("confirmed", describe_confirmation(view.confirmed).partition(": ")[2]))
-    return facts
+        listed.insert(4, ("confirmed", describe_confirmation(view.confirmed).partition(": ")[2]))
+    return listed
 
 
-def _found(view: RunView) -> list[tuple[str, str, str]]:
+def parameters_found(view: RunView) -> list[tuple[str, str, str]]:
     """Compare the winner's parameters with those that its founder began with."""
     line = view.lineage.line(view.winner)
     before, after = (parameters(member.offspring.genome) for member in (line[0], line[-1]))
