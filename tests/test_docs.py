@@ -26,6 +26,9 @@ FENCE = re.compile(
     r"^(?P<indent>[ \t]*)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
+RUNS = [ROOT / "docs/tutorials/notebook.md"]
+"""Pages whose code runs the whole pipeline."""
+
 SMALLEST = {"env": {"id": "CartPole-v1"}, "training": {"max_steps": 10_000_000}}
 """What a configuration needs at least; a block that shows one section is completed by this."""
 
@@ -51,7 +54,7 @@ def blocks(page):
 
 def with_blocks(*languages):
     return [
-        pytest.param(page, id=str(page.relative_to(ROOT)))
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] if page in RUNS else [])
         for page in PAGES
         if any(block.language in languages and not block.skipped for block in blocks(page))
     ]
@@ -98,7 +101,10 @@ def run_commands(block, monkeypatch):
 
 
 @pytest.mark.parametrize("page", with_blocks("python"))
-def test_python_runs_as_it_stands(page, page_directory, monkeypatch, capsys):
+def test_python_runs_as_it_stands(page, page_directory, monkeypatch, capsys, request):
+    if page in RUNS:
+        for name, value in request.getfixturevalue("prefect_environment").items():
+            monkeypatch.setenv(name, value)
     namespace = {"__name__": "__main__"}
     for block in blocks(page):
         if block.skipped or not (block.title or block.directive == "run" or block.language == "python"):

@@ -96,6 +96,34 @@ def test_the_public_api_is_documented_and_nothing_else():
     assert sorted(re.findall(r"^::: evo_core\.(\w+)$", page, re.MULTILINE)) == sorted(evo_core.__all__)
 
 
+def test_the_package_for_notebooks_is_documented():
+    import evolve_rl
+
+    page = (ROOT / "docs/reference/python-api.md").read_text().partition("## Runs from Python")[2]
+    errors = re.findall(r"`(?:evolve_rl\.)?(\w+(?:Error|Input|Failed)|Failed)`", page)
+    assert sorted([*re.findall(r"^::: evolve_rl\.(\w+)$", page, re.MULTILINE), *errors]) == sorted(evolve_rl.__all__)
+
+
+def test_the_columns_of_the_table_of_members_are_documented(run):
+    directory, _, config, _ = run
+    rows = evolve_rl_members(directory)
+    table = METRICS.partition("## Table of members")[2]
+    shown = {
+        name for line in re.findall(r"^\| (`.+?) \| ", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
+    }
+    sizes = {name for name in rows[0] if f"`{name}`" in METRICS.partition("### Parameters")[2]} - shown
+    assert shown == set(rows[0]) - sizes - config.search.keys()
+
+
+def evolve_rl_members(directory):
+    from flows.report.member_table import member_rows
+    from flows.report.run_data import view_run
+    from flows.runs import open_ref
+    from flows.settings import Settings
+
+    return member_rows(view_run(open_ref("run", settings=Settings(store=str(directory)))))
+
+
 def named(title, after=METRICS):
     """Return the names in the first column of the table that follows a title."""
     table = after.partition(title)[2].lstrip("\n")
