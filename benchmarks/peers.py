@@ -29,16 +29,16 @@ PACKAGES: dict[str, Sequence[str]] = {
 """What pip installs into the environment of a peer; "ours" is this one."""
 
 PROGRAMS = (
-    ("ours", "one agent", "ours", "ours.py agent"),
+    ("ours", "one agent", "ours", "this_project.py agent"),
     ("a loop like CleanRL's", "one agent", "sb3", "cleanrl_like.py agent"),
     ("Stable-Baselines3", "one agent", "sb3", "sb3.py agent"),
     ("sbx-rl", "one agent", "sbx", "sbx_jax.py agent"),
     ("AgileRL", "one agent", "agilerl", "agile.py agent"),
-    ("ours", "population of 6, one process", "ours", "ours.py population"),
+    ("ours", "population of 6, one process", "ours", "this_project.py population"),
     ("AgileRL", "population of 6, one process", "agilerl", "agile.py population"),
-    ("ours", "recurrent agent", "ours", "ours.py recurrent"),
+    ("ours", "recurrent agent", "ours", "this_project.py recurrent"),
     ("sb3-contrib", "recurrent agent", "sb3", "sb3.py recurrent"),
-    ("ours", "CartPole-v1, one agent", "ours", "ours.py cartpole"),
+    ("ours", "CartPole-v1, one agent", "ours", "this_project.py cartpole"),
     ("rejax on gymnax", "CartPole-v1, 16 environments", "rejax", "rejax_cartpole.py few"),
     ("rejax on gymnax", "CartPole-v1, 1,024 environments", "rejax", "rejax_cartpole.py many"),
 )

@@ -12,6 +12,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("evo_core", "tasks", "flows", "deployments", "evolve_rl")
 MODULES = [path for package in (*PACKAGES, "benchmarks/arena") for path in sorted((ROOT / package).rglob("*.py"))]
 
+SAME_NAMES = (
+    "evolve_rl/",  # an entry point is named after the module that it starts
+    "deployments/containers/",  # an example of a user's own package
+    "tests/conftest.py",  # pytest's name for fixtures
+    "tests/flows/conftest.py",
+    "tests/deployments/conftest.py",
+)
+"""Modules that may have the name of another one."""
+
 
 def names(path):
     return str(path.relative_to(ROOT))
@@ -60,9 +69,9 @@ def test_every_module_says_what_it_is(path):
 
 
 def test_no_two_modules_share_a_name():
-    rooms = [path for path in MODULES if path.parts[-2] != "evolve_rl"]  # whose modules are the doors of others
-    named = Counter(path.stem for path in rooms if path.stem != "__init__" and "containers" not in path.parts)
-    assert [name for name, count in named.items() if count > 1] == []
+    files = [path for folder in (*PACKAGES, "tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")]
+    named = Counter(path.name for path in files if not names(path).startswith(SAME_NAMES))
+    assert [name for name, count in named.items() if name != "__init__.py" and count > 1] == []
 
 
 def imported_by(code):

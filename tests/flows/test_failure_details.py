@@ -103,12 +103,12 @@ def test_the_leaderboard_and_the_study_show_it(run, tmp_path):
     uid = failed.member.uid
     (row,) = [row for row in leaderboard(commit, details(ref.open(), commit.members)) if row["member"] == uid]
     assert f"failed: environment_error at step {failed.member.failure.step}: {SAID} (step " in row["status"]
-    assert "test_words.py:" in row["status"]
+    assert "test_failure_details.py:" in row["status"]
     recorder = StudyRecorder(ref.open(), ref.config, f"sqlite:///{tmp_path / 'study.db'}")
     recorder.catch_up(commit)
     (trial,) = [trial for trial in recorder._study.trials if trial.user_attrs["uid"] == uid]
     assert trial.user_attrs["failure_detail"].startswith(f"{SAID} (step ")
-    assert "test_words.py:" in trial.user_attrs["failure_detail"]
+    assert "test_failure_details.py:" in trial.user_attrs["failure_detail"]
 
 
 def test_status_shows_it(run, here, capsys):
@@ -145,7 +145,7 @@ def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
         each.evaluated(member.model_copy(), failed.detail)
     assert out.getvalue().count(f"{member.uid} failed: environment_error") == 2
     assert out.getvalue().count(f": {SAID} (step ") == 2
-    assert out.getvalue().count("test_words.py:") == 1
+    assert out.getvalue().count("test_failure_details.py:") == 1
     settings = Settings(store=str(tmp_path))
     report = ExitReport("arm", make_config(), settings, None, GenerationFailed("no"), 1.0, kept.as_dicts())
     assert report.as_json()["failures"][0] == {

@@ -1,6 +1,6 @@
 """How long `evolve report` takes for a large run.
 
-    python -m benchmarks.report [--members 10000] [--pictures]
+    python -m benchmarks.report_time [--members 10000] [--pictures]
 
 The run is a synthetic one (tests/lineages.py: real selection and mutation, fitness by a rule) in a local store, with
 the clocks of every member. The time is that of the whole command, imports included; pictures need a browser and are

@@ -1,6 +1,6 @@
 """Recurrent PPO against sb3-contrib's RecurrentPPO: training steps per second, same task and sizes, in turn.
 
-    make extras && python benchmarks/recurrent.py [--repeats 3]
+    make extras && python benchmarks/recurrent_speed.py [--repeats 3]
 
 One process and one thread each: LunarLander-v3, 16 environments, 128 steps per environment and update, minibatches of
 128 steps, 4 epochs, one LSTM of 64 units that policy and value share, one hidden layer of 32 in each head. Ours is
