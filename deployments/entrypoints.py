@@ -24,8 +24,9 @@ from deployments.form import (
     NewRun,
     Yaml,
     config_of,
+    form_field,
     labeled,
-    shown,
+    labeled_number,
 )
 from deployments.form_flow import form_flow
 from deployments.guardian import guard
@@ -38,6 +39,7 @@ from evo_core.envs.inspection import inspect_environment
 from evo_core.evaluation.scores import Score
 from flows.engine.runner import open_engine
 from flows.evolve import evolve as evolution
+from flows.member_lookup import SCORED_EPISODES
 from flows.observers.observer import also_watched_by
 from flows.operational import ENV_PREFIX
 from flows.outcome import RunSummary
@@ -79,19 +81,19 @@ def _name() -> str:
 @fail_with_sentence
 @errors_in_form_terms
 def evolve(
-    environment: Annotated[str, shown("environment")] = _ENV.id,
+    environment: Annotated[str, form_field("environment")] = _ENV.id,
     run_id: NewRun = "",
-    population_size: Annotated[int, shown("population_size")] = DEFAULT.population.size,
-    max_steps: Annotated[int, shown("max_steps")] = _TRAINING.max_steps,
-    evo_steps: Annotated[int, shown("evo_steps")] = _TRAINING.evo_steps,
-    target: Annotated[float | None, shown("target")] = _TRAINING.target,
-    num_envs: Annotated[int, shown("num_envs")] = _ENV.num_envs,
-    lr: Annotated[float, shown("lr")] = _ALGORITHM.lr,
-    batch_size: Annotated[int, shown("batch_size")] = _ALGORITHM.batch_size,
-    learn_step: Annotated[int, shown("learn_step")] = _ALGORITHM.learn_step,
-    recurrent: Annotated[bool, shown("recurrent")] = _ALGORITHM.recurrent,
+    population_size: Annotated[int, form_field("population_size")] = DEFAULT.population.size,
+    max_steps: Annotated[int, form_field("max_steps")] = _TRAINING.max_steps,
+    evo_steps: Annotated[int, form_field("evo_steps")] = _TRAINING.evo_steps,
+    target: Annotated[float | None, form_field("target")] = _TRAINING.target,
+    num_envs: Annotated[int, form_field("num_envs")] = _ENV.num_envs,
+    lr: Annotated[float, form_field("lr")] = _ALGORITHM.lr,
+    batch_size: Annotated[int, form_field("batch_size")] = _ALGORITHM.batch_size,
+    learn_step: Annotated[int, form_field("learn_step")] = _ALGORITHM.learn_step,
+    recurrent: Annotated[bool, form_field("recurrent")] = _ALGORITHM.recurrent,
     evolving: Evolving = FORM_DEFAULTS["evolving"],
-    seed: Annotated[int, shown("seed")] = DEFAULT.seed,
+    seed: Annotated[int, form_field("seed")] = DEFAULT.seed,
     yaml: Yaml = "",
     advanced: AdvancedBox = None,
 ) -> RunSummary:
@@ -114,23 +116,18 @@ def resume(
     run_id: ExistingRun,
     max_steps: Annotated[
         int | None,
-        labeled(
-            "Budget in steps",
-            f"New TOTAL of training steps, above the old one. 1 to {SAFE_INTEGER}. None: as it is.",
-            ge=1,
-            le=SAFE_INTEGER,
+        labeled_number(
+            "Budget in steps", "New TOTAL of training steps, above the old one.", 1, SAFE_INTEGER, null="as it is"
         ),
     ] = None,
-    target: Annotated[
-        float | None, labeled("Target", "New target. -1e15 to 1e15. None: as it is.", ge=-LARGEST, le=LARGEST)
-    ] = None,
+    target: Annotated[float | None, labeled_number("Target", "New target.", -LARGEST, LARGEST, null="as it is")] = None,
     from_generation: Annotated[
         int | None,
-        labeled(
+        labeled_number(
             "From generation",
-            "Leave the run as it is, and continue from this generation under another name. 0 to 1000000000.",
-            ge=0,
-            le=MOST_GENERATIONS,
+            "Leave the run as it is, and continue from this generation under another name.",
+            0,
+            MOST_GENERATIONS,
         ),
     ] = None,
     new_run_id: NewBranch = "",
@@ -159,10 +156,10 @@ def evaluate(
     member: Annotated[
         str, labeled("Member", "Such as g0003/m05. Empty: the delivered agent.", pattern=r"^(g\d{4,10}/m\d{2,6})?$")
     ] = "",
-    episodes: Annotated[int, labeled("Episodes", "Fresh episodes. 1 to 100000.", ge=1, le=MOST_EPISODES)] = 100,
+    episodes: Annotated[int, labeled_number("Episodes", "Fresh episodes.", 1, MOST_EPISODES)] = SCORED_EPISODES,
     seed: Annotated[
         int | None,
-        labeled("Seed", "Draws the episodes. None: other ones in every flow run. 0 to 4294967295.", ge=0, le=SEEDS - 1),
+        labeled_number("Seed", "Draws the episodes.", 0, SEEDS - 1, null="other ones in every flow run"),
     ] = None,
 ) -> dict[str, Score]:
     """Evaluate the delivered agents of runs on fresh episodes; each run keeps a table of its evaluations."""
@@ -183,13 +180,8 @@ def gc(
     run_id: AnyRun = "",
     keep_generations: Annotated[
         int,
-        labeled(
-            "Kept generations",
-            "Generations whose checkpoints are all kept. 1 to 1000000000.",
-            ge=1,
-            le=MOST_GENERATIONS,
-        ),
-    ] = 3,
+        labeled_number("Kept generations", "Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS),
+    ] = retention.KEPT_GENERATIONS,
     dry_run: Annotated[bool, labeled("Dry run", "Only say what would be released.")] = False,
 ) -> dict[str, int]:
     """Release checkpoints that runs no longer need; elites, parents and records are kept. Safe while runs are

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from deployments.field_titles import SHOWN, TITLES
+from evo_core.config.bounds import describe_range
 from evo_core.config.genes import SearchSpace
 from evo_core.config.nested_fields import leaf_fields, section_of
 from evo_core.config.parsing import ConfigError, parse_config
@@ -35,6 +36,12 @@ def labeled(title: str, description: str, **constraints: Any) -> Any:
     They are extras of the schema, because Prefect overwrites titles and descriptions.
     """
     return Field(json_schema_extra={"title": title, "description": description}, **constraints)
+
+
+def labeled_number(title: str, description: str, low: float, high: float, *, null: str = "") -> Any:
+    """Describe a number of a form, with its range in the text; `null` says what holds without a value."""
+    words = f"{description} {describe_range(low, high).capitalize()}."
+    return labeled(title, f"{words} None: {null}." if null else words, ge=low, le=high)
 
 
 def existing_run(description: str, pattern: str) -> Any:
@@ -80,8 +87,8 @@ Evolving = Annotated[
     list[Hyperparameter],
     labeled(
         TITLES["evolving"],
-        "Each moves between a tenth and ten times its initial value (whole numbers: a quarter and four times; gamma "
-        "and gae_lambda: their distance to 1). Other ranges: advanced, search.",
+        f"Each moves between 1/{FACTOR} and {FACTOR} times its initial value (integers: 1/{WHOLE_FACTOR} and "
+        f"{WHOLE_FACTOR} times; gamma and gae_lambda: their distance to 1). Other ranges: advanced, search.",
         max_length=len(get_args(Hyperparameter)),
     ),
 ]
@@ -96,7 +103,7 @@ Yaml = Annotated[
 ]
 
 
-def shown(name: str) -> FieldInfo:
+def form_field(name: str) -> FieldInfo:
     """Describe a field of the form with the bounds and description of its configuration field."""
     field = copy(_config_field(SHOWN[name]))
     field.json_schema_extra = {"title": TITLES[name], "description": field.description or ""}

@@ -14,7 +14,7 @@ from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chu
 from evo_core.evaluation.run_end import find_ending
 from evo_core.evolution.population import create_population, next_generation, require_survivors
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
-from evo_core.records.failures import bounded
+from evo_core.records.failures import shortened
 from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
 
@@ -103,7 +103,7 @@ def run_member(
 
     def keep(detail: FailureDetail) -> None:
         if details is not None:
-            details[offspring.uid] = bounded(detail)
+            details[offspring.uid] = shortened(detail)
 
     parent = blobs[offspring.parent_blob.sha256] if offspring.parent_blob else None
     blob, training = train(config, offspring, parent, spaces, device, on_failure=keep)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from evo_core.agent.agent import Agent
 
 
+SCORED_EPISODES = 100
+"""Default number of fresh episodes on which a member is scored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A member with its agent, and a description of why it was chosen."""

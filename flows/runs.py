@@ -5,7 +5,7 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from evo_core.config.parsing import ConfigError, did_you_mean, differences
+from evo_core.config.parsing import ConfigError, config_differences, did_you_mean
 from evo_core.config.run_config import RunConfig
 from flows.next_steps import evolve_command, store_flag
 from flows.settings import BadInput, Settings
@@ -71,7 +71,7 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
             [
                 f"run {run_id} exists in {settings.store_url} with another configuration; use another --run-id, or "
                 f"`{evolve_command('resume', run_id, **store_flag())}` to go on with its own:",
-                *differences(current, config),
+                *config_differences(current, config),
                 *_how_to_extend(run_id, current, config),
             ]
         )

@@ -10,8 +10,9 @@ from typing import Any, TextIO
 from distributed import get_worker
 
 from evo_core.config.run_config import RunConfig
+from evo_core.installation import PACKAGES
 from tasks.logs.redaction import concealed
-from tasks.logs.run_log import PACKAGES, log_to_run
+from tasks.logs.run_log import log_to_run
 from tasks.runs.ref import RunRef
 
 LENGTH = 500

@@ -53,7 +53,7 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     return f"known: {', '.join(prefix + word for word in words)}"
 
 
-def differences(old: RunConfig, new: RunConfig) -> list[str]:
+def config_differences(old: RunConfig, new: RunConfig) -> list[str]:
     """List the fields in which two configurations differ, one line each."""
     before, after = _flatten(old.model_dump()), _flatten(new.model_dump())
     return [

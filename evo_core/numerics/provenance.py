@@ -34,7 +34,7 @@ def numerics(device: torch.device | str, config: RunConfig | EnvConfig | None = 
     return {**_process(), **{name: found for name, found in packages.items() if found}, **_device(torch.device(device))}
 
 
-def differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+def numerics_differences(recorded: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """Return the differences of this process from recorded numerics; unknown entries count as equal."""
     if recorded.get("mode", here.get("mode")) != here.get("mode"):
         # the different mode explains differences of capability and fingerprint

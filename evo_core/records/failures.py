@@ -94,7 +94,7 @@ def text_of(error: BaseException) -> str:
         return f"(its message cannot be read: {type(other).__name__})"
 
 
-def bounded(detail: FailureDetail, conceal: Callable[[str], str] = str) -> FailureDetail:
+def shortened(detail: FailureDetail, conceal: Callable[[str], str] = str) -> FailureDetail:
     """Shorten a detail to one line without credentials, which `conceal` removes."""
 
     def clean(text: str, length: int) -> str:

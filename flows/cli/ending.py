@@ -61,7 +61,7 @@ class ExitReport:
         common["failures"] = list(self.failures)
         if self.summary is None:
             unknown = ("generations", "train_steps", "eval_steps", "left_over_steps", "elite", "confirmed", "head")
-            return {**common, **dict.fromkeys(unknown), "error": describe_failure(self.failure)}
+            return {**common, **dict.fromkeys(unknown), "error": describe_run_failure(self.failure)}
         s = self.summary
         return {
             **common,
@@ -120,7 +120,7 @@ class ExitReport:
         ]
 
     def _advice(self) -> list[str]:
-        reason = "stopped by the user" if self.status == "interrupted" else describe_failure(self.failure)
+        reason = "stopped by the user" if self.status == "interrupted" else describe_run_failure(self.failure)
         if isinstance(self.failure, GenerationFailed):
             return [
                 reason,
@@ -149,7 +149,7 @@ class ExitReport:
         return evolve_command(command, self.run_id, **flags)
 
 
-def describe_failure(failure: BaseException | None) -> str:
+def describe_run_failure(failure: BaseException | None) -> str:
     """Describe in one sentence what went wrong."""
     outage = describe_outage(failure) if failure is not None else None
     return outage or f"{type(failure).__name__}: {failure}"

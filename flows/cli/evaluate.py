@@ -10,7 +10,7 @@ from evo_core.seeding import POPULATION, Purpose, stream
 from flows.cli.arguments import Json, MemberName, Run, Seed, Store, number
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import emit
-from flows.member_lookup import Chosen
+from flows.member_lookup import SCORED_EPISODES, Chosen
 from tasks.views.phrases import describe_interval, describe_number, describe_score
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def evaluate(
     /,
     *,
     member: MemberName = None,
-    episodes: Annotated[int, number("Full episodes to play.", 1, MOST_EPISODES)] = 100,
+    episodes: Annotated[int, number("Full episodes to play.", 1, MOST_EPISODES)] = SCORED_EPISODES,
     seed: Seed = None,
     store: Store = None,
     json: Json = False,

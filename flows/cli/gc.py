@@ -16,7 +16,9 @@ def gc(
     run_id: Run,
     /,
     *,
-    keep_generations: Annotated[int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)] = 3,
+    keep_generations: Annotated[
+        int, number("Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS)
+    ] = retention.KEPT_GENERATIONS,
     dry_run: Annotated[bool, Parameter(negative="", help="List what would be released; delete nothing.")] = False,
     store: Store = None,
     json: Json = False,

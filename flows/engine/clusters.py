@@ -64,7 +64,7 @@ def open_cluster(settings: Settings, members: int) -> Iterator[Cluster]:
             if settings.scale is not None and fewest < settings.scale[1]:
                 cluster.adapt(minimum=min(fewest, most), maximum=most)
             else:
-                plan(cluster, most)
+                request_workers(cluster, most)
             yield cluster
 
 
@@ -78,7 +78,7 @@ def _require_single(cluster: Cluster, engine: str) -> None:
         )
 
 
-def plan(cluster: Cluster, count: int) -> None:
+def request_workers(cluster: Cluster, count: int) -> None:
     """Set the number of workers that a cluster should have."""
     if not isinstance(cluster, SpecCluster):
         cluster.scale(count)

@@ -15,7 +15,7 @@ from prefect_dask.task_runners import PrefectDaskFuture
 from evo_core.records.chain import FailureReason
 from flows.engine.clusters import open_cluster
 from flows.engine.worker_monitor import WorkerMonitor, list_workers
-from flows.engine.worker_packages import prefer_own_packages
+from flows.engine.worker_packages import prefer_own_packages_on_workers
 from flows.observers.observer import observer
 from flows.settings import Settings
 from flows.slots import GPU_TAG, RESOURCE
@@ -92,7 +92,7 @@ def open_engine(settings: Settings, members: int) -> Iterator[TaskRunner[Any]]:
         security = getattr(cluster, "security", None)
         warn = observer().warned
         with Client(address, security=security, set_as_default=False) as client:
-            prefer_own_packages(client)
+            prefer_own_packages_on_workers(client)
             monitor = WorkerMonitor(client, cluster, warn)
             with monitor.running():
                 resources = _resources(client, settings, warn)

@@ -7,7 +7,7 @@ from distributed import Client, WorkerPlugin
 from evo_core import installation
 
 
-def prefer_own_packages(client: Client) -> None:
+def prefer_own_packages_on_workers(client: Client) -> None:
     """Have a scheduler and its workers, also those to come, search this installation before such directories.
 
     Processes started by `python -m distributed.cli.…`, as job queues do, search their working directory first.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from evo_core.numerics.provenance import DEVICE, differences, numerics
+from evo_core.numerics.provenance import DEVICE, numerics, numerics_differences
 from flows.observers.observer import observer
 from flows.settings import Settings
 from tasks.runs.ref import RunRef
@@ -27,7 +27,7 @@ def compare_numerics(run: RunRef, uid: str, timing: Timing | None, found: Mappin
     """Warn once per machine if the numerics of a member differ from those of this process, apart from the device.
     `timing` is None of a member that was found in the store.
     """
-    different = tuple(differences({k: v for k, v in found.items() if k not in DEVICE}, _of_this_process(run)))
+    different = tuple(numerics_differences({k: v for k, v in found.items() if k not in DEVICE}, _of_this_process(run)))
     place = timing.host if timing is not None else "the store"
     if not different or (place, different) in _said:
         return

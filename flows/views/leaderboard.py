@@ -28,7 +28,7 @@ SHOWN_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Location of a part of a run: its name, its address without credentials, and its web page."""
 
     what: str
@@ -71,7 +71,7 @@ def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
     )
 
 
-def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Place], store: str) -> str:
+def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Location], store: str) -> str:
     """Return the summary of a run as Markdown: the delivered agent, its line of descent, and next steps.
 
     `store`: the value of `--store`, without credentials.
@@ -156,7 +156,7 @@ def _known(score: float | None) -> float:
     return float("-inf") if score is None else score
 
 
-def _link(place: Place) -> str:
+def _link(place: Location) -> str:
     """Format an address, as a link if it has a web page: Prefect's UI opens only http(s)."""
     return f"[{place.address}](<{place.page}>)" if place.page else _code(place.address)
 

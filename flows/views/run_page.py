@@ -12,7 +12,7 @@ from evo_core.records.chain import Generation, record_hash
 from flows.observers.observer import observer
 from flows.settings import Settings
 from flows.views.database_faults import tolerated
-from flows.views.leaderboard import Place, describe_leaderboard, describe_progress, leaderboard, summary
+from flows.views.leaderboard import Location, describe_leaderboard, describe_progress, leaderboard, summary
 from tasks.logs.redaction import concealed
 from tasks.runs.failed_members import details
 from tasks.runs.ref import RunRef
@@ -103,15 +103,15 @@ class RunPage(View):
     def _key(self, kind: Kind) -> str:
         return artifact_key(kind, self._run.run_id)
 
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[Location]:
         """Return the locations of store, study and trackers, without credentials."""
         run_id, settings = self._run.run_id, self._settings
         page = settings.store_page and settings.store_page.replace("{run}", run_id)
         places = [
-            Place("store", f"{self._store()}/{run_id}", page),
-            Place("study", concealed(settings.study_url), self._study_page()),
+            Location("store", f"{self._store()}/{run_id}", page),
+            Location("study", concealed(settings.study_url), self._study_page()),
         ]
-        return [*places, *([Place("tracking", str(settings.tracking_directory))] if settings.trackers else [])]
+        return [*places, *([Location("tracking", str(settings.tracking_directory))] if settings.trackers else [])]
 
     def _study_page(self) -> str | None:
         """Return the study's page in optuna-dashboard, which numbers studies; None if it cannot be determined."""

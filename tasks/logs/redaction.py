@@ -4,7 +4,7 @@ import os
 import re
 
 from evo_core.records.chain import FailureDetail
-from evo_core.records.failures import bounded
+from evo_core.records.failures import shortened
 
 HIDDEN = "***"
 
@@ -25,7 +25,7 @@ _SHORTEST = 6
 
 def concealed_detail(detail: FailureDetail) -> FailureDetail:
     """Make an environment's failure detail safe to store and show: short, on one line, without credentials."""
-    return bounded(detail, lambda text: _ASSIGNED.sub(rf"\g<name>{HIDDEN}", concealed(text)))
+    return shortened(detail, lambda text: _ASSIGNED.sub(rf"\g<name>{HIDDEN}", concealed(text)))
 
 
 def concealed(text: str) -> str:

@@ -13,8 +13,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 from pydantic import ValidationError
 
+from evo_core.installation import PACKAGES
 from tasks.logs.redaction import concealed
-from tasks.logs.run_log import PACKAGES, forward_warnings, run_logger
+from tasks.logs.run_log import forward_warnings, run_logger
 
 P = ParamSpec("P")
 R = TypeVar("R")

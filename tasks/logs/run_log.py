@@ -7,10 +7,8 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.logging.handlers import APILogHandler
 
+from evo_core.installation import PACKAGES
 from tasks.logs.redaction import concealed
-
-PACKAGES = ("evo_core", "tasks", "flows", "deployments")
-"""The packages of this program."""
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

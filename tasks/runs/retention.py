@@ -16,6 +16,9 @@ from tasks.runs.run_records import Release
 from tasks.runs.run_store import RunStore
 from tasks.store import MissingError
 
+KEPT_GENERATIONS = 3
+"""Number of last generations whose checkpoints a garbage collection keeps by default."""
+
 ORPHAN_AGE_S = 24 * 3600.0
 """A checkpoint that no record references is kept for this long, because its record may not be written yet."""
 

@@ -180,12 +180,12 @@ class RunStore(RecordStore):
 
     def other_numerics(self, head: Generation) -> list[str]:
         """Describe how the numerics of a COMMIT differ from this process's: versions, CPU instructions, device."""
-        from evo_core.numerics.provenance import differences
+        from evo_core.numerics.provenance import numerics_differences
 
         recorded = self.numerics_of(layout.commit(head.generation), Generation)
         return [
             f"COMMIT {head.generation} was made with {difference}"
-            for difference in differences(recorded, self.numerics)
+            for difference in numerics_differences(recorded, self.numerics)
         ]
 
     def numerics_of(self, name: str, kind: type[Record]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from tasks.runs.run_records import Extension, Release
 from tasks.runs.run_store import RunStore
 from tasks.store import StoreError, open_store
 
-Check = Callable[[], Iterable[Finding]]
+ObjectCheck = Callable[[], Iterable[Finding]]
 
 SHARE = 500
 """Generations for which a process of their own is worth its start."""
@@ -130,7 +130,7 @@ def _parents(run: RunStore, last: int) -> set[str]:
     return {child.parent_blob.sha256 for child in offspring if child.parent_blob is not None}
 
 
-def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Iterator[Check]:
+def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Iterator[ObjectCheck]:
     """Yield the checks of objects that belong to no intact COMMIT."""
     most, config = max(result.sizes.values(), default=0), _extended(run)
     for generation in range(result.last + 2):
@@ -149,7 +149,7 @@ def _other_checks(run: RunStore, result: Verification, unnamed: set[str]) -> Ite
     yield from _replays(run, result)
 
 
-def _replays(run: RunStore, result: Verification) -> Iterator[Check]:
+def _replays(run: RunStore, result: Verification) -> Iterator[ObjectCheck]:
     for directory in _listed(run, "replay", result):
         for kind in get_args(ReplayKind):
             for name in _listed(run, f"replay/{directory}/{kind}", result):

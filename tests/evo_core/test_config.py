@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import BaseModel
 
-from evo_core.config.parsing import ConfigError, differences, parse_config
+from evo_core.config.parsing import ConfigError, config_differences, parse_config
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.envs.inspection import inspect_environment
 from evo_core.envs.notices import notices
@@ -164,7 +164,7 @@ def test_the_configuration_of_the_design_is_accepted_as_it_stands():
     assert config.max_generations == 15
     assert config.line_steps == 15 * 16_384
     defaults = parse_config({"env": {"id": "LunarLander-v3"}, "training": {"max_steps": 1_500_000, "target": 200}})
-    assert differences(defaults, config) == [
+    assert config_differences(defaults, config) == [
         "search.batch_size.max: absent in the store, 1024.0 given",
         "search.batch_size.min: absent in the store, 32.0 given",
         "search.batch_size.scale: absent in the store, log given",

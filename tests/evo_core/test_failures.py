@@ -11,8 +11,8 @@ from evo_core.records.failures import (
     MESSAGE_LENGTH,
     GenerationFailed,
     MemberFailure,
-    bounded,
     describe_exception,
+    shortened,
 )
 from tests.conftest import make_config
 from tests.probes import Probe
@@ -117,10 +117,10 @@ def test_what_is_kept_is_short_on_one_line_and_can_be_written():
 
     with pytest.raises(KeyError) as caught:
         deep(20)
-    detail = bounded(describe_exception(caught.value))
+    detail = shortened(describe_exception(caught.value))
     assert len(detail.message) == MESSAGE_LENGTH
     assert len(detail.frames) == FRAMES
-    escaped = bounded(FailureDetail(message="a\x1b[31m\n  b\tsecret"), lambda text: text.replace("secret", "***"))
+    escaped = shortened(FailureDetail(message="a\x1b[31m\n  b\tsecret"), lambda text: text.replace("secret", "***"))
     assert escaped.message == "a [31m b ***"
     assert describe_exception(Rude()).message == "(its message cannot be read: ValueError)"
     describe_exception(caught.value).model_dump_json()
@@ -128,7 +128,7 @@ def test_what_is_kept_is_short_on_one_line_and_can_be_written():
 
 def test_credentials_that_the_bound_would_cut_are_concealed_first():
     text = "x" * (MESSAGE_LENGTH - 3) + "hunter2"
-    assert "hun" not in bounded(FailureDetail(message=text), lambda said: said.replace("hunter2", "***")).message
+    assert "hun" not in shortened(FailureDetail(message=text), lambda said: said.replace("hunter2", "***")).message
 
 
 def test_a_failure_without_an_exception_is_its_own_message():

@@ -12,7 +12,7 @@ import torch
 from evo_core.config.sections import EnvConfig
 from evo_core.numerics.fingerprint import differing_groups, fingerprint, primitives
 from evo_core.numerics.instructions import _without_fma, is_portable, portable_environment
-from evo_core.numerics.provenance import differences, numerics
+from evo_core.numerics.provenance import numerics, numerics_differences
 from evo_core.numerics.roots import sqrt
 from tests.services import missing
 
@@ -79,7 +79,7 @@ def test_portable_numerics_are_said_and_change_the_fingerprint(portable):
     assert here["mode"] == "native"
     changed = differing_groups(found["fingerprint"], here["fingerprint"])
     assert {"matrices", "qr", "functions"} <= set(changed)
-    assert differences(found, here) == [
+    assert numerics_differences(found, here) == [
         "portable numerics, here they are native: `--numerics portable` makes them the same"
     ]
 
@@ -92,22 +92,22 @@ def test_one_instruction_set_for_glibc_alone_changes_the_fingerprint_of_math():
     elsewhere, here = json.loads(done.stdout), numerics("cpu")
     if elsewhere["fingerprint"] == here["fingerprint"] and not here["libc"].startswith("glibc"):
         pytest.skip("another C library, without such variants")
-    (difference,) = differences(elsewhere, here)
+    (difference,) = numerics_differences(elsewhere, here)
     assert "math" in difference and "matrices" not in difference
 
 
 def test_differences_name_what_differs_and_pass_over_what_was_not_recorded():
     here = numerics("cpu")
     old = {name: here[name] for name in ("torch", "numpy", "gymnasium", "cpu", "device")}
-    assert differences(old, here) == []
-    assert differences(here, here) == []
-    assert differences({**here, "python": "3.0.0"}, here) == [f"python 3.0.0, here is {here['python']}"]
-    assert differences({**here, "device": "cuda: T4", "cuda": "12"}, here) == [
+    assert numerics_differences(old, here) == []
+    assert numerics_differences(here, here) == []
+    assert numerics_differences({**here, "python": "3.0.0"}, here) == [f"python 3.0.0, here is {here['python']}"]
+    assert numerics_differences({**here, "device": "cuda: T4", "cuda": "12"}, here) == [
         "device cuda: T4, here is cpu",
         "cuda 12, here is None",
     ]
     other = here["fingerprint"].replace("qr ", "qr 0")
-    assert differences({**here, "fingerprint": other}, here) == [
+    assert numerics_differences({**here, "fingerprint": other}, here) == [
         "other results of the same functions (qr), as processors of other makers give"
     ]
 

@@ -21,7 +21,7 @@ from evo_core.records.chain import Generation
 from flows.observers.progress import Progress
 from flows.runs import open_run
 from flows.settings import Settings
-from flows.views.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Place, describe_leaderboard, leaderboard, summary
+from flows.views.leaderboard import SHOWN_MEMBERS, SHOWN_STEPS, Location, describe_leaderboard, leaderboard, summary
 from flows.views.run_page import RunPage
 from tasks.generation_tasks import record_view
 from tasks.logs.redaction import concealed
@@ -282,7 +282,7 @@ def test_a_leaderboard_names_everyone_best_first_and_failures_last(commits):
 def test_a_summary_tells_the_line_of_descent_and_how_to_go_on(commits):
     elite = commits[-1].elite
     lineage = Lineage(commits)
-    places = [Place("store", "s3://b/runs/a-run", "https://s3.example/a-run"), Place("study", "sqlite:///x")]
+    places = [Location("store", "s3://b/runs/a-run", "https://s3.example/a-run"), Location("study", "sqlite:///x")]
     text = summary("a-run", Ending("target_reached", elite, None), lineage, places, "s3://b/runs")
     line = lineage.line(elite.uid)
     rows = [row for row in text.splitlines() if row.startswith("| g0")]

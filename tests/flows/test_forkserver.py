@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 from distributed.comm.core import CommClosedError
 
-from flows.engine.clusters import open_local, plan
+from flows.engine.clusters import open_local, request_workers
 from flows.engine.forkserver import PRELOADED
 from flows.engine.worker_monitor import WorkerMonitor
 from flows.slots import place
@@ -33,7 +33,7 @@ def workers():
     """A client of a local cluster of two workers."""
     told: list[str] = []
     with open_local(place(2, 2, 2, ())) as cluster, Client(cluster, set_as_default=False) as client:
-        plan(cluster, 2)
+        request_workers(cluster, 2)
         with WorkerMonitor(client, cluster, told.append).running():
             client.wait_for_workers(2)
             yield client
@@ -88,7 +88,7 @@ def test_a_worker_has_the_environment_of_the_run_as_it_is_when_it_starts(monkeyp
         monkeypatch.delenv("EVOLVE_TEST_BEFORE")
         monkeypatch.setenv("EVOLVE_TEST_AFTER", "there")
         monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "3")
-        plan(cluster, 1)
+        request_workers(cluster, 1)
         with WorkerMonitor(client, cluster, print).running():
 
             def look() -> tuple[dict[str, str], int]:
@@ -135,7 +135,7 @@ def test_all_tasks_of_a_worker_use_one_client_of_the_prefect_api(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nothing is sent
     monkeypatch.setenv("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
     with open_local(place(1, 1, 2, ())) as cluster, Client(cluster, set_as_default=False) as client:
-        plan(cluster, 1)
+        request_workers(cluster, 1)
 
         def look() -> tuple[str, int]:
             from prefect.client.orchestration import get_client

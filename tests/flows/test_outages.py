@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from flows.cli.ending import describe_failure
+from flows.cli.ending import describe_run_failure
 from flows.observers.observer import Observer, watched_by
 from flows.prefect_server import outages
 from flows.prefect_server.outages import announce_restart, retry_outages
@@ -48,7 +48,7 @@ def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, ca
 
 
 def test_a_run_that_ends_because_the_api_is_away_says_so():
-    assert describe_failure(httpx.ConnectError("nobody there")) == (
+    assert describe_run_failure(httpx.ConnectError("nobody there")) == (
         "the Prefect API cannot be reached (ConnectError: nobody there)"
     )
-    assert describe_failure(ValueError("no")) == "ValueError: no"
+    assert describe_run_failure(ValueError("no")) == "ValueError: no"

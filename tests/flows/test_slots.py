@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client
 
 from flows.cli.doctor import doctor
 from flows.engine import worker_monitor as keeper_module
-from flows.engine.clusters import SlotCluster, open_cluster, open_local, plan
+from flows.engine.clusters import SlotCluster, open_cluster, open_local, request_workers
 from flows.engine.worker_monitor import WorkerMonitor, list_workers
 from flows.settings import BadInput, Failed, Settings
 from flows.slots import Slot, least_used, limit_gpu_slots, place, visible_gpus
@@ -111,7 +111,7 @@ def kept_cluster(slots, *, quiet=True):
     patient = pytest.MonkeyPatch.context()  # on a busy machine a worker takes longer to start than a run waits silently
     with patient as patch, open_local(slots) as cluster, Client(cluster, set_as_default=False) as client:
         patch.setattr(keeper_module, "PATIENCE_S", 60.0)
-        plan(cluster, len(slots))
+        request_workers(cluster, len(slots))
         yield client, WorkerMonitor(client, cluster, told.append)
     assert not quiet or told == []
 
@@ -148,7 +148,7 @@ def test_who_else_reaches_loopback_cannot_speak_to_a_local_cluster():
     stranger = ssl.create_default_context()
     stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
     with open_local(place(1, 1, 2, ())) as cluster:
-        plan(cluster, 1)
+        request_workers(cluster, 1)
         with Client(cluster, set_as_default=False) as client:
             assert client.submit(os.getpid).result(timeout=120) != os.getpid()
             (worker,) = list_workers(client)
@@ -216,7 +216,7 @@ def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
     told: list[str] = []
     scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "host": "127.0.0.1"}}
     with SpecCluster(scheduler=scheduler, worker={"cls": NoSuchQueue}) as cluster:
-        plan(cluster, 2)
+        request_workers(cluster, 2)
         with (
             Client(cluster, set_as_default=False) as client,
             pytest.raises(Failed, match="invalid partition"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from evo_core.config.parsing import ConfigError, numbers, parse_config
 from evo_core.config.run_config import RunConfig
 from evo_core.importers.agilerl.manifest import Given, Manifest, read_manifest, real
-from evo_core.importers.agilerl.network_fields import convert_network
+from evo_core.importers.agilerl.network_fields import Section, convert_network
 from evo_core.importers.agilerl.notes import Notes
 from evo_core.importers.agilerl.reasons import OTHER_ALGORITHMS, why_dropped
 from evo_core.importers.agilerl.search_fields import convert_search
@@ -36,8 +36,6 @@ AGILERL_DEFAULTS: dict[str, object] = {
 NUM_ENVS, LEARN_STEP, EVO_STEPS, MAX_STEPS = 16, 2048, 10_000, 1_000_000
 WEIGHTS = ("no_mutation", "architecture", "new_layer_prob", "parameters", "activation", "rl_hp", "mutation_sd")
 """Fields of a mutation that mean the same here."""
-
-Section = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
