@@ -44,7 +44,7 @@ def test_every_arm_spends_its_budget_and_no_more_than_a_slice_beyond(records):
         assert record.points and len(record.final) == 5
 
 
-def test_what_is_in_the_file_is_not_run_again(records):
+def test_records_in_the_file_are_not_run_again(records):
     keys = [("cartpole", "wide", arm, 0) for arm in SMOKE]
     assert run_all(keys, records, budget=BUDGET) == 0
 

@@ -200,7 +200,7 @@ def test_arguments_of_an_environment_are_bounded_however_deep(kwargs):
         assert validate({"advanced": {"env": env}}, schema_of(evolve)), "the server refuses it"
 
 
-def test_what_environments_take_is_allowed():
+def test_arguments_that_environments_take_are_allowed():
     kwargs = {"config": {"observation": {"features": {"x": [-100.5, 1e300, None, True, "word"]}}}, "n": SAFE_INTEGER}
     assert make_config(**{"env.kwargs": kwargs}).env.kwargs == kwargs
     kwargs["config"]["observation"]["features"]["x"].remove(1e300)

@@ -19,5 +19,5 @@ def test_the_two_commands_stand_first():
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)
 
 
-def test_it_is_short():
+def test_the_readme_is_short():
     assert len(README.splitlines()) <= 160

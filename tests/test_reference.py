@@ -83,7 +83,7 @@ def test_the_fields_of_json_output_are_documented(tmp_path):
     assert shown == report.as_json().keys()
 
 
-def test_a_page_is_filled_where_it_is_marked(pages):
+def test_generated_parts_of_pages_are_inserted_at_their_markers(pages):
     assert pages.on_page_markdown("a\n<!-- generated: hyperparameters -->\nb") == f"a\n{pages.hyperparameters()}\nb"
     marked = {name for page in (ROOT / "docs").rglob("*.md") for name in pages.MARKER.findall(page.read_text())}
     assert marked == {"configuration", "settings", "commands", "benchmarks", "arena", "arena_results"}

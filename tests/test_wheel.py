@@ -114,7 +114,7 @@ def arena(installed):
     return config
 
 
-def test_what_is_imported_is_the_wheel(installed):
+def test_the_imported_packages_are_those_of_the_wheel(installed):
     code = "import evolve_rl, evo_core.installation as i; print(i.ROOT)"
     assert installed("python", "-P", "-c", code).stdout.strip().startswith(str(installed.bin.parent))
 

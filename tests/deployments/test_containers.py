@@ -35,7 +35,7 @@ def lines(instruction):
     return re.findall(rf"^{instruction} (.*)$", CONTAINERFILE, re.MULTILINE)
 
 
-def test_what_the_image_is_built_from_exists_and_is_let_in():
+def test_files_of_the_image_exist_and_are_not_ignored():
     sources = [word for line in lines("COPY") if "--from" not in line for word in line.split()[:-1]]
     assert {"requirements.lock", "flows", "deployments"} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
@@ -147,7 +147,7 @@ def test_the_worker_cannot_delete_and_knows_no_other_key():
 
 
 @pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if service["image"] == OURS])
-def test_what_starts_a_container_is_installed(service):
+def test_programs_that_containers_start_are_installed(service):
     program, *arguments = SERVICES[service].get("command") or re.findall(r'"([^"]+)"', lines("CMD")[0])
     assert (Path(sys.executable).parent / program).exists()
     if program == "python":
@@ -161,7 +161,7 @@ def test_workers_are_given_the_time_that_their_guardians_need():
     assert [SERVICES[name]["stop_grace_period"] for name in ("worker", "collector")] == ["60s"] * 2
 
 
-def test_settings_of_the_prefect_server_are_known_to_it(tmp_path):
+def test_settings_of_the_prefect_server_exist_in_its_version(tmp_path):
     from prefect.settings import Settings
     from prefect.settings.legacy import _get_valid_setting_names
 
@@ -199,7 +199,7 @@ def test_each_database_is_its_owners_alone(tmp_path):
             assert "password authentication failed" in enter(role, role, "SELECT 1", passwords[other]).stderr
 
 
-def test_what_the_readme_links_to_exists_and_secrets_are_those_of_compose():
+def test_links_of_the_deployments_readme_exist_and_secrets_are_those_of_compose():
     text = (ROOT / "deployments/README.md").read_text()
     targets = re.findall(r"\]\((?!http)([^)]+)\)", text)
     assert len(targets) > 8

@@ -37,7 +37,7 @@ print(json.dumps([(end.type.value, end.message) for end in ends]))
 
 
 @pytest.mark.slow
-def test_one_run_that_cannot_be_read_keeps_no_other_from_its_turn(cli, tmp_path):
+def test_a_run_that_cannot_be_read_does_not_stop_the_others(cli, tmp_path):
     store = make_runs(tmp_path / "runs", {name: make_config(**{"training.max_steps": 768}) for name in ("a", "m", "z")})
     (store / "m" / "run.json").write_text("{")
     environment = {**os.environ, **cli.environment, "EVOLVE_STORE": str(store), "EVOLVE_WORKERS": "2"}
@@ -82,7 +82,7 @@ def test_a_retry_does_not_begin_a_run_anew_whose_store_is_gone(prefect_url, tmp_
     assert not (tmp_path / "runs").exists()
 
 
-def test_addresses_that_would_vanish_with_the_flow_run_are_refused(monkeypatch):
+def test_addresses_relative_to_a_flow_runs_directory_are_refused(monkeypatch):
     monkeypatch.setattr("deployments.entrypoints.guard", lambda: None)
     for name, value in (("EVOLVE_STORE", "runs"), ("EVOLVE_STUDY", "sqlite:///study.db")):
         monkeypatch.setenv("EVOLVE_STORE", "~/runs")
@@ -122,7 +122,7 @@ def test_parameters_that_do_not_fit_are_a_sentence_that_stands_in_the_runs_name(
     assert run.name.startswith(f"{kind}, refused: {said}") and len(run.name) <= 200
 
 
-def test_a_run_that_is_refused_later_says_so_in_its_name_too(prefect_url, tmp_path, monkeypatch):
+def test_a_run_that_is_refused_later_has_the_reason_in_its_name_too(prefect_url, tmp_path, monkeypatch):
     monkeypatch.setattr("deployments.entrypoints.guard", lambda: None)
     monkeypatch.setenv("EVOLVE_STORE", str(tmp_path / "runs"))
     with get_client(sync_client=True) as client:
@@ -139,7 +139,7 @@ def test_a_run_that_is_refused_later_says_so_in_its_name_too(prefect_url, tmp_pa
             assert client.read_flow_run(created.id).name.startswith(name)
 
 
-def test_what_a_view_says_when_it_fails_holds_no_password(prefect_url):
+def test_messages_of_failed_views_contain_no_password(prefect_url):
     @flow
     def warns() -> str:
         from prefect import runtime

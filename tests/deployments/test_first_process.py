@@ -12,14 +12,14 @@ from tests.services import wait_for
 FIRST = [sys.executable, "-m", "deployments.container_init"]
 
 
-def test_what_the_command_leaves_behind_may_finish(tmp_path):
+def test_processes_that_the_command_leaves_behind_may_finish(tmp_path):
     command = "setsid sh -c 'sleep 2; echo said > said' & exit 3"
     assert subprocess.run([*FIRST, "sh", "-c", command], cwd=tmp_path).returncode == 3
     assert (tmp_path / "said").read_text() == "said\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_is_told_to_end_and_its_guardian_is_waited_for(tmp_path, number):
+def test_the_command_is_stopped_and_its_guardian_is_waited_for(tmp_path, number):
     command = (
         "import signal, subprocess, sys, time\n"
         "def end(*_):\n"
@@ -38,5 +38,5 @@ def test_the_command_is_told_to_end_and_its_guardian_is_waited_for(tmp_path, num
     assert (tmp_path / "said").exists()
 
 
-def test_a_command_that_is_killed_is_told_apart(tmp_path):
+def test_the_exit_code_of_a_killed_command_is_128_plus_the_signal(tmp_path):
     assert subprocess.run([*FIRST, "sh", "-c", "kill -9 $$"]).returncode == 128 + 9

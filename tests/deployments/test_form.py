@@ -92,7 +92,7 @@ def test_every_field_of_the_configuration_is_in_the_form_once():
     assert not shown & boxed
 
 
-def test_what_is_filled_in_arrives():
+def test_form_fields_reach_the_configuration():
     advanced = Advanced(mutation={"rl_hp": 0.5}, search={"ent_coef": {"min": 0.0, "max": 0.1}})
     config = config_of(
         {**FORM, "environment": "Acrobot-v1", "seed": 7, "lr": 2e-3, "target": -100.0, "advanced": advanced}
@@ -125,7 +125,7 @@ def test_merged_keys_may_be_replaced():
     assert load_yaml(merged, "") == {"base": {"a": 1, "b": 2}, "mine": {"a": 1, "b": 3}}
 
 
-def test_what_does_not_fit_together_is_said_in_one_line():
+def test_invalid_form_fields_are_reported_in_one_line():
     assert "batch_size" in refused(batch_size=4096, learn_step=1024)
     assert "multiple of env.num_envs" in refused(evo_steps=1001)
     assert "Learning rate was changed in the form" in refused(lr=0.5, yaml=CONFIGS[0].read_text())

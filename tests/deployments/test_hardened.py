@@ -109,7 +109,7 @@ def test_every_route_refuses_whoever_lacks_the_auth_string(server, routes, csrf)
     assert without_token == {route: 403 if route[0] in CHANGING else 401 for route in asked}
 
 
-def test_the_probes_alone_are_open(api, routes):
+def test_only_health_checks_need_no_password(api, routes):
     for method, path in PROBES:
         assert (method, path) in routes
         assert api.request(method, f"/api{path}").json() is True or path == "/ready"
@@ -161,7 +161,7 @@ def test_websockets_refuse_whoever_lacks_the_auth_string(server, routes):
         assert asyncio.run(without_handshake(address)) == 403
 
 
-def test_what_a_browser_needs_before_it_logs_in_tells_nothing(api):
+def test_pages_before_the_login_contain_no_secrets(api):
     """The pages and the schema of the API contain no secrets."""
     settings = api.get("/ui-settings").json()
     assert settings["auth"] == "BASIC" and settings["csrf_enabled"] is True
@@ -183,7 +183,7 @@ def test_a_foreign_origin_gets_no_cors_header(api, origin):
         assert "Access-Control-Allow-Origin" not in answer.headers, answer.request
 
 
-def test_the_uis_own_origin_gets_one(api, server):
+def test_the_uis_own_origin_gets_a_cors_header(api, server):
     answer = api.get("/api/version", headers={"Origin": server.origin}, auth=BASIC)
     assert answer.headers["Access-Control-Allow-Origin"] == server.origin
     asking = {"Origin": server.origin, "Access-Control-Request-Method": "POST"}

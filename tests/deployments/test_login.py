@@ -18,7 +18,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
 
 
-def test_one_is_made_at_the_first_start_and_found_at_the_next():
+def test_an_auth_string_is_generated_at_the_first_start_and_reused():
     made = find_login(no_auth=False)
     assert made.fresh and made.auth in made.describe()
     assert login_file().stat().st_mode & 0o777 == 0o600
@@ -28,14 +28,14 @@ def test_one_is_made_at_the_first_start_and_found_at_the_next():
     assert found.environment == {SERVER_AUTH: made.auth}
 
 
-def test_the_one_of_the_environment_is_taken_and_kept_nowhere(monkeypatch):
+def test_the_environments_auth_string_is_used_and_not_stored(monkeypatch):
     monkeypatch.setenv(SERVER_AUTH, "me:chosen-by-hand")
     login = find_login(no_auth=False)
     assert login.environment == {SERVER_AUTH: "me:chosen-by-hand"} and "chosen" not in login.describe()
     assert not login_file().exists()
 
 
-def test_nobody_is_asked_where_that_is_said_and_others_are_named(monkeypatch):
+def test_no_auth_creates_no_auth_string_and_contradictions_are_refused(monkeypatch):
     login = find_login(no_auth=True)
     assert login.environment == {} and "every account of this machine" in login.describe()
     assert not login_file().exists()
@@ -44,13 +44,13 @@ def test_nobody_is_asked_where_that_is_said_and_others_are_named(monkeypatch):
         serve(port=free_port(), no_auth=True)
 
 
-def test_no_auth_is_for_loopback_alone():
+def test_no_auth_is_allowed_on_loopback_only():
     with pytest.raises(BadInput, match="others can reach this address"):
         serve(host="0.0.0.0", port=free_port(), origin="http://evolve.example.org:4200", no_auth=True)
 
 
 @pytest.mark.parametrize(("content", "mode"), [("evolve:seen-by-others", 0o644), ("evolve:written-by-others", 0o620)])
-def test_one_that_others_may_know_is_refused(content, mode):
+def test_an_auth_string_that_others_can_read_is_refused(content, mode):
     find_login(no_auth=False)
     login_file().write_text(content)
     login_file().chmod(mode)
@@ -59,7 +59,7 @@ def test_one_that_others_may_know_is_refused(content, mode):
 
 
 @pytest.mark.parametrize("content", ["", "evolve", "evolve:", "evolve:ä", "evolve:two\nlines"])
-def test_one_that_no_server_could_ask_for_is_refused(content):
+def test_an_unusable_auth_string_is_refused(content):
     find_login(no_auth=False)
     login_file().write_text(content)
     with pytest.raises(BadInput, match="expected user:password in one line"):

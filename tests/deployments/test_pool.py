@@ -24,7 +24,7 @@ def worker(ui, prefect_environment, tmp_path_factory):
         yield worker
 
 
-def test_a_worker_that_is_told_to_end_leaves_a_terminal_state_and_no_process(ui, prefect_environment, tmp_path):
+def test_a_worker_that_is_stopped_leaves_a_final_state_and_no_process(ui, prefect_environment, tmp_path):
     with pool_worker(tmp_path, prefect_environment) as worker:
         flow_run, process = begun(worker, ui, "ended")
         family = {process, *descendants(process)}
@@ -67,7 +67,7 @@ def test_flow_runs_on_one_run_take_turns(turns, worker):
     assert chained[:4] == undisturbed_form(LASTING)  # a larger budget goes on along the same chain
 
 
-def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
+def test_inconsistent_parameters_are_reported_on_the_page_of_the_run(ui, worker):
     flow_run = ui.submit("evolve", {**LASTING, "batch_size": 4096})
     message = ui.wait(flow_run)["message"]
     assert "Minibatch size: expected at most the initial rollout of 512 steps" in message
@@ -86,7 +86,7 @@ def test_what_does_not_fit_together_is_said_on_the_page_of_the_run(ui, worker):
     assert (ended - began).total_seconds() < 10  # at once, on a busy machine
 
 
-def test_what_a_pasted_file_cannot_mean_is_said_too(ui, worker):
+def test_errors_of_a_pasted_file_are_reported_too(ui, worker):
     flow_run = ui.submit("evolve", {"yaml": "env: {id: CartPole-v1, kwargs: {since: !!int late}}"})
     assert ui.wait(flow_run)["message"].startswith("Configuration as YAML: not YAML: expected what !!int stands for")
 

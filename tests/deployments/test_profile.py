@@ -67,7 +67,7 @@ def test_any_other_address_is_refused_without_one(host, origin, monkeypatch):
         ("fd00::5", 4200, None, "http://[fd00::5]:4200", "[fd00::5]:4200"),
     ],
 )
-def test_names_are_those_that_browsers_send(host, port, origin, opened, called, monkeypatch):
+def test_names_are_compared_as_browsers_send_them(host, port, origin, opened, called, monkeypatch):
     monkeypatch.setenv(SERVER_AUTH, "operator:long-enough")
     exposure = choose_exposure(host, port, origin)
     assert exposure.origins == (opened,)
@@ -89,7 +89,7 @@ def test_an_origin_is_scheme_host_and_port(origin):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_who_listens_everywhere_says_what_browsers_call_it(host):
+def test_listening_on_all_addresses_requires_an_origin(host):
     with pytest.raises(BadInput, match="--origin http://NAME:4200"):
         choose_exposure(host, 4200, None)
 
@@ -131,7 +131,7 @@ def behind_the_door():
         ("127.0.0.1", None, False),
     ],
 )
-def test_names_and_pages_that_are_not_ours_are_turned_away(behind_the_door, host, origin, let_in):
+def test_requests_for_other_hosts_or_from_other_origins_are_rejected(behind_the_door, host, origin, let_in):
     headers = {"host": host.format(port=behind_the_door)}
     headers |= {"origin": origin.format(port=behind_the_door)} if origin else {}
     answer = httpx.get(f"http://127.0.0.1:{behind_the_door}/", headers=headers)
@@ -139,7 +139,7 @@ def test_names_and_pages_that_are_not_ours_are_turned_away(behind_the_door, host
 
 
 @pytest.mark.parametrize(("origin", "let_in"), [("http://127.0.0.1:{port}", True), ("http://evil.example", False)])
-def test_pages_elsewhere_cannot_listen(behind_the_door, origin, let_in):
+def test_pages_of_other_origins_cannot_open_websockets(behind_the_door, origin, let_in):
     url = f"ws://127.0.0.1:{behind_the_door}/api/events/out"
     with nullcontext() if let_in else pytest.raises(InvalidStatus):
         connect(url, origin=origin.format(port=behind_the_door), proxy=None).close()
@@ -158,12 +158,12 @@ def test_a_server_that_is_configured_already_is_not_shadowed(monkeypatch):
         serve(port=free_port())
 
 
-def test_a_port_that_no_machine_has_is_refused():
+def test_an_invalid_port_is_refused():
     with pytest.raises(BadInput, match="expected 1 to 65535, got 99999"):
         serve(port=99999)
 
 
-def test_a_port_that_is_taken_is_said_before_anything_starts():
+def test_a_port_in_use_is_reported_before_anything_starts():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="choose another --port"):
         serve(port=taken.getsockname()[1])
 

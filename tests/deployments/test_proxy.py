@@ -145,7 +145,7 @@ def nginx(directory: Path, site: str, ready: str) -> Iterator[None]:
         yield
 
 
-def test_the_stores_door_keeps_signatures_conditions_and_large_checkpoints(tmp_path, s3):
+def test_nginx_before_the_store_keeps_signatures_conditions_and_large_checkpoints(tmp_path, s3):
     port = free_port()
     site = (CONTAINERS / "s3.conf").read_text()
     for shipped, here in {"weed:8333": f"127.0.0.1:{s3.port}", "listen 8333;": f"listen 127.0.0.1:{port};"}.items():
@@ -202,7 +202,7 @@ def test_prefects_api_answers_those_who_have_the_auth_string(proxy):
         assert "Access-Control-Allow-Origin" not in browser.post("/api/flows/filter", headers=refused).headers
 
 
-def test_a_name_that_is_not_served_gets_no_answer(proxy):
+def test_a_host_name_that_is_not_served_gets_no_answer(proxy):
     with proxy.client("elsewhere.localhost") as browser, pytest.raises(httpx.TransportError):
         browser.get("/api/health")
 

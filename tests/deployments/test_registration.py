@@ -95,7 +95,7 @@ def test_runs_are_offered_by_name_and_any_other_may_be_typed(registered, api):
     assert typed["pattern"] == "^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
-def test_a_list_that_is_full_keeps_the_newest_and_settles():
+def test_a_full_list_keeps_the_newest_runs_and_stays_the_same():
     form = {"properties": {"run_id": {"anyOf": [{"type": "string"}]}}}
     store = [f"run-{number}" for number in range(MOST + 100)]
     full = with_choices(form, store, first=False)
@@ -128,7 +128,7 @@ def test_a_wrong_value_is_refused_on_submit(registered, api):
     assert submit("resume", {}).status_code == 409
 
 
-def test_told_again_nothing_is_there_twice_and_what_people_changed_stays(registered, api):
+def test_registering_again_duplicates_nothing_and_keeps_what_users_changed(registered, api):
     evolve = registered["evolve"]
     schedule = evolve["schedules"][0]["id"]
     api.patch(f"deployments/{evolve['id']}/schedules/{schedule}", json={"active": True}).raise_for_status()

@@ -79,7 +79,7 @@ def refused(server):
 
 
 @pytest.mark.parametrize(("who", "may_release"), [("worker", False), ("gc", True)])
-def test_nobody_but_the_collector_deletes_and_that_only_checkpoints(refused, who, may_release):
+def test_only_the_garbage_collector_deletes_and_only_checkpoints(refused, who, may_release):
     blob, record = f"runs/{who}/blobs/{'0' * 64}.safetensors", f"runs/{who}/gen/000001/COMMIT.json"
     for key in (blob, record):
         assert not refused(who, "put_object", key, Body=b"x", IfNoneMatch="*")
@@ -117,7 +117,7 @@ def test_missing_keys_are_named_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_policies_differ_in_the_right_to_release_alone():
+def test_the_policies_differ_only_in_the_right_to_delete():
     worker, collector = (json.loads(policy["content"])["Statement"] for policy in identities(KEYS)["policies"])
     assert [statement for statement in collector if statement not in worker] == [collector[-1]]
     assert collector[-1]["Action"] == "s3:DeleteObject" and collector[-1]["Resource"].endswith("/blobs/*")

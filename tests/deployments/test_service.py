@@ -63,7 +63,7 @@ def directories(path):
     return {entry for entry in path.iterdir() if entry.is_dir()}
 
 
-def test_a_run_that_is_killed_says_so_and_retry_at_once_finishes_it_with_the_same_chain(ui, worker, oracle):
+def test_a_killed_run_is_marked_as_crashed_and_an_immediate_retry_finishes_it_with_the_same_chain(ui, worker, oracle):
     flow_run, process = begun(worker, ui, None)  # Retry finds the run again by a name that nobody gave it
     run, runs = worker.store / made_up(flow_run), directories(worker.store)
     family = descendants(process)

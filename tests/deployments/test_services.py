@@ -138,7 +138,7 @@ def test_automations_fire_on_what_happens_and_on_silence(api):
     assert events(api, event, told) == [emitted]
 
 
-def test_what_is_older_than_it_is_kept_is_purged(api):
+def test_entries_beyond_their_retention_are_purged(api):
     run = make_run(api, type="RUNNING")
     emit(api, HEARTBEAT, run, ago(days=8))
     kept = emit(api, HEARTBEAT, run, ago(days=6))
@@ -146,7 +146,7 @@ def test_what_is_older_than_it_is_kept_is_purged(api):
 
 
 @pytest.mark.parametrize("server", ["sqlite"], indirect=True)  # leases are kept in the server's memory
-def test_a_slot_whose_holder_died_is_free_again(api):
+def test_the_slot_of_a_dead_holder_is_released(api):
     name = f"slot-{uuid4()}"
     ask(api, "POST", "v2/concurrency_limits/", name=name, limit=1)
     take = {"names": [name], "slots": 1, "lease_duration": 60}

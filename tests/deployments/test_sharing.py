@@ -58,7 +58,7 @@ def left_over(prefect_url):
 
 
 @pytest.mark.slow
-def test_a_turn_that_is_left_over_is_taken_by_one_of_those_who_wait(left_over, monkeypatch):
+def test_a_stale_lock_is_reclaimed_by_one_waiting_flow_run(left_over, monkeypatch):
     monkeypatch.setattr(sharing, "WAIT_S", 6)
     look, both, met = sharing._running, threading.Barrier(2), threading.local()
 

@@ -156,7 +156,7 @@ def badge(page, name):
     return page.locator("span", has_text=re.compile(f"^({name})$"))
 
 
-def test_the_service_lets_in_its_own_pages_and_who_knows_the_auth_string(service):
+def test_the_service_accepts_its_own_pages_and_requests_with_the_auth_string(service):
     url, _, _ = service
     with httpx.Client(base_url=f"{url}/api/") as anyone:
         assert anyone.get("health").status_code == 200
@@ -240,7 +240,7 @@ def test_a_file_is_pasted_and_its_run_resumed_from_the_list(page, service):
     assert len(chain(directory / "runs", "pasted")) == 3
 
 
-def test_what_the_fields_say_together_is_checked_at_once_and_read_on_the_page_of_the_run(page):
+def test_rules_across_fields_are_checked_at_once_and_shown_on_the_page_of_the_run(page):
     fill(page, run_id="wrong", batch_size=4096)
     submit(page)
     state(page, "Failed")

@@ -99,7 +99,7 @@ def test_a_budget_per_agent_becomes_that_of_the_population():
     assert conversion.config.training.target == 250
 
 
-def test_a_budget_below_one_generation_pays_for_one():
+def test_a_converted_budget_below_one_generation_is_raised_to_one():
     conversion = converted(UPPER, INIT_HP__MAX_STEPS=5000)
     assert conversion.config.training.max_steps == 4 * 10_240
     assert conversion.config.max_generations == 1
@@ -168,7 +168,7 @@ def test_a_recurrent_manifest_keeps_its_memory():
     assert config.selection.elitism is False
 
 
-def test_what_does_not_fit_is_adapted_and_said():
+def test_agilerl_values_that_do_not_fit_are_adapted_with_a_note():
     conversion = converted(RECURRENT)
     assert conversion.config.training.evo_steps == 16_384
     assert changed(conversion)["training.evo_steps"] == ("training.evo_steps", 1000, 16_384)
@@ -214,7 +214,7 @@ def test_without_mutations_nothing_mutates():
     assert conversion.config.mutation.rl_hp == 0
 
 
-def test_a_manifest_of_two_lines_gets_the_defaults_there_are():
+def test_a_manifest_of_two_lines_gets_agilerls_defaults():
     conversion = convert({"algorithm": {"name": "PPO"}, "environment": {"name": "CartPole-v1"}})
     assert conversion.config.algorithm.lr == 1e-4
     assert conversion.config.training.max_steps == 1_000_000
@@ -236,7 +236,7 @@ def test_a_manifest_of_two_lines_gets_the_defaults_there_are():
         (IMAGE, {"network__encoder_config": {"kernel_size": [[3, 5]]}}, "expected square kernels"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(text, changes, message):
+def test_configurations_that_cannot_be_converted_are_refused(text, changes, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         converted(text, **changes)
 

@@ -49,7 +49,7 @@ def test_a_wrapper_of_the_registration_is_found_too():
         ("CartPole-v1", ["tests.probes:Noise"]),  # a wrapper that no seed reaches: another finding
     ],
 )
-def test_honest_wrappers_and_environments_are_not_refused(env, wrappers):
+def test_stateless_wrappers_and_environments_are_accepted(env, wrappers):
     config = make_config(env, **{"env.wrappers": wrappers, "evaluation.max_steps": 50})
     assert check_environment(config, PACKAGES).spaces
 

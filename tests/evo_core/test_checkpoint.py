@@ -14,7 +14,7 @@ from evo_core.agent.checkpoint import CheckpointError, from_bytes, load_agent, t
 from tests.evo_core.test_mutation import founder
 
 
-def test_an_agents_state_survives_its_bytes():
+def test_an_agents_state_survives_serialization():
     _, spaces, state = founder()
     again = from_bytes(to_bytes(state), spaces)
     assert again.genome == state.genome
@@ -115,6 +115,6 @@ def test_a_header_that_asks_for_absurd_sizes_is_refused_before_anything_is_alloc
 
 
 @pytest.mark.parametrize(("what", "content"), [pytest.param(what, content, id=what) for what, content in damaged()])
-def test_bytes_that_are_no_whole_checkpoint_are_refused(what, content):
+def test_incomplete_checkpoint_bytes_are_refused(what, content):
     with pytest.raises(CheckpointError):
         from_bytes(content, founder()[1])

@@ -102,7 +102,7 @@ def test_wrong_environment_arguments_are_refused():
         inspect_environment(make_config("FrozenLake-v1", **{"env.kwargs": {"map_name": "zz"}}))
 
 
-def test_all_problems_are_named_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
         make_config(**{"algorithm.lr": -1, "algorithm.gamma": 2, "seed": "x"})
     assert len(caught.value.problems) == 3

@@ -64,12 +64,12 @@ def test_another_package_is_refused_before_it_is_imported(package, packages, fie
 
 
 @pytest.mark.parametrize("env_id", ["os.path\n:x", "../evil:X-v0", "a b:X-v0", ":X-v0", "x;y:Z-v0", "a:b:C-v0"])
-def test_what_is_no_module_is_refused(env_id):
+def test_invalid_module_names_are_refused(env_id):
     with pytest.raises(ConfigError, match=r"expected a name, or package.module:Name|not allowed here"):
         inspect_environment(make_config(env_id), ("os",))
 
 
-def test_a_module_that_breaks_and_an_id_that_it_does_not_register_are_named(package, tmp_path):
+def test_errors_name_a_module_that_fails_to_import_and_an_id_that_it_does_not_register(package, tmp_path):
     (tmp_path / "canary_envs" / "broken.py").write_text("raise RuntimeError('no display')")
     with pytest.raises(ConfigError, match=r"importing canary_envs\.broken: RuntimeError: no display"):
         inspect_environment(make_config("canary_envs.broken:X-v0"), ("canary_envs",))
@@ -81,7 +81,7 @@ def test_a_module_that_breaks_and_an_id_that_it_does_not_register_are_named(pack
         inspect_environment(make_config(f"{package}:LunarLander-v1"), ("canary_envs",))
 
 
-def test_a_module_that_is_nowhere_says_where_it_may_be(package, tmp_path, monkeypatch):
+def test_a_missing_module_error_says_where_modules_are_searched(package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refused:
         inspect_environment(make_config("mygame.envs:Game-v0"), ("mygame",))
@@ -129,7 +129,7 @@ class _Masked(gym.Env):
         return np.ones(2, np.int8)
 
 
-def test_masks_that_nobody_reads_are_said():
+def test_a_notice_is_given_for_action_masks_that_are_not_read():
     gym.register("Masked-v0", entry_point=_Masked, max_episode_steps=5)
     try:
         for told in (False, True):
@@ -203,7 +203,7 @@ class _Loud(_Masked):
         return np.full(1, 2.0, np.float32), {}
 
 
-def test_looking_at_an_environment_says_nothing_that_its_members_will_say(caplog):
+def test_inspecting_an_environment_suppresses_warnings_that_members_repeat(caplog):
     gym.register("Loud-v0", entry_point=_Loud, max_episode_steps=5)
     try:
         config = make_config("Loud-v0")

@@ -139,7 +139,7 @@ def test_an_environment_of_which_only_one_may_be_open_is_trained_evaluated_and_c
         ("OutsideItsSpace", None, "environment_error"),
     ],
 )
-def test_what_breaks_in_evaluation_fails_the_member_with_reason_and_step(env, what, reason):
+def test_an_error_in_evaluation_fails_the_member_with_reason_and_step(env, what, reason):
     config = make_config(f"Probe/{env}-v0", **({"env.kwargs": {"what": what, "after": 0}} if what else {}))
     agent = make_agent(config)
     blob = to_bytes(agent.state())
@@ -172,7 +172,7 @@ def scored(mean):
 @pytest.mark.parametrize(
     ("fitness", "confirmed", "reached"), [(10, 10, True), (10, 9.9, False), (10, None, False), (9.9, 99, False)]
 )
-def test_a_target_must_be_reached_in_selection_and_in_confirmation(fitness, confirmed, reached):
+def test_a_target_must_be_reached_in_evaluation_and_in_confirmation(fitness, confirmed, reached):
     asked = []
     config = make_config(**{"training.target": 10.0})
     assert reaches_target(config, generation(fitness), lambda elite: asked.append(1) or scored(confirmed)) == reached

@@ -64,7 +64,7 @@ def failing(env, **overrides):
     return member, details[member.uid]
 
 
-def test_what_was_raised_stands_with_its_place_and_the_environments_own_lines():
+def test_a_failure_detail_has_the_exception_its_place_and_the_environments_frames():
     member, detail = failing("Failing/Arm-v0")
     assert (detail.error, detail.message) == ("RuntimeError", "the arm hit the table")
     step, environment, own, episode = detail.where.split(", ")
@@ -85,7 +85,7 @@ def test_a_value_at_fault_names_its_environment_too():
     assert "environment 0, its step 5" in detail.where
 
 
-def test_in_evaluation_the_step_is_still_the_members():
+def test_failures_in_evaluation_count_steps_from_the_members_start():
     member, detail = failing("Failing/Late-v0", **{"env.num_envs": 16})  # 16 steps each in training
     assert member.training.steps == 256
     assert member.failure.step == 256 + 2 * 30
@@ -105,7 +105,7 @@ def test_a_generation_that_fails_quotes_each_fault_once():
     assert "probes.py:" in said
 
 
-def test_what_is_kept_is_short_on_one_line_and_can_be_written():
+def test_a_stored_failure_detail_is_short_on_one_line_and_encodable():
     class Rude(Exception):
         def __str__(self):
             raise ValueError("no")

@@ -41,14 +41,14 @@ def test_directories_that_hold_our_names_are_searched_after_us_and_others_stay(p
     assert path == [other, str(ROOT), str(project)]
 
 
-def test_a_folder_that_is_no_package_hides_nothing(tmp_path):
+def test_a_directory_without_init_shadows_nothing(tmp_path):
     (tmp_path / "flows").mkdir()
     path = [str(tmp_path), str(ROOT)]
     prefer_own_packages(path)
     assert path == [str(tmp_path), str(ROOT)]
 
 
-def test_what_was_imported_in_our_place_is_named_with_what_to_do(project):
+def test_a_module_imported_in_place_of_ours_is_reported_with_advice(project):
     tasks = ModuleType("tasks")
     tasks.__file__ = str(project / "tasks.py")
     with pytest.raises(ShadowedError) as refused:
@@ -62,7 +62,7 @@ def test_what_was_imported_in_our_place_is_named_with_what_to_do(project):
         require_own_packages({"flows": flows})
 
 
-def test_what_would_be_imported_in_our_place_is_found_too(project, monkeypatch):
+def test_a_module_that_would_be_imported_in_place_of_ours_is_reported_too(project, monkeypatch):
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     monkeypatch.setattr(sys, "path", [str(project), *sys.path])
     with pytest.raises(ShadowedError, match=f"tasks would be imported from {project / 'tasks.py'}, .*my_tasks.py"):
@@ -72,7 +72,7 @@ def test_what_would_be_imported_in_our_place_is_found_too(project, monkeypatch):
         require_own_packages({})
 
 
-def test_ours_are_accepted():
+def test_our_own_packages_are_accepted():
     require_own_packages()
     require_own_packages({})
 

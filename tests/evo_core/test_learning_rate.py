@@ -70,7 +70,7 @@ def test_the_rate_is_part_of_the_checkpoint_and_passes_to_offspring():
         from_bytes(broken, agent.spaces)
 
 
-def test_along_a_line_the_adaptive_rate_goes_on_where_the_parent_stopped():
+def test_an_adaptive_learning_rate_is_inherited_along_a_line():
     commits = train_on_policy(make_config(**KL)).commits
     assert train_on_policy(make_config(**KL)).commits == commits
     members = {member.uid: member for commit in commits for member in commit.members}

@@ -33,14 +33,14 @@ def test_a_line_leads_from_its_founder_to_its_member(known):
         lineage.line("g0099/m00")
 
 
-def test_the_living_are_the_ancestors_of_the_next_generation(known):
+def test_living_members_are_the_ancestors_of_the_next_generation(known):
     _, lineage = known
     wanted = {m.uid for child in lineage.commits[-1].offspring for m in lineage.line(child.parent)}
     assert lineage.alive == wanted
     assert 30 < len(wanted) < 32 * 30 / 2
 
 
-def test_lines_part_at_their_common_ancestor(known):
+def test_lines_diverge_at_their_common_ancestor(known):
     _, lineage = known
     one, other = (member.uid for member in lineage.commits[-1].members[:2])
     ancestor = lineage.common_ancestor(one, other)
@@ -51,7 +51,7 @@ def test_lines_part_at_their_common_ancestor(known):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_mattered_is_more_important_than_chance_and_than_all_else(seed):
+def test_hyperparameters_with_an_effect_are_more_important_than_chance_and_than_others(seed):
     config = make_lineage_config(64, 40)
     lineage = Lineage(make_commits(config, learns_by_lr_and_gamma, seed))
     found = {i.name: i for i in hyperparameter_importance(lineage, config, np.random.default_rng(0))}
@@ -62,7 +62,7 @@ def test_what_mattered_is_more_important_than_chance_and_than_all_else(seed):
 
 
 @pytest.mark.parametrize("rule", [learns_by_lr_and_gamma, lambda child, before, rng: before + rng.normal(0, 3)])
-def test_what_did_not_matter_is_rarely_above_chance(rule):
+def test_hyperparameters_without_effect_are_rarely_above_chance(rule):
     """One in twenty is, by the definition of the mark: also where others matter, whose success it is inherited with."""
     config = make_lineage_config(16, 20)
     above = compared = 0
@@ -75,7 +75,7 @@ def test_what_did_not_matter_is_rarely_above_chance(rule):
 
 
 @pytest.mark.parametrize(("size", "generations", "runs"), [(6, 10, 45), (24, 15, 25)])
-def test_what_a_mutation_was_worth_comes_out(size, generations, runs):
+def test_the_estimated_effect_of_mutations_is_the_true_one(size, generations, runs):
     """A 95 % interval misses one time in twenty, at every size."""
     config = make_lineage_config(size, generations)
     held, shown = 0, 0

@@ -31,7 +31,7 @@ def said(env, **overrides):
         (3, 3, None),
     ],
 )
-def test_a_policy_that_hardly_meets_its_bounds_is_said(monkeypatch, low, high, message):
+def test_a_notice_is_given_if_the_initial_policy_hardly_overlaps_the_action_bounds(monkeypatch, low, high, message):
     monkeypatch.setattr(probes.Far, "action_space", spaces.Box(low, high, (1,), np.float32))
     found = said("Probe/Far-v0")
     assert len(found) == (message is not None), found
@@ -63,12 +63,12 @@ def test_squashing_learns_where_clipping_cannot():
     assert first.episode_return < -4  # it has learned to, and did not begin there
 
 
-def test_observations_that_never_change_are_said():
+def test_a_notice_is_given_for_observations_that_never_change():
     found = said("Probe/NoLimit-v0", **{"evaluation.max_steps": 50})
     assert [notice for notice in found if "observations did not change in 32 random steps" in notice] == found != []
 
 
-def test_returns_that_are_all_equal_in_the_first_generation_are_said():
+def test_a_notice_is_given_if_all_returns_of_the_first_generation_are_equal():
     small = {"training.evo_steps": 64, "training.max_steps": 384, "evaluation.confirm_episodes": 2}
     commits = train_on_policy(make_config("Probe/Zeros-v0", **small)).commits
     (notice,) = first_generation_notices(commits[1])
@@ -78,7 +78,7 @@ def test_returns_that_are_all_equal_in_the_first_generation_are_said():
     assert first_generation_notices(honest[1]) == []
 
 
-def test_an_environment_that_breaks_is_left_to_who_runs_it():
+def test_an_environment_that_breaks_raises_no_notice():
     assert said("Probe/Faulty-v0", **{"env.kwargs": {"what": "raise", "after": 3}}) == []
 
 
@@ -87,7 +87,7 @@ def test_ordinary_environments_have_no_notices():
         assert said(env, **{"training.max_steps": 500_000}) == [], env
 
 
-def test_a_line_that_is_shorter_than_a_single_agent_needs_is_said():
+def test_a_notice_is_given_if_a_line_gets_fewer_steps_than_a_single_agent_needs():
     wide = {"population.size": 8, "training.max_steps": 400_000}
     (notice,) = said("Pendulum-v1", **wide)
     assert "trained for 49,152 steps, and a single agent needs about 150,000 on Pendulum-v1" in notice
@@ -96,7 +96,7 @@ def test_a_line_that_is_shorter_than_a_single_agent_needs_is_said():
     assert said("CartPole-v1", **wide) == []  # how much it needs was not measured
 
 
-def test_an_environment_that_hangs_does_not_keep_a_run_from_beginning(monkeypatch):
+def test_an_environment_that_hangs_does_not_delay_the_start_of_a_run(monkeypatch):
     monkeypatch.setattr("evo_core.envs.notices.PATIENCE_S", 0.2)
     hanging = {"env.kwargs": {"what": "hang", "after": 5, "odds": 1.0}}
     (notice,) = said("Probe/Faulty-v0", **hanging)

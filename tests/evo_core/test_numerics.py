@@ -73,7 +73,7 @@ def test_the_fingerprint_is_the_same_again_and_costs_little():
     assert primitives() >= 100
 
 
-def test_portable_numerics_are_said_and_change_the_fingerprint(portable):
+def test_portable_numerics_are_recorded_and_change_the_fingerprint(portable):
     found, here = portable[0], numerics("cpu")
     assert (found["mode"], found["cpu"]) == ("portable", "DEFAULT")
     assert here["mode"] == "native"

@@ -115,6 +115,6 @@ def test_values_outside_a_discrete_leaf_or_not_finite_are_named_by_their_leaf():
         (spaces.Dict({"a/b": spaces.Discrete(2), "a": spaces.Dict({"b": spaces.Discrete(2)})}), "share a name"),
     ],
 )
-def test_what_no_encoder_reads_is_refused_with_what_works(space, message):
+def test_unsupported_spaces_are_refused_with_the_supported_ones(space, message):
     with pytest.raises(ValueError, match=message):
         ObservationLayout(space)

@@ -9,7 +9,7 @@ import pytest
 from evo_core.envs.patience import run_with_timeout
 
 
-def test_a_call_that_hangs_is_left_behind():
+def test_a_call_that_hangs_times_out():
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         run_with_timeout(0.1, lambda: time.sleep(5))
@@ -22,6 +22,6 @@ def test_a_call_that_needs_the_main_thread_runs_there():
     assert run_with_timeout(5, threading.current_thread) is not threading.main_thread()
 
 
-def test_what_a_call_raises_is_raised():
+def test_an_exception_of_a_call_with_a_timeout_propagates():
     with pytest.raises(ZeroDivisionError):
         run_with_timeout(5, lambda: 1 // 0)

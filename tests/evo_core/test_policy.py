@@ -73,7 +73,7 @@ def test_names_that_a_leaf_has_already_get_an_underscore():
 
 
 @pytest.mark.parametrize("kind", ["lstm with masks", "clipped doubles", "masked choices"])
-def test_another_policy_is_found_out(kind):
+def test_a_different_policy_is_detected(kind):
     config, agent = make_agent(kind)
     steps = play_steps(agent, config, SEEDS, 20)
     policy = Policy(agent, masks=gives_masks(steps))
@@ -82,7 +82,7 @@ def test_another_policy_is_found_out(kind):
     assert largest_difference(policy, module(policy), steps) > 1e-5
 
 
-def test_another_action_is_found_out():
+def test_a_different_action_is_detected():
     config, agent = make_agent("masked choices")
     steps = play_steps(agent, config, SEEDS, 3)
     policy = Policy(agent, masks=True)

@@ -135,7 +135,7 @@ MEMORY = {"algorithm.recurrent": True, "network.encoder.hidden_state_size": 16, 
 
 
 @pytest.mark.parametrize(("cell", "share_encoder"), [("lstm", True), ("gru", False)])
-def test_what_was_shown_once_is_remembered(cell, share_encoder):
+def test_a_sign_shown_once_is_remembered(cell, share_encoder):
     overrides = {**MEMORY, "network.encoder.cell": cell, "network.share_encoder": share_encoder}
     agent, config = trained("Remember", **{**overrides, "algorithm.gamma": 0.99})
     assert evaluate(agent, config, seeds=range(40)).fitness == 1.0

@@ -32,7 +32,7 @@ def test_a_schedule_is_followed_genome_by_genome_and_repeats_itself():
     assert fixed.kind == "fixed" and fixed.steps == made.steps
 
 
-def test_a_replay_that_breaks_says_so():
+def test_a_failed_replay_is_reported():
     config = make_config("Probe/Faulty-v0", **{"training.max_steps": 1536, "env.kwargs": {"after": 10_000}})
     result = train_on_policy(config)
     line = Lineage(result.commits).line(result.commits[-1].members[0].uid)

@@ -48,7 +48,7 @@ def test_equal_returns_have_an_interval_of_no_width_and_one_episode_has_none():
     assert one.mean == one.iqm == 3 and (one.sem, one.mean_ci95, one.iqm_ci95) == (None, None, None)
 
 
-def test_reported_seeds_are_nobody_elses_and_the_first_of_more():
+def test_report_seeds_are_used_nowhere_else_and_extend_consistently():
     config = make_config()
     seeds = report_seeds(config, 50)
     for generation in range(10):

@@ -202,7 +202,7 @@ def test_removal_keeps_the_most_important_units(part):
         ("Policy", {"algorithm.recurrent": True, "network.encoder.num_layers": 4}, "num_layers: expected 1 to 3"),
     ],
 )
-def test_what_does_not_fit_the_environment_is_refused_before_anything_runs(env, overrides, message):
+def test_a_network_that_does_not_fit_the_environment_is_refused_before_anything_runs(env, overrides, message):
     with pytest.raises(ConfigError, match=message):
         inspect_environment(make_config(f"Probe/{env}-v0", **overrides))
 

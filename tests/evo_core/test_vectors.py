@@ -269,7 +269,7 @@ def test_a_process_that_breaks_fails_the_member_and_leaves_no_process(what, said
     assert living(envs) == []
 
 
-def test_what_processes_of_environments_warn_of_is_said_in_the_learners(registered_in_processes, caplog, capfd):
+def test_warnings_of_environment_processes_are_repeated_in_the_learner(registered_in_processes, caplog, capfd):
     envs = make_vect_envs(
         configured("async", "Probe/Faulty-v0", **{"env.kwargs": {"what": "warn", "after": 3}}).env, SEEDS
     )
@@ -293,7 +293,7 @@ def test_whole_runs_evolve_and_repeat_on_every_backend(backend, spawned):
     assert all(u.episode_length == u.episode_return for c in first.commits for m in c.members for u in m.training.curve)
 
 
-def test_an_environment_that_processes_cannot_make_is_said(registered_in_processes, spawned, capfd):
+def test_an_environment_that_cannot_be_created_in_a_subprocess_is_reported(registered_in_processes, spawned, capfd):
     with pytest.raises(MemberFailure, match="NotInProcesses-v0: RuntimeError: no display") as caught:
         make_vect_envs(configured("async", "Probe/NotInProcesses-v0").env, SEEDS)
     assert not [process for process in multiprocessing.active_children() if process.name.startswith("Worker<")]
@@ -334,7 +334,7 @@ def test_a_backend_that_an_environment_lacks_is_refused(backend, env, message):
         inspect_environment(configured(backend, env, **wrappers))
 
 
-def test_observations_that_leave_their_bounds_are_said_once(vector, caplog, monkeypatch):
+def test_observations_outside_their_bounds_are_reported_once(vector, caplog, monkeypatch):
     monkeypatch.setattr("evo_core.envs.vector_env._SAID", set())
     for _ in range(2):  # as in every generation
         envs = vector(configured("sync", "Probe/Wrong-v0", **{"env.kwargs": {"what": "outside"}}))
@@ -422,7 +422,7 @@ def test_rewards_and_flags_of_one_element_are_numbers(monkeypatch, part, value):
 
 
 @pytest.mark.parametrize(("part", "what"), [(part, what) for part, values in REFUSED.items() for what in values])
-def test_what_is_no_number_flag_or_info_fails_the_member_and_is_named(monkeypatch, part, what):
+def test_an_invalid_reward_flag_or_info_fails_the_member_and_is_named(monkeypatch, part, what):
     value, said = REFUSED[part][what]
     config = returning(monkeypatch, **{part: value})
     for step in (lambda envs: envs.step([0, 0, 0]), lambda envs: envs.advance_some([0], [0])):
@@ -503,7 +503,7 @@ def test_a_rollout_of_nothing_but_resets_is_passed_over(length):
     assert all(member.failure is None for commit in result.commits for member in commit.members)
 
 
-def test_an_environment_that_cannot_be_closed_stops_nobody(caplog):
+def test_an_environment_that_cannot_be_closed_does_not_stop_the_run(caplog):
     with caplog.at_level(logging.WARNING):
         result = train_on_policy(make_config("Probe/Stuck-v0", **{"training.max_steps": 768}))
     assert all(member.failure is None for commit in result.commits for member in commit.members)

@@ -79,7 +79,7 @@ def shown(tmp_path_factory, prefect_environment):
 
 
 @pytest.mark.slow
-def test_workers_say_in_the_log_of_their_task_what_they_did(shown, api):
+def test_the_log_of_a_task_says_what_its_worker_did(shown, api):
     first, second = flow_runs(api, "cartpole-v1 · pop 3 · seed 11")
     parents = api.post("task_runs/filter", json={"task_runs": {"flow_run_id": {"any_": [first["id"]]}}}).json()
     generations = [task["state"]["state_details"]["child_flow_run_id"] for task in parents]
@@ -168,7 +168,7 @@ def stored(tmp_path, commits, prefect_url):
     return run_id, settings
 
 
-def test_a_generation_costs_two_requests_and_what_is_shown_is_not_shown_again(stored, commits, api):
+def test_a_generation_costs_two_requests_and_is_shown_once(stored, commits, api):
     run_id, settings = stored
     requests: list[str] = []
     show(run_id, commits[:4], settings, requests)
@@ -205,7 +205,7 @@ def test_no_secret_reaches_an_artifact(stored, commits, api, monkeypatch):
     assert not any(secret in text for secret in ("hunter22", "geheim", "wJalrXUtnFEMI"))
 
 
-def test_a_summary_does_without_the_link_to_a_study_that_is_not_there(stored, commits, api, tmp_path):
+def test_a_summary_has_no_link_to_a_missing_study(stored, commits, api, tmp_path):
     run_id, settings = stored
     pages = {"store_page": "https://s3.example/{run}", "study_page": "https://optuna.example/dashboard/studies/{study}"}
     show(run_id, commits, settings.model_copy(update={"study": f"sqlite:///{tmp_path}/empty.db", **pages}), [])
@@ -215,7 +215,7 @@ def test_a_summary_does_without_the_link_to_a_study_that_is_not_there(stored, co
 
 
 @pytest.mark.parametrize("page", ["optuna.example", "file:///runs/{run}", "https://me:secret@optuna.example/"])
-def test_a_page_is_an_address_that_browsers_open_without_a_password(page):
+def test_a_page_setting_must_be_a_web_address_without_a_password(page):
     with pytest.raises(ValueError, match="expected an address that browsers open") as refused:
         Settings(study_page=page)
     assert "secret" not in str(refused.value)
@@ -279,7 +279,7 @@ def test_a_leaderboard_names_everyone_best_first_and_failures_last(commits):
     )
 
 
-def test_a_summary_tells_the_line_of_descent_and_how_to_go_on(commits):
+def test_a_summary_shows_the_line_of_descent_and_how_to_continue(commits):
     elite = commits[-1].elite
     lineage = Lineage(commits)
     places = [Location("store", "s3://b/runs/a-run", "https://s3.example/a-run"), Location("study", "sqlite:///x")]
@@ -297,7 +297,7 @@ def test_a_summary_tells_the_line_of_descent_and_how_to_go_on(commits):
     )
 
 
-def test_large_populations_and_long_lines_are_cut_and_say_so():
+def test_tables_of_large_populations_and_long_lines_are_truncated_with_a_note():
     config: RunConfig = make_lineage_config(SHOWN_MEMBERS + 2, 1)
     commit = make_commits(config, lambda child, before, rng: float(child.index))[1]
     assert len(leaderboard(commit)) == SHOWN_MEMBERS
@@ -329,7 +329,7 @@ def test_keys_of_plain_ids_are_the_ids_themselves():
     assert artifact_key("progress", "a_b-c") == "progress--a-ub--c"
 
 
-def test_concealing_keeps_what_is_no_secret(monkeypatch):
+def test_redaction_keeps_text_that_is_not_secret(monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "correct horse")
     monkeypatch.setenv("GITHUB_TOKEN", "1")  # too short to tell from any other text
     assert concealed("postgresql://me@host:5432/db and 1 correct horse") == "postgresql://me@host:5432/db and 1 ***"

@@ -81,7 +81,7 @@ def answers(url):
 
 
 @pytest.mark.parametrize("page", [(1200, 900), (390, 844)], ids=["desk", "phone"], indirect=True)
-def test_the_report_fits_every_screen_and_asks_nobody(page, reported):
+def test_the_report_fits_every_screen_and_makes_no_requests(page, reported):
     page.goto((reported / "reports" / "run" / "report.html").as_uri())
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 8 * 2")
     assert page.wrong == []

@@ -105,7 +105,7 @@ def test_a_change_that_is_accepted_is_made(settings, here):
     assert open_ref("one").config.training.max_steps == STEPS
 
 
-def test_a_study_that_is_looked_for_is_not_made(settings, here):
+def test_looking_for_a_study_does_not_create_it(settings, here):
     before = files(here)
     with pytest.raises(BadInput, match="has no study one; make it: evolve lineage rebuild one"):
         open_study(settings, "one")
@@ -115,7 +115,7 @@ def test_a_study_that_is_looked_for_is_not_made(settings, here):
     assert files(here) == before
 
 
-def test_a_run_that_this_process_has_found_is_never_begun_anew(settings, here):
+def test_a_run_that_this_process_has_found_is_never_created_again(settings, here):
     """Between `evolve resume` and its flow lie half a minute of starting servers."""
     open_ref("one")
     os.rename(here / "runs", here / "away")

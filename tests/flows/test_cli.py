@@ -80,7 +80,7 @@ def test_an_unknown_run_cannot_be_resumed(bare):
     assert "the store has no runs" in bare("resume", "nothing", expect=2).stderr
 
 
-def test_a_store_that_is_away_is_one_line_with_advice(bare):
+def test_an_unreachable_store_is_reported_in_one_line_with_advice(bare):
     bare.environment |= {
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "x",
@@ -131,7 +131,7 @@ def test_a_dry_run_shows_configuration_and_networks_and_writes_nothing(bare):
     assert "encoder:" in bare("run", "--config", path, "--dry-run").stdout
 
 
-def test_doctor_says_where_the_packages_are(bare):
+def test_doctor_shows_where_the_packages_are(bare):
     (bare.directory / "flows").mkdir()
     checks = {check["name"]: check for check in bare.json("doctor", expect=1)}
     assert checks["package flows"]["finding"] == str(ROOT / "flows")
@@ -140,7 +140,7 @@ def test_doctor_says_where_the_packages_are(bare):
     assert checks["torch"]["finding"]
 
 
-def test_doctor_is_content_with_a_sound_installation(bare):
+def test_doctor_passes_on_a_complete_installation(bare):
     del bare.environment["PREFECT_API_URL"]
     assert all(check["advice"] == "" for check in json.loads(bare("doctor", "--json").stdout))
 
@@ -177,7 +177,7 @@ def test_doctor_examines_an_environment(examined, capfd):
     assert "did you mean CartPole-v1" in capfd.readouterr().err
 
 
-def test_doctor_says_what_would_be_built_of_a_configuration_file(examined, bare):
+def test_doctor_shows_the_networks_of_a_configuration_file(examined, bare):
     overrides = {"env.wrappers": [{"FilterObservation": {"filter_keys": ["image"]}}], "algorithm.recurrent": True}
     path = bare.config(make_config("minigrid:MiniGrid-Empty-5x5-v0", **overrides, **{"evaluation.max_steps": 50}))
     checks = examined(path=Path(path), expect=1)
@@ -185,7 +185,7 @@ def test_doctor_says_what_would_be_built_of_a_configuration_file(examined, bare)
     assert [name for name, check in checks.items() if check["advice"]] == ["time limit"]
 
 
-def test_a_far_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
+def test_a_remote_scheduler_needs_a_prefect_server_that_it_can_reach(bare):
     del bare.environment["PREFECT_API_URL"]
     arguments = ("--engine", "tcp://far:8786", "--store", "s3://bucket/runs")
     refused = bare("run", "--config", bare.config(make_config()), *arguments, expect=2)

@@ -19,7 +19,7 @@ def test_every_ready_configuration_is_found_by_its_name_and_has_a_description(pa
     assert path.read_text().splitlines()[1] == f"#   evolve run --config {path.stem}"
 
 
-def test_a_file_goes_before_a_ready_configuration_and_a_path_is_never_one(tmp_path, monkeypatch):
+def test_a_file_takes_precedence_over_a_ready_configuration_and_a_path_is_never_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "acrobot").mkdir()
     assert find_config(Path("acrobot")).name == "acrobot.yaml"

@@ -74,7 +74,7 @@ def test_a_run_is_deleted_with_its_study_and_nothing_else(store, capfd):
     assert "run one is not in" in capfd.readouterr().err
 
 
-def test_a_run_that_somebody_works_on_is_refused(store, capfd):
+def test_a_running_run_is_not_deleted(store, capfd):
     run = RunStore(store, "other")
     program = (
         "import sys, time; from tasks.runs.presence import hold_run; from tasks.runs.run_store import RunStore\n"
@@ -135,7 +135,7 @@ def _config():
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("no\n", 1), (None, 2)])
-def test_it_asks_first(store, capfd, monkeypatch, answer, code):
+def test_deletion_asks_for_confirmation(store, capfd, monkeypatch, answer, code):
     class Terminal:
         def isatty(self):
             return answer is not None
@@ -158,7 +158,7 @@ def test_a_study_that_cannot_be_deleted_is_a_warning_and_exit_code_3(store, capf
     assert not Path("runs/other").exists() and set(studies()) == {"one", "other"}
 
 
-def test_a_study_of_another_run_of_that_name_is_left_alone(store):
+def test_deleting_leaves_the_study_of_another_run_of_that_name(store):
     storage = open_storage(f"sqlite:///{Path.cwd()}/runs/study.db")
     optuna.load_study(study_name="one", storage=storage).set_user_attr("founders", "others")
     delete("one", expect=3)
@@ -178,7 +178,7 @@ def test_on_s3_a_run_that_is_not_finished_must_have_been_quiet(s3, tmp_path, cap
         assert store.keys("other") == store.keys("one") == []
 
 
-def test_a_key_that_may_not_delete_changes_nothing(store, monkeypatch):
+def test_credentials_without_the_right_to_delete_change_nothing(store, monkeypatch):
     def denied(backend, key):
         raise DeniedError(key)
 

@@ -52,7 +52,7 @@ def test_a_file_gets_plain_lines(result):
     assert "\x1b" not in out.getvalue()
 
 
-def test_what_a_budget_leaves_over_is_said_at_start_and_end(result):
+def test_unspent_steps_of_a_budget_are_reported_at_start_and_end(result):
     config = make_config(**{"training.max_steps": 3000})
     assert describe_beginning("my-run", result.commits[0], config) == (
         "run my-run starts: population 3, at most 3 generations of 768 steps, 768 for each line; 696 of 3,000 "
@@ -119,7 +119,7 @@ def test_members_that_the_store_already_had_do_not_count_in_the_rate(result):
     assert observer._start_steps == first.training.steps + third.training.steps
 
 
-def test_phases_follow_the_members(result):
+def test_the_live_table_follows_the_phases_of_members(result):
     console = Console(file=io.StringIO(), width=160, force_terminal=True, record=True)
     observer = LiveObserver(console, CONFIG)
     observer.began("my-run", result.commits[0])

@@ -243,7 +243,7 @@ def waited(tmp_path_factory, prefect_environment) -> Waited:
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_the_workers_of_an_empty_cluster_and_says_so(waited, oracle):
+def test_a_run_on_an_empty_cluster_waits_for_workers_with_a_message(waited, oracle):
     assert f"no worker at {waited.address}, the run waits for one" in waited.before
     assert waited.code == 0, waited.err
     assert oracle.head in waited.out

@@ -83,7 +83,7 @@ def test_members_play_the_same_episodes(store, capsys):
     assert first["played"] != second["played"]
 
 
-def test_people_read_a_table(store, capsys):
+def test_output_is_a_table_without_json(store, capsys):
     assert evaluate("pole", member="g0001/m00", episodes=1, store=str(store)) == 0
     said = capsys.readouterr().out
     assert "g0001/m00 of pole (asked for): 1 fresh episodes, seed 1" in said
@@ -94,7 +94,7 @@ def test_people_read_a_table(store, capsys):
     ("episodes", "seed", "message"),
     [(0, None, "--episodes: expected at least 1, got 0"), (1, -1, "--seed: expected a whole number from 0, got -1")],
 )
-def test_numbers_that_make_no_sense_are_refused(store, episodes, seed, message):
+def test_invalid_numbers_are_refused(store, episodes, seed, message):
     for command in (
         lambda: evaluate("pole", episodes=episodes, seed=seed, store=str(store)),
         lambda: watch("pole", episodes=episodes, seed=seed, store=str(store)),
@@ -116,7 +116,7 @@ def frames_of(path):
     return f"{size} {fps}", imageio_ffmpeg.count_frames_and_secs(str(path))[0]
 
 
-def test_a_video_is_recorded_without_a_word_about_the_missing_display(store, here, capfd, monkeypatch):
+def test_a_video_is_recorded_without_warnings_about_a_missing_display(store, here, capfd, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     assert watch("short", video=here / "a.mp4", episodes=1, store=str(store)) == 0
@@ -146,7 +146,7 @@ def test_without_a_display_a_video_is_written_and_named(store, here, capsys):
     assert frames_of(here / "short-g0001-m01.mp4")[1] > 1
 
 
-def test_a_video_stands_in_the_study_and_with_trackers(store, here, capsys):
+def test_a_video_is_added_to_the_study_and_to_trackers(store, here, capsys):
     url, where = f"sqlite:///{here}/study.db", {"store": str(store), "study": f"{here}/study.db", "track": "mlflow"}
     with pytest.raises(BadInput, match="has no study short; make it: evolve lineage rebuild short"):
         watch("short", episodes=1, **where, dashboard=True)

@@ -74,7 +74,7 @@ def test_another_configuration_under_the_same_id_is_refused_field_by_field(finis
     assert files(cli.directory / "runs" / "whole") == before
 
 
-def test_status_tells_how_far_a_run_is(finished, oracle):
+def test_status_shows_the_progress_of_a_run(finished, oracle):
     cli, _ = finished
     status = cli.json("status", "whole")
     assert (status["generations"], status["head"], status["train_steps"]) == (3, oracle.head, 2304)
@@ -286,7 +286,7 @@ def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
+def test_an_interrupted_run_prints_how_to_continue(cli: Cli, slower_oracle, stop):
     process = cli.start("run", "--config", cli.config(SLOWER), *ONE, "--run-id", "stopped", "--json")
     wait_for(lambda: (cli.directory / "runs/stopped/gen/000001/m/0000.train.json").exists())
     family = descendants(process.pid)
@@ -301,7 +301,7 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, slower_oracle, stop):
 
 
 @pytest.mark.slow
-def test_a_store_that_vanishes_in_mid_run_stops_it_and_is_not_made_anew(cli: Cli, slower_oracle):
+def test_a_store_that_disappears_stops_the_run_and_is_not_created_again(cli: Cli, slower_oracle):
     process = cli.start("run", "--config", cli.config(SLOWER), "--run-id", "gone", "--workers", "2", "--json")
     runs, away = cli.directory / "runs", cli.directory / "away"
     wait_for(lambda: (runs / "gone/gen/000001/m/0000.train.json").exists(), timeout_s=180)

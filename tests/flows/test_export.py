@@ -241,7 +241,7 @@ def test_a_released_checkpoint_is_computed_again(store, here, capfd):
     assert "g0001/m01: its checkpoint was released; computing it again" in capfd.readouterr().err
 
 
-def test_an_unfinished_run_gives_its_elite_and_says_so(here):
+def test_an_unfinished_run_yields_its_elite_with_a_note(here):
     longer = RUNS["nested"].model_copy(
         update={"training": RUNS["nested"].training.model_copy(update={"max_steps": 10**6})}
     )

@@ -57,7 +57,7 @@ def test_a_refused_configuration_is_its_own_advice_and_the_caller_gets_the_error
 
 
 @pytest.mark.slow
-def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members_tasks(cli, api):
+def test_a_failed_generation_gives_its_reason_in_run_subflow_and_tasks(cli, api):
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     faulty = {"env.kwargs": {"what": "nan_reward", "after": 30, "odds": 1.0}, "seed": 77}
     config = make_config("Probe/Faulty-v0", **faulty)
@@ -82,7 +82,7 @@ def test_a_generation_that_fails_says_why_in_the_run_the_subflow_and_the_members
     assert len([m for m in inside if m.startswith("g0001/m00 failed: nan_reward at step")]) == 2  # the task, the flow
 
 
-def test_a_task_that_fails_says_its_advice_and_hides_credentials(api, prefect_url, monkeypatch):
+def test_a_failed_task_shows_its_advice_and_hides_credentials(api, prefect_url, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
 
     @task(name="fetch")
@@ -102,7 +102,7 @@ def test_a_task_that_fails_says_its_advice_and_hides_credentials(api, prefect_ur
     assert "wJalrXUtnFEMI" not in "\n".join(log(api, flow_run_id=run["id"]))
 
 
-def test_an_error_that_nobody_foresaw_is_named_and_says_where_to_look(api, prefect_url):
+def test_an_unexpected_error_is_named_with_where_to_look(api, prefect_url):
     @flow(name="dividing", flow_run_name="dividing")
     @fail_with_sentence
     def dividing() -> float:
@@ -115,7 +115,7 @@ def test_an_error_that_nobody_foresaw_is_named_and_says_where_to_look(api, prefe
     )
 
 
-def test_a_body_that_another_flow_calls_raises_there(api, prefect_url):
+def test_a_flow_body_called_by_another_flow_raises_in_its_caller(api, prefect_url):
     @flow(name="inner")
     @fail_with_sentence
     def inner() -> None:
@@ -151,7 +151,7 @@ class _Form(BaseModel):
     steps: int
 
 
-def test_sentences_say_what_to_change():
+def test_messages_say_what_to_change():
     assert sentence(BadInput("--workers: expected at least 1")) == "--workers: expected at least 1"
     assert "A worker died repeatedly" in sentence(KilledWorker("train", None, 3))
     with pytest.raises(ValidationError) as wrong:
@@ -160,7 +160,7 @@ def test_sentences_say_what_to_change():
     assert sentence(KeyError()) == "KeyError (unexpected; the log of this run has the traceback)"
 
 
-def test_without_prefect_tasks_say_nothing_and_raise_what_they_raise(tmp_path):
+def test_without_prefect_tasks_log_nothing_and_exceptions_propagate(tmp_path):
     ref = RunRef(f"memory://{tmp_path}", "quiet", fake_config())
     with fake_trainer():
         with pytest.raises(MissingError):

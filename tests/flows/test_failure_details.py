@@ -76,7 +76,7 @@ def run(tmp_path_factory):
     return ref, select_and_mutate.fn(ref, first, results), failed[0]
 
 
-def test_it_stands_beside_the_record_and_changes_no_hash(run):
+def test_a_failure_detail_is_stored_beside_the_record_and_changes_no_hash(run):
     ref, commit, failed = run
     member, store = failed.member, ref.open()
     name = f"gen/000001/m/{member.offspring.index:04d}.json"
@@ -98,7 +98,7 @@ def test_it_stands_beside_the_record_and_changes_no_hash(run):
         store.store.replace(store.key(name), content)
 
 
-def test_the_leaderboard_and_the_study_show_it(run, tmp_path):
+def test_the_leaderboard_and_the_study_show_the_failure_detail(run, tmp_path):
     ref, commit, failed = run
     uid = failed.member.uid
     (row,) = [row for row in leaderboard(commit, details(ref.open(), commit.members)) if row["member"] == uid]
@@ -111,7 +111,7 @@ def test_the_leaderboard_and_the_study_show_it(run, tmp_path):
     assert "test_failure_details.py:" in trial.user_attrs["failure_detail"]
 
 
-def test_status_shows_it(run, here, capsys):
+def test_status_shows_the_failure_detail(run, here, capsys):
     ref, _, failed = run
     status("arm", store=ref.store_url, json=False)
     shown = capsys.readouterr().out
@@ -136,7 +136,7 @@ def test_a_generation_that_fails_quotes_it_and_status_knows_the_attempt(here, ca
     assert len(json.loads(capsys.readouterr().out)["last_failed_attempt"]) == 3
 
 
-def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
+def test_the_terminal_and_json_show_the_failure_detail_with_one_traceback(run, tmp_path):
     _, _, failed = run
     member, out, kept = failed.member, io.StringIO(), Failures()
     observer = LineObserver(Console(file=out, width=80), make_config())
@@ -156,7 +156,7 @@ def test_the_terminal_and_json_say_it_and_repeat_no_traceback(run, tmp_path):
     }
 
 
-def test_lineage_shows_it(run, here, capsys):
+def test_lineage_shows_the_failure_detail(run, here, capsys):
     ref, _, failed = run
     uid, store = failed.member.uid, ref.store_url
     show_lineage("arm", store=store, everyone=True)

@@ -26,7 +26,7 @@ def bare(tmp_path):
     return Cli(tmp_path, {"PREFECT_HOME": str(tmp_path / "prefect")})
 
 
-def test_a_manifest_becomes_a_file_that_says_what_changed_and_can_be_run(bare):
+def test_a_manifest_becomes_a_runnable_file_with_notes_on_changes(bare):
     (bare.directory / "ppo.yaml").write_text(RECURRENT)
     done = bare("import-agilerl", "ppo.yaml", "--output", "ours.yaml")
     text = (bare.directory / "ours.yaml").read_text()
@@ -72,7 +72,7 @@ def test_dictionaries_of_a_python_file_are_read_and_never_run(tmp_path, capsys):
         ("- 1", "expected sections such as algorithm: or INIT_HP:, got [1]"),
     ],
 )
-def test_what_cannot_run_here_is_refused_before_anything_is_written(tmp_path, capsys, text, message):
+def test_a_configuration_that_cannot_run_here_is_refused_before_anything_is_written(tmp_path, capsys, text, message):
     (tmp_path / "bad.yaml").write_text(text)
     assert _main(["import-agilerl", str(tmp_path / "bad.yaml"), "--output", str(tmp_path / "ours.yaml")]) == 2
     said = capsys.readouterr()

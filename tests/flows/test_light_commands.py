@@ -78,7 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("commands", "code"), [(LOOKING, 0), (WRONG, 2), (DAMAGED, 1)], ids=["looking", "wrong", "damaged"]
 )
-def test_they_do_without_what_training_needs(commands, code, place):
+def test_light_commands_do_not_import_what_training_needs(commands, code, place):
     script = ONE_AFTER_THE_OTHER.format(heavy=set(HEAVY), code=code)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EVOLVE_", "PREFECT_"))}
     home = {"PREFECT_HOME": str(place / "prefect")}

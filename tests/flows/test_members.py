@@ -44,7 +44,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("what", "limits", "reason"), CASES)
-def test_a_member_that_breaks_its_worker_every_time_is_written_off_alone(cli, broken, what, limits, reason):
+def test_a_member_that_always_kills_its_worker_fails_alone(cli, broken, what, limits, reason):
     result = cli.json("run", "--config", cli.config(faulty(what)), "--run-id", "deadly", "--workers", "2", *limits)
     members = cli.run_store("deadly").commit(1).members
     assert {(m.uid, m.failure.reason) for m in members if m.failure} == {(uid, reason) for uid in broken}
@@ -90,7 +90,7 @@ def test_a_worker_that_hangs_ends_itself_when_its_run_is_killed(cli):
 
 
 @pytest.mark.slow
-def test_a_kill_of_every_worker_while_the_same_member_runs_is_not_held_against_it(cli):
+def test_killing_all_workers_repeatedly_during_one_member_does_not_fail_it(cli):
     config = make_config(**{"training.evo_steps": 8192, "training.max_steps": 24_576, "algorithm.update_epochs": 4})
     process = cli.start("run", "--config", cli.config(config), "--run-id", "hit", "--workers", "1", "--json")
     for _ in range(2):

@@ -17,7 +17,7 @@ def test_every_word_of_a_command_is_quoted():
     assert shlex.split(command) == ["evolve", "run", "--dry-run", "--config", "my files/it's.yaml"]
 
 
-def test_what_an_interrupted_run_advises_survives_spaces_in_paths(tmp_path):
+def test_the_advice_of_an_interrupted_run_quotes_paths_with_spaces(tmp_path):
     settings = Settings(store=str(tmp_path / "my runs"), study="my study.db", workers="2")
     (tmp_path / "my runs" / "one").mkdir(parents=True)
     (tmp_path / "my runs" / "one" / "run.json").touch()

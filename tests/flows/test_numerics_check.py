@@ -38,7 +38,7 @@ def on(host: str) -> Timing:
     return Timing(start=datetime.now(UTC), end=datetime.now(UTC), host=host, process=1)
 
 
-def test_workers_that_compute_otherwise_are_named_once_with_what_differs(run):
+def test_workers_with_other_numerics_are_named_once_with_the_differences(run):
     here, watcher = numerics("cpu", run.config.env), Warnings()
     changed = {**here, "python": "3.0.0", "fingerprint": here["fingerprint"].replace("qr ", "qr 0")}
     with watched_by(watcher):
@@ -79,7 +79,7 @@ def test_a_member_of_an_unfinished_generation_made_under_other_numerics_is_named
     assert said.startswith("g0001/m01 was found in the store, made with torch 1.0")
 
 
-def test_a_process_that_should_be_portable_and_is_not_says_so(run):
+def test_a_process_that_should_be_portable_and_is_not_warns(run):
     watcher = Warnings()
     with watched_by(watcher):
         start_numerics_check(run, Settings(numerics="portable"))

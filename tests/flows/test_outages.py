@@ -32,13 +32,13 @@ def returns_late(monkeypatch):
     return retry_outages(subflow)
 
 
-def test_an_api_that_stays_away_is_said_once(returns_late):
+def test_an_api_outage_is_reported_once(returns_late):
     with watched_by(hearing := Hearing()):
         assert returns_late() == "done"
     assert hearing.heard == ["the Prefect API is unavailable (nobody there); waiting until it is available"]
 
 
-def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, capsys):
+def test_the_restart_of_an_embedded_server_is_reported_once(returns_late, capsys):
     announce_restart(-9)
     with watched_by(hearing := Hearing()):
         assert returns_late() == "done"
@@ -47,7 +47,7 @@ def test_a_server_of_our_own_that_is_started_again_is_said_once(returns_late, ca
     assert capsys.readouterr().err == said
 
 
-def test_a_run_that_ends_because_the_api_is_away_says_so():
+def test_a_run_that_ends_because_the_api_is_unavailable_says_so():
     assert describe_run_failure(httpx.ConnectError("nobody there")) == (
         "the Prefect API cannot be reached (ConnectError: nobody there)"
     )

@@ -78,7 +78,7 @@ def test_settings_that_cannot_be_read_are_refused(bare):
         find_api()
 
 
-def test_a_dry_run_says_which_server_a_run_would_use(bare, capsys):
+def test_a_dry_run_names_the_server_that_a_run_would_use(bare, capsys):
     path = Cli(bare).config(make_config())
     assert cli._main(["run", "--config", path, "--dry-run"]) == 0
     assert "prefect: a server of its own for this run" in capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_a_dry_run_says_which_server_a_run_would_use(bare, capsys):
 
 
 @pytest.mark.parametrize("command", ["run", "deploy", "serve"])
-def test_a_server_that_is_not_there_is_bad_input(bare, capsys, command):
+def test_an_address_without_a_server_is_bad_input(bare, capsys, command):
     url = f"http://127.0.0.1:{free_port()}/api"
     write("prefect.toml", url)
     arguments = ["--config", Cli(bare).config(make_config()), "--run-id", "one"] if command == "run" else []
@@ -104,7 +104,7 @@ def test_a_server_that_is_not_there_is_bad_input(bare, capsys, command):
     assert not (bare / "runs" / "one").exists()
 
 
-def test_what_answers_but_is_no_prefect_server_is_bad_input(bare, monkeypatch, prefect_url):
+def test_another_kind_of_server_is_bad_input(bare, monkeypatch, prefect_url):
     class Page(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             self.send_response(200)

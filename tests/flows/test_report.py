@@ -66,7 +66,7 @@ def told(stored, capfd, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_is_one_page_that_asks_nobody(stored):
+def test_a_report_is_one_page_that_makes_no_requests(stored):
     chromium()
     directory, _, commits = stored
     command = Cli(directory, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
@@ -93,7 +93,7 @@ def test_a_report_of_a_run_that_is_not_finished(told, monkeypatch):
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_a_real_run_is_reported_as_its_records_say(told, tmp_path, monkeypatch, env):
+def test_the_report_of_a_real_run_agrees_with_its_records(told, tmp_path, monkeypatch, env):
     monkeypatch.setattr("flows.cli.report.find_spec", lambda name: None)
     light = {"training.max_steps": 2304, "evaluation.confirm_episodes": 2}
     make_run(tmp_path, "real", make_config(env, **light))
@@ -117,7 +117,7 @@ def test_without_a_browser_there_is_a_page_and_no_pictures(told, monkeypatch):
     assert [path.name for path in (told.directory / "blind").iterdir()] == ["report.html"]
 
 
-def test_figures_stand_in_the_dashboard(told, stored, monkeypatch):
+def test_figures_are_added_to_the_dashboard(told, stored, monkeypatch):
     monkeypatch.setattr("flows.cli.report.write_pictures", lambda figures, directory: ([], None))
     refused = told("report", "whole", "--dashboard", "--study", "nowhere.db", expect=2)
     assert "make it: evolve lineage rebuild whole" in refused
@@ -130,7 +130,7 @@ def test_figures_stand_in_the_dashboard(told, stored, monkeypatch):
     assert {key.split(":")[2] for key in shown if key.startswith("dashboard:plot_data:")} == FIGURES
 
 
-def test_the_tree_in_the_terminal_shows_who_lives(told):
+def test_the_tree_in_the_terminal_shows_living_members(told):
     shown = told("lineage", "whole")
     assert f"winner {told.winner}" in shown and shown.count(told.winner) >= 2
     assert told("lineage", "whole", "--all").count("/m") > 60 > shown.count("/m")
@@ -171,7 +171,7 @@ def test_json_leaves_extinct_lines_out_unless_all_are_asked_for(told):
     assert [member for member in shown if not member["alive"]] == []
 
 
-def test_a_terminal_is_not_filled_with_a_page(told, monkeypatch):
+def test_html_is_not_printed_on_a_terminal(told, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     refused = told("lineage", "whole", "--format", "html", "--store", "runs", expect=2)
     assert "evolve lineage whole --format html --output whole-lineage.html" in refused and len(refused) < 500

@@ -19,7 +19,7 @@ def oracle():
 
 
 @pytest.mark.slow
-def test_a_run_survives_a_prefect_api_that_is_away(cli, oracle, new_prefect):
+def test_a_run_survives_an_unavailable_prefect_api(cli, oracle, new_prefect):
     port, home = free_port(), cli.directory / "prefect"
     home.mkdir()
     shutil.copy(new_prefect, home)

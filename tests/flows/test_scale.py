@@ -28,7 +28,7 @@ def must_be_whole(measured):
 
 
 @pytest.mark.slow
-def test_a_member_costs_few_requests_stands_once_in_every_ledger_and_leaves_no_memory(
+def test_a_member_costs_few_requests_is_recorded_once_everywhere_and_leaks_no_memory(
     tmp_path, prefect_url, prefect_environment
 ):
     measured = measure(tmp_path, null_config(24, 7), prefect_url, prefect_environment)

@@ -17,14 +17,14 @@ from tests.services import credentials
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}])
-def test_pages_elsewhere_learn_nothing_from_an_embedded_server(prefect_url, header):
+def test_pages_of_other_origins_cannot_read_an_embedded_server(prefect_url, header):
     for method, path in (("POST", "flow_runs/filter"), ("POST", "block_documents/filter"), ("OPTIONS", "flows/filter")):
         answer = httpx.request(method, f"{prefect_url}/{path}", headers=header)
         assert answer.status_code == 403
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_an_embedded_server_lets_in_only_its_own_run(prefect_url):
+def test_an_embedded_server_accepts_only_its_own_run(prefect_url):
     """Whoever reaches it can have any code run, and every account of the machine can reach loopback."""
     for auth in (None, ("evolve", ""), ("evolve", "guessed")):
         assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=auth).status_code == 401
@@ -58,7 +58,7 @@ def test_its_own_page_may_call_it(prefect_url):
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, own)
 
 
-def test_a_server_that_dies_all_the_time_is_given_up(capsys):
+def test_a_server_that_keeps_dying_is_given_up(capsys):
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:

@@ -144,7 +144,7 @@ async def ask(address, **connection):
         await comm.close()
 
 
-def test_who_else_reaches_loopback_cannot_speak_to_a_local_cluster():
+def test_other_local_users_cannot_talk_to_a_local_cluster():
     stranger = ssl.create_default_context()
     stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
     with open_local(place(1, 1, 2, ())) as cluster:
@@ -161,7 +161,7 @@ def test_who_else_reaches_loopback_cannot_speak_to_a_local_cluster():
                 asyncio.run(ask(address, ssl_context=stranger))
 
 
-def test_a_worker_that_is_killed_while_it_starts_is_started_again():
+def test_a_worker_killed_during_its_start_is_restarted():
     before = workers_of(os.getpid())
     killed: list[int] = []
 
@@ -179,7 +179,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again():
     assert len(killed) == 1
 
 
-def test_a_worker_that_dask_has_given_up_is_started_again():
+def test_a_worker_that_dask_gave_up_is_restarted():
     """Dask looks once whether a lost worker is back; one that dies again just before is closed for good.
 
     Its nanny may have started a third one by then, which is closed too: on a busy machine the run waits long enough for
@@ -210,7 +210,7 @@ class NoSuchQueue(ProcessInterface):
             raise LookupError("scancel: error: there is no such job")
 
 
-def test_a_cluster_whose_workers_never_start_fails_and_says_why(monkeypatch):
+def test_a_cluster_whose_workers_never_start_fails_with_the_reason(monkeypatch):
     monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.05)
     monkeypatch.setattr(keeper_module, "PATIENCE_S", 0.0)
     told: list[str] = []
@@ -245,7 +245,7 @@ def break_the_gpu(error):
         raise error("CUDA error: out of memory")
 
 
-def test_a_gpu_that_fails_ends_the_worker_and_is_not_held_against_the_member():
+def test_a_failing_gpu_ends_the_worker_and_the_member_is_retried():
     ended: list[object] = []
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),

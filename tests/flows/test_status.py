@@ -54,7 +54,7 @@ def test_status_and_summary_agree_where_only_the_confirmation_reaches_the_target
     assert "budget spent, target 195 not reached" in said and "evolve resume" not in said
 
 
-def test_status_says_after_an_extension_that_there_is_something_to_do(run, capsys):
+def test_status_shows_an_extended_run_as_unfinished(run, capsys):
     extend_run(Settings(), "run", run.config().training.max_steps + 4 * 256, None)
     assert stored_ending(reference(run), run.head()) is None
     assert as_json(run)["status"] == "unfinished"

@@ -43,7 +43,7 @@ def test_a_tenth_of_all_requests_may_fail(started, oracle):
     assert sum(proxy.broken.values()) >= 10
 
 
-def test_a_service_that_is_away_for_a_minute_is_waited_for(started, oracle):
+def test_an_outage_of_a_minute_is_waited_for(started, oracle):
     process, proxy = started
     proxy.choose = lambda request: "503"
     time.sleep(60)

@@ -28,7 +28,7 @@ def tracked(cli, monkeypatch):
 
 
 @pytest.mark.slow
-def test_trackers_of_a_run_that_was_killed_and_had_one_fail_show_it_whole_in_the_end(tracked):
+def test_trackers_of_a_killed_run_with_a_failing_tracker_are_complete_in_the_end(tracked):
     tracking = tracked.directory / "runs" / "tracking"
     process = tracked.start("run", "--config", tracked.config(CONFIG), "--run-id", "one", "--workers", "2", "--json")
     rows = tracking / "csv" / "one" / "members.csv"

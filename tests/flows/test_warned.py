@@ -67,7 +67,7 @@ class _Ears(Observer):
         self.forward_member_warnings.append(message)
 
 
-def test_what_several_workers_send_is_said_once_and_not_for_ever(sent, monkeypatch):
+def test_warnings_of_several_workers_are_shown_once_and_limited(sent, monkeypatch):
     ears, topics = _Ears(), {}
     monkeypatch.setattr(warned, "subscribe", topics.__setitem__)
     with watched_by(ears):

@@ -72,7 +72,7 @@ def test_a_store_means_one_thing(given, meant, tmp_path):
         ("~nobody-of-this-name/runs", "there is no such user"),
     ],
 )
-def test_a_store_that_could_mean_something_else_is_refused_without_its_password(given, advice):
+def test_an_ambiguous_store_is_refused_without_showing_its_password(given, advice):
     with pytest.raises(AddressError, match=advice) as caught:
         parse_store(given)
     assert "pass" not in str(caught.value).replace("password", "")
@@ -121,7 +121,7 @@ def test_a_study_means_one_thing(given, meant, tmp_path):
         ("$DATABASE_URL", "a variable was not replaced"),
     ],
 )
-def test_a_study_that_could_mean_something_else_is_refused_without_its_password(given, advice, tmp_path):
+def test_an_ambiguous_study_is_refused_without_showing_its_password(given, advice, tmp_path):
     (tmp_path / "below").mkdir()
     with pytest.raises(AddressError, match=advice):
         parse_study(given)
@@ -158,7 +158,7 @@ def test_stores_and_databases_are_opened_where_their_address_says(tmp_path):
     assert (tmp_path / "new" / "study.journal").exists()
 
 
-def test_a_url_with_a_password_as_engine_is_refused_without_it():
+def test_an_engine_url_with_a_password_is_refused_without_showing_it():
     with pytest.raises(BadInput, match="--engine: expected local") as refused:
         read_settings({"engine": "http://me:secret-word@host:1"})
     assert "secret-word" not in str(refused.value)

@@ -78,7 +78,7 @@ def ended(child):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_whatever_write_it_dies_at_a_resumed_run_has_the_same_chain(tmp_path, monkeypatch):
+def test_a_run_that_dies_at_any_write_resumes_to_the_same_chain(tmp_path, monkeypatch):
     evolve(RunRef("crash://calm", "run", CONFIG, "cpu"), keep_generations=1)
     calm, total = chain(tmp_path / "calm"), Crashing.writes
     # the probe's 2, run.json, COMMITs 0 to 3, times; per member a blob and 2 records; a confirmation, 2 releases

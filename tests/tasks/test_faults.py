@@ -51,7 +51,7 @@ def whole(digest):
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_single_fault_heals_on_every_operation(proxy, store, fault):
+def test_a_single_fault_is_retried_in_every_operation(proxy, store, fault):
     content = random.Random(1).randbytes(50_000)
     proxy.choose = once(fault)
     store.create("key", content)
@@ -66,7 +66,7 @@ def test_a_single_fault_heals_on_every_operation(proxy, store, fault):
     assert proxy.broken[fault] >= 3
 
 
-def test_a_key_that_is_missing_once_is_asked_for_again_where_it_must_exist(proxy, store):
+def test_a_missing_key_is_read_again_where_it_must_exist(proxy, store):
     store.create("key", b"x")
     proxy.choose = once("404")
     assert store.read("key", bytes, expected=True) == b"x"
@@ -90,7 +90,7 @@ def test_a_service_that_hangs_is_given_up_in_time(proxy, store, monkeypatch):
     assert time.monotonic() - began < 8
 
 
-def test_denied_is_said_soon(proxy, store):
+def test_denied_access_is_reported_soon(proxy, store):
     proxy.choose = lambda request: "403"
     began = time.monotonic()
     with pytest.raises(DeniedError, match="access denied"):
@@ -106,7 +106,7 @@ def test_a_store_that_lets_a_key_be_created_twice_is_refused(proxy, store):
 
 
 @pytest.mark.parametrize("fault", ["503", "507", "500"])
-def test_a_burst_heals(proxy, store, fault):
+def test_a_burst_of_faults_is_retried(proxy, store, fault):
     heals = threading.Timer(6, lambda: setattr(proxy, "choose", lambda request: None))
     proxy.choose = lambda request: fault
     heals.start()
@@ -116,7 +116,7 @@ def test_a_burst_heals(proxy, store, fault):
 
 
 @pytest.mark.slow
-def test_a_burst_of_a_minute_heals(proxy, store):
+def test_faults_for_a_minute_are_retried(proxy, store):
     heals = threading.Timer(60, lambda: setattr(proxy, "choose", lambda request: None))
     proxy.choose = lambda request: "503"
     heals.start()

@@ -51,7 +51,7 @@ def chain(run):
     return [record_hash(commit) for commit in run.open().commits()]
 
 
-def test_whenever_the_store_vanishes_nothing_is_made_in_its_place_and_the_resumed_chain_is_the_same(
+def test_a_store_that_disappears_at_any_write_is_not_created_again_and_the_resumed_chain_is_the_same(
     tmp_path, monkeypatch
 ):
     calm = RunRef("vanish://calm", "run", CONFIG, "cpu")
@@ -98,7 +98,7 @@ def test_an_unmounted_share_leaves_an_empty_directory_that_stays_empty(run, tmp_
     assert run_generation(longer, head).generation == 4
 
 
-def test_a_commit_follows_the_very_one_before_it(run, tmp_path):
+def test_a_commit_requires_its_predecessor_in_the_store(run, tmp_path):
     """Another store behind the same address may hold a run of the same id."""
     head, store = run.open().head(), run.open()
     (tmp_path / "runs" / "run" / "gen" / "000003" / "COMMIT.json").unlink()
@@ -114,7 +114,7 @@ def test_a_commit_follows_the_very_one_before_it(run, tmp_path):
         other.put_commit(store.commit(0))
 
 
-def test_whatever_works_on_a_run_makes_nothing_where_its_store_was(run, tmp_path):
+def test_no_command_creates_anything_where_the_store_was(run, tmp_path):
     store, head = run.open(), run.open().head()
     recomputer = Recomputer(store, CONFIG, SPACES)
     (tmp_path / "runs" / "run" / "blobs" / f"{head.elite.blob.sha256}.safetensors").unlink()
@@ -140,7 +140,7 @@ def test_whatever_works_on_a_run_makes_nothing_where_its_store_was(run, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_bucket_that_is_deleted_or_replaced_is_a_store_that_is_gone(s3):
+def test_a_deleted_or_replaced_bucket_counts_as_a_store_that_is_gone(s3):
     bucket = "vanishing"
     fs = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], use_listings_cache=False)
     fs.call_s3("create_bucket", Bucket=bucket)

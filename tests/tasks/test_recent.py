@@ -54,7 +54,7 @@ def test_the_oldest_checkpoints_go_and_the_newest_stays_whatever_its_size():
     assert (kept.get("d"), kept.get("e")) == (None, b"e")
 
 
-def test_a_member_costs_four_requests_and_looks_at_run_json_where_its_parent_was_trained(run, asked):
+def test_a_member_trained_beside_its_parent_costs_four_requests_and_four_reads_of_run_json(run, asked):
     head = run_generation(run, _begin(run))
     asked.clear()
     child = head.offspring[1]
@@ -64,7 +64,7 @@ def test_a_member_costs_four_requests_and_looks_at_run_json_where_its_parent_was
     assert looks == 4
 
 
-def test_a_second_try_of_an_evaluation_asks_the_store_and_finds_the_member(run, asked):
+def test_a_retried_evaluation_finds_the_member_in_the_store(run, asked):
     child = _begin(run).offspring[0]
     trained = train_member.fn(run, child)
     first = evaluate_member.fn(run, child, trained)
@@ -75,7 +75,7 @@ def test_a_second_try_of_an_evaluation_asks_the_store_and_finds_the_member(run, 
     assert again.evaluated is None  # when it ran is known to who ran it
 
 
-def test_a_training_that_is_found_was_maybe_evaluated(run, asked):
+def test_a_member_whose_training_was_found_may_be_evaluated_already(run, asked):
     child = _begin(run).offspring[0]
     first = evaluate_member.fn(run, child, train_member.fn(run, child))
     trained = train_member.fn(run, child)

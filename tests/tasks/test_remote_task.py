@@ -61,7 +61,7 @@ def test_settings_reach_a_worker_as_they_are_and_are_read_once(submitted):
     assert _read(first) is _read(second)
 
 
-def test_what_is_sent_with_a_member_is_small(submitted):
+def test_the_message_that_submits_a_member_is_small(submitted):
     _, context, _ = submitted
     run = RunRef("s3://bucket/runs", "run", CONFIG)
     offspring = create_population(CONFIG, SPACES.observation).offspring[-1]

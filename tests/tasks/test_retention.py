@@ -115,7 +115,7 @@ def test_one_wrong_404_releases_nothing_more(run, later, monkeypatch, victim):
     assert run.open().head().generation == 6
 
 
-def test_what_a_writer_adopts_while_garbage_is_collected_stays(run, later, monkeypatch):
+def test_checkpoints_adopted_during_garbage_collection_are_kept(run, later, monkeypatch):
     evolve(run)
     longer = RunRef(run.store_url, "run", fake_config(7), "cpu")
     head = run.open().head()
@@ -159,7 +159,7 @@ def test_a_parent_that_was_released_by_mistake_is_found_and_computed_again(run):
     assert verify(run.open(), SPACES).findings == []
 
 
-def test_a_writer_that_lags_behind_a_collector_computes_what_it_misses(run):
+def test_a_slow_writer_recomputes_checkpoints_that_were_collected(run):
     evolve(run)
     chain = [record_hash(commit) for commit in run.open().commits()]
     retention.collect(run.open(), 1)
@@ -170,7 +170,7 @@ def test_a_writer_that_lags_behind_a_collector_computes_what_it_misses(run):
     assert [record_hash(commit) for commit in run.open().commits()] == chain
 
 
-def test_collectors_that_meet_write_both_lists(run, monkeypatch):
+def test_concurrent_collectors_write_both_lists(run, monkeypatch):
     evolve(run)
     store = run.open()
     last = store.last

@@ -87,7 +87,7 @@ def test_a_changed_record_is_corrupt(run, tmp_path, change, message):
         run.commit(1)
 
 
-def test_what_is_stored_is_canonical_as_a_whole(result):
+def test_stored_records_are_canonical(result):
     for record in (result.commits[0], result.commits[2], result.commits[2].members[1].training):
         for detail in (None, FailureDetail(message="it broke", error="RuntimeError", frames=("arm.py:1 in hit",))):
             content = sealed_bytes(record, {"torch": "2", "cpu": "a"}, detail)
@@ -113,7 +113,7 @@ def test_a_changed_checkpoint_is_corrupt(run, tmp_path, result, change):
         run.blob(reference)
 
 
-def test_what_is_missing_is_named(run):
+def test_a_missing_generation_is_named(run):
     with pytest.raises(MissingError, match="COMMIT"):
         run.commit(9)
     assert run.confirmation(3) is None

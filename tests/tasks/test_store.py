@@ -24,7 +24,7 @@ def store(request, tmp_path):
     return store
 
 
-def test_what_is_created_is_read(store):
+def test_a_created_key_can_be_read(store):
     store.create("a/b/c.json", b"content")
     assert store.read("a/b/c.json", bytes) == b"content"
     assert store.read("a/b/c.json", len) == 7
@@ -58,7 +58,7 @@ def test_other_content_is_a_conflict_that_names_both_hashes_and_overwrites_nothi
 
 
 @pytest.mark.slow
-def test_of_sixteen_writers_of_one_commit_exactly_one_wins_a_hundred_times(store):
+def test_of_sixteen_concurrent_writers_exactly_one_creates_a_commit(store):
     def write(race, i, barrier):
         barrier.wait()
         try:
@@ -95,7 +95,7 @@ def test_children_are_listed(store):
     assert "runs" in store.children()
 
 
-def test_what_is_replaced_and_deleted_is_gone_and_may_be_created_again(store):
+def test_a_deleted_key_is_gone_and_can_be_created_again(store):
     store.create("key", b"damaged")
     store.replace("key", b"whole")
     assert store.read("key", bytes) == b"whole"
@@ -106,7 +106,7 @@ def test_what_is_replaced_and_deleted_is_gone_and_may_be_created_again(store):
     assert store.read("key", bytes) == b"again"
 
 
-def test_age_is_told_by_the_stores_own_clock(store):
+def test_age_is_measured_by_the_stores_own_clock(store):
     store.create("key", b"x")
     assert -2 < store.age_s("key") < 60
 
@@ -117,7 +117,7 @@ def test_the_probe_accepts_a_store_that_creates_once_and_leaves_one_small_object
     assert store.read(PROBE_KEY, bytes) == b"evolve\n"
 
 
-def test_content_that_is_damaged_on_the_way_is_read_again(store):
+def test_content_damaged_in_transit_is_read_again(store):
     store.create("key", b"x")
     seen = []
 
@@ -210,7 +210,7 @@ def test_wrong_credentials_are_denied_with_advice(s3, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_a_server_that_is_away_is_unavailable_with_advice(monkeypatch):
+def test_an_unreachable_server_is_reported_with_advice(monkeypatch):
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
@@ -227,7 +227,7 @@ def test_an_unknown_scheme_is_refused():
         open_store("ftp://host/path")
 
 
-def test_a_store_on_this_machine_is_reached_without_the_proxy(s3, tmp_path, monkeypatch):
+def test_the_proxy_is_bypassed_for_a_store_on_this_machine(s3, tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
     store = open_store(f"s3://{BUCKET}/{tmp_path.name}", patience_s=1)

@@ -222,7 +222,7 @@ def test_a_study_that_is_rebuilt_from_the_store_equals_the_live_one(tmp_path, co
     assert times_and_all(optuna.load_study(study_name="run", storage=elsewhere).trials) == before
 
 
-def test_a_study_of_another_run_is_not_rebuilt_away(tmp_path, commits):
+def test_rebuilding_does_not_delete_the_study_of_another_run(tmp_path, commits):
     StudyRecorder(stored(tmp_path / "a", commits), CONFIG, study_url(tmp_path)).catch_up(commits[3])
     other = train_on_policy(make_config(seed=2)).commits
     with pytest.raises(ForeignStudy, match="another run of that id"):

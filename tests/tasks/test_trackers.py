@@ -188,7 +188,7 @@ def test_failed_members_leave_a_gap(name, tmp_path, result, ending):
     assert_shows(name, tmp_path / "tracking", "run", commits)
 
 
-def test_what_shows_another_run_of_that_id_is_left_alone(tmp_path, result, recorder):
+def test_a_directory_of_another_run_of_the_same_id_is_left_alone(tmp_path, result, recorder):
     recorder("csv").catch_up(result.commits[1])
     other = train_on_policy(make_config(seed=2)).commits
     with pytest.raises(ForeignTracking, match="another run of the id run"):
@@ -215,7 +215,7 @@ def test_tensorboard_has_configuration_lineage_and_hyperparameters(tmp_path, res
     assert b"gamma" in plugin and b"batch_size" in plugin
 
 
-def test_wandb_has_configuration_axes_lineage_and_who_is_delivered(tmp_path, result, ending, recorder):
+def test_wandb_has_configuration_axes_lineage_and_the_delivered_agent(tmp_path, result, ending, recorder):
     last = recorder("wandb")
     last.catch_up(result.commits[3])
     last.finish(ending)
@@ -242,7 +242,7 @@ def test_wandb_has_configuration_axes_lineage_and_who_is_delivered(tmp_path, res
     assert (summary["delivered"], summary["confirmed"]) == (result.elite.uid, result.confirmed.mean)
 
 
-def test_mlflow_has_parameters_nested_runs_lineage_and_who_is_delivered(tmp_path, result, ending, recorder):
+def test_mlflow_has_parameters_nested_runs_lineage_and_the_delivered_agent(tmp_path, result, ending, recorder):
     last = recorder("mlflow")
     last.catch_up(result.commits[3])
     (tmp_path / "clip.mp4").write_bytes(b"video")
@@ -263,7 +263,7 @@ def test_mlflow_has_parameters_nested_runs_lineage_and_who_is_delivered(tmp_path
     assert [file.path for file in client.list_artifacts(parent.info.run_id, "media")] == ["media/clip.mp4"]
 
 
-def test_a_video_stands_beside_lineage_and_curves(tmp_path, result, ending, recorder):
+def test_a_video_is_added_beside_lineage_and_curves(tmp_path, result, ending, recorder):
     (tmp_path / "clip.mp4").write_bytes(b"video")
     last = recorder("wandb")
     last.catch_up(result.commits[3])

@@ -71,7 +71,7 @@ def test_a_directory_in_the_place_of_any_object_is_found_and_the_rest_is_checked
         (directory / name).write_bytes(kept)
 
 
-def test_a_file_in_the_place_of_a_directory_is_found_in_everything_that_lay_there(directory):
+def test_a_file_in_the_place_of_a_directory_is_reported_for_every_object_in_it(directory):
     shutil.rmtree(directory / "gen" / "000002")
     (directory / "gen" / "000002").write_text("in the way")
     result = verify(opened(directory), SPACES)
@@ -98,7 +98,7 @@ def test_an_object_that_the_disk_cannot_read_is_a_finding_and_a_store_that_is_aw
         verify(run, SPACES)
 
 
-def test_views_that_are_absent_are_named_and_are_no_damage(directory):
+def test_missing_views_are_named_and_are_no_damage(directory):
     run = opened(directory)
     complete = verify(run, SPACES)
     assert (complete.findings, complete.absent) == ([], [])
@@ -112,7 +112,7 @@ def test_views_that_are_absent_are_named_and_are_no_damage(directory):
     assert "`evolve resume run` plays the confirmation of" in "".join(view.problem for view in result.absent)
 
 
-def test_clocks_of_another_generation_are_found_and_deleted_by_a_repair(directory):
+def test_timings_of_another_generation_are_reported_and_deleted_by_a_repair(directory):
     one, two = (directory / layout.timings(generation) for generation in (1, 2))
     os.rename(one, directory / "kept")
     os.rename(two, one)
@@ -129,7 +129,7 @@ def recomputer(directory):
     return Recomputer(opened(directory), CONFIG, SPACES)
 
 
-def test_what_only_its_followers_prove_is_missed(directory):
+def test_objects_implied_by_later_ones_are_reported_missing(directory):
     """The last COMMIT when its confirmation is there, and the first of two raised budgets."""
     opened(directory).extend(Extension(max_steps=CONFIG.training.max_steps + 1024, target=None))
     (directory / layout.commit(3)).unlink()

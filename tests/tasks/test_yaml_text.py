@@ -73,7 +73,7 @@ def test_plain_words_mean_what_yaml_1_2_says(text, value):
 
 
 @pytest.mark.parametrize(("text", "said"), HOSTILE.values(), ids=HOSTILE)
-def test_what_cannot_be_read_is_refused_in_one_line(text, said):
+def test_invalid_yaml_is_refused_in_one_line(text, said):
     with pytest.raises(ConfigError, match=said) as refused:
         load_yaml(text, "not YAML")
     assert str(refused.value).startswith("not YAML: ")
@@ -85,7 +85,7 @@ def test_anchors_may_be_repeated_and_given_again_without_a_warning():
         assert load_yaml("a: &x [1]\nb: *x\nc: &x 2\nd: *x", "") == {"a": [1], "b": [1], "c": 2, "d": 2}
 
 
-def test_what_is_written_is_read_again_by_readers_of_yaml_1_1_too():
+def test_written_yaml_is_read_alike_by_yaml_1_1_parsers():
     words = [text.strip("'") for text in NUMBERS] + ["", "a\nb", "ä", "- a", "null", "No", "y", "1_0", "<<", "0b1"]
     plain = {"words": words, "numbers": [1e-5, 1e16, 1000.0, 1000, -0.0, True, None], "empty": [{}, []], "n": {"y": 1}}
     text = dump_yaml(plain)
