@@ -14,7 +14,8 @@ MODULES = [path for package in (*PACKAGES, "benchmarks/arena") for path in sorte
 
 SAME_NAMES = (
     "evolve_rl/",  # an entry point is named after the module that it starts
-    "deployments/containers/",  # an example of a user's own package
+    "deployments/containers/",  # examples of packages of the user's
+    "docs/examples/plugin/",
     "tests/conftest.py",  # pytest's name for fixtures
     "tests/flows/conftest.py",
     "tests/deployments/conftest.py",
