@@ -1,7 +1,7 @@
-"""The first process of a worker's container, which lasts until the guardians have reported how its runs ended.
+"""The first process of a worker's container, which ends once the guardians have reported how its runs ended.
 
-`python -m deployments.container_init COMMAND…` runs a command, tells it when the container is to stop, waits for all
-that it leaves behind, and ends as it ended. Without this the kernel kills guardians together with the worker.
+`python -m deployments.container_init COMMAND…` runs a command, forwards the signal to stop, waits for all processes
+that it leaves behind, and exits with its exit code. Without this the kernel kills guardians together with the worker.
 """
 
 import ctypes

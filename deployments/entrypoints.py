@@ -1,7 +1,7 @@
 """The flows that people start from the Prefect UI; their parameters are the forms.
 
-Where runs are kept and computed is no parameter: it is the worker's environment (EVOLVE_STORE, EVOLVE_STUDY, …), so
-that Prefect never records an address or a credential.
+Where runs are stored and computed is not a parameter: it comes from the worker's environment (EVOLVE_STORE,
+EVOLVE_STUDY, …), so that Prefect never records an address or a credential.
 """
 
 import os
@@ -159,7 +159,7 @@ def evaluate(
     episodes: Annotated[int, labeled_number("Episodes", "Fresh episodes.", 1, MOST_EPISODES)] = SCORED_EPISODES,
     seed: Annotated[
         int | None,
-        labeled_number("Seed", "Draws the episodes.", 0, SEEDS - 1, null="other ones in every flow run"),
+        labeled_number("Seed", "Draws the episodes.", 0, SEEDS - 1, null="different ones in every flow run"),
     ] = None,
 ) -> dict[str, Score]:
     """Evaluate the delivered agents of runs on fresh episodes; each run keeps a table of its evaluations."""
@@ -182,7 +182,7 @@ def gc(
         int,
         labeled_number("Kept generations", "Generations whose checkpoints are all kept.", 1, MOST_GENERATIONS),
     ] = retention.KEPT_GENERATIONS,
-    dry_run: Annotated[bool, labeled("Dry run", "Only say what would be released.")] = False,
+    dry_run: Annotated[bool, labeled("Dry run", "Only log what would be released.")] = False,
 ) -> dict[str, int]:
     """Release checkpoints that runs no longer need; elites, parents and records are kept. Safe while runs are
     running."""

@@ -55,7 +55,7 @@ NewRun = Annotated[
     str,
     labeled(
         "Name of the run",
-        f"{_NAMED} A name that exists is continued if its configuration is the same. Empty: made up.",
+        f"{_NAMED} An existing run with the same configuration is continued. Empty: generated.",
         pattern=f"^({RUN_ID.pattern})?$",
     ),
 ]
@@ -63,7 +63,7 @@ NewBranch = Annotated[
     str,
     labeled(
         "Name of the branch",
-        f"With From generation only: what the new run is called. {_NAMED} Empty: made up.",
+        f"With From generation only: the name of the new run. {_NAMED} Empty: generated.",
         pattern=f"^({RUN_ID.pattern})?$",
     ),
 ]
@@ -156,9 +156,7 @@ Advanced = create_model("Advanced", __config__=_config("Advanced"), **_rest())
 
 AdvancedBox = Annotated[
     Advanced | None,
-    labeled(
-        "Advanced", "Everything else: network, mutation, selection, evaluation, ranges. None: as it is by default."
-    ),
+    labeled("Advanced", "Everything else: network, mutation, selection, evaluation, ranges. None: the defaults."),
 ]
 """Collapsible section of the form: optional fields are collapsed initially."""
 

@@ -1,4 +1,4 @@
-"""Lists of existing runs, offered by the forms that ask for one."""
+"""Lists of existing runs, shown by the forms that ask for one."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -47,7 +47,7 @@ def require_own_packages(imported: Mapping[str, ModuleType] | None = None) -> No
 
 
 def check_package_names(packages: str) -> str:
-    """Return names of modules, separated by commas; raise ValueError if one of them means a package of ours."""
+    """Return names of modules, separated by commas; raise ValueError if one of them is the name of our package."""
     for package in packages.split(","):
         if (name := package.strip().partition(".")[0]) in PACKAGES:
             raise ValueError(
@@ -63,7 +63,7 @@ def _is_ours(file: Path, name: str) -> bool:
 
 
 def _holds_ours(entry: str) -> bool:
-    """Return True if a directory has a module with a name of ours; one without __init__.py hides nothing."""
+    """Return True if a directory has a module with a name of ours; a directory without __init__.py shadows nothing."""
     specs = (PathFinder.find_spec(name, [entry]) for name in PACKAGES)
     return any(spec is not None and spec.origin is not None for spec in specs)
 

@@ -38,7 +38,7 @@ def inherit(
 ) -> tuple[AgentState, float | None]:
     """Return an offspring's state: fresh weights for a founder, else its parent's, mutated.
 
-    Returns them with how far they moved the outputs (None for a founder).
+    Returns it with the output shift of the transfer (None for a founder).
     """
     rng = stream(config.seed, offspring.generation, offspring.index, Purpose.TRANSFER)
     if parent is None:

@@ -1,4 +1,4 @@
-"""A run of a store, finished or still running: its members, curves, figures, agent, and what was found."""
+"""A run of a store, finished or still running: its members, curves, figures, agent and result."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -37,7 +37,7 @@ def open_run(store: str | Path, run_id: str, **settings: object) -> "Run":
 
 
 def check_settings(given: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that have a value, as plain values; BadInput for a name that is none."""
+    """Return the settings that have a value, as plain values; BadInput for an unknown name."""
     for name in given:
         if name not in Settings.model_fields:
             raise BadInput(f"{name}: not an operational setting; {did_you_mean(name, Settings.model_fields)}")
@@ -111,7 +111,7 @@ class Run:
         return as_frame(member_rows(self._view, [member.uid for member in line]))
 
     def story(self, uid: str | None = None) -> str:
-        """Describe in sentences where a member, by default the winner, comes from, and what its mutations did."""
+        """Describe the origin of a member, by default the winner, and the effects of its mutations in sentences."""
         known = self._known(uid)
         return " ".join(explain(self.tree, known, self._view.failure_details([known]).get(known)))
 
@@ -155,7 +155,7 @@ class Run:
         return f"Run({self.run_id}: {self.status}, {self.winner.uid} {score}; {head.generation} generations)"
 
     def _repr_html_(self) -> str:
-        """Return a table of what the run is and found, for notebooks."""
+        """Return a table of the run and its result, for notebooks."""
         from flows.report.html_page import facts, parameters_found
 
         try:

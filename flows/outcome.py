@@ -62,7 +62,7 @@ def summarize(run_id: str, head: Generation, ending: Ending) -> RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The delivered agent; of an unfinished run, its elite so far. `confirmed` is None where it was not played."""
+    """The delivered agent; of an unfinished run, its elite so far. `confirmed` is None if there was no confirmation."""
 
     elite: EliteRef
     confirmed: Confirmation | None
@@ -77,7 +77,7 @@ class Delivery:
 
 
 def delivery(run: RunRef) -> Delivery:
-    """Return the agent that a run delivers; raise BadInput before its first generation is finished."""
+    """Return the delivered agent of a run; raise BadInput before its first generation is finished."""
     head = run.open().head()
     if (ending := stored_ending(run, head)) is not None:
         return Delivery(ending.elite, ending.confirmed, describe_status(ending))
@@ -92,7 +92,7 @@ def delivery(run: RunRef) -> Delivery:
 def missing_commit(run: RunStore) -> int | None:
     """Return the generation of the first COMMIT that is missing although a later one was begun, else None.
 
-    A generation is begun only when the one before it is committed. One listing; `evolve verify` looks at all.
+    A generation is begun only when the one before it is committed. Costs one listing; `evolve verify` checks more.
     """
     last = run.last(layout.commit)
     following = 0 if last is None else last + 1

@@ -144,12 +144,12 @@ class Settings(OperationalSettings):
 
     @property
     def env_directories(self) -> tuple[str, ...]:
-        """Directories in which packages of environments are looked for too."""
+        """Further directories in which packages of environments are searched."""
         return tuple(name for name in self.env_path.split(os.pathsep) if name)
 
     @property
     def trackers(self) -> tuple[str, ...]:
-        """Trackers that are told of the run."""
+        """Names of the configured trackers."""
         return _listed(self.track)
 
     def check_trackers(self) -> None:
@@ -228,7 +228,7 @@ class Settings(OperationalSettings):
 
     @property
     def scale(self) -> tuple[int, int] | None:
-        """Fewest and most workers that were asked for; None when nothing was said."""
+        """Smallest and largest number of workers requested; None if it was not set."""
         if self.workers is None:
             return None
         fewest, _, most = self.workers.partition("..")
@@ -242,13 +242,13 @@ class Settings(OperationalSettings):
         return visible_gpus(os.environ.get(VISIBLE), _count_gpus())
 
     def slots(self, members: int) -> tuple[Slot, ...]:
-        """Choose the slots on this machine that serve a population, as many as there may be at most."""
+        """Return the slots on this machine for a population: as many as there are workers at most."""
         from dask.system import CPU_COUNT
 
         return place(self.scale[1] if self.scale else None, members, CPU_COUNT, self.gpus)
 
     def limits(self, members: int) -> Limits:
-        """Choose what one phase of a member may take; workers of a cluster elsewhere have no share to guess."""
+        """Return the limits of one phase of a member; by default, workers elsewhere have no memory limit."""
         from distributed.system import MEMORY_LIMIT
 
         memory = self.member_memory
@@ -269,5 +269,5 @@ def _count_gpus() -> int:
 
 
 def _listed(names: str) -> tuple[str, ...]:
-    """Read names that are separated by commas."""
+    """Split names that are separated by commas."""
     return tuple(name.strip() for name in names.split(",") if name.strip())

@@ -38,7 +38,7 @@ def visible_gpus(visible: str | None, count: int) -> tuple[str, ...]:
 
 
 def place(workers: int | None, members: int, cores: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
-    """Choose the slots of a machine: `workers`, by default one per GPU, or per core without one; at most one a member.
+    """Choose the slots of a machine: `workers`, by default one per GPU, else per core; at most one per member.
 
     More workers than GPUs share them in turn: 8 workers on 4 GPUs make two slots on each.
     """

@@ -7,9 +7,12 @@ from prefect.context import FlowRunContext
 from prefect_dask import DaskTaskRunner
 
 
-def subscribe(topic: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Call `tell`, in another thread, with every event of a topic, in a flow run whose tasks run on the engine."""
+def subscribe(topic: str, callback: Callable[[dict[str, Any]], None]) -> None:
+    """Call `callback`, in another thread, with every event of a topic.
+
+    In a flow run whose tasks run on the engine.
+    """
     context = FlowRunContext.get()
     assert context is not None and isinstance(context.task_runner, DaskTaskRunner)
     client: Any = context.task_runner.client
-    client.subscribe_topic(topic, lambda event: tell(event[1]))
+    client.subscribe_topic(topic, lambda event: callback(event[1]))

@@ -1,7 +1,7 @@
 """Upper bounds of numbers, texts and lists in configurations, forms and commands.
 
-Whatever a form takes travels as JSON: a whole number beyond 2⁵³ is rounded by browsers, and one beyond 2⁶⁴ cannot be
-listed by Prefect's server any more. Sizes are bounded by what could exist.
+Forms send JSON: browsers round integers beyond 2⁵³, and Prefect's server cannot list flow runs with integers beyond
+2⁶⁴. Sizes are bounded by what is possible in practice.
 """
 
 import math

@@ -89,7 +89,7 @@ class GymVectorEnvs(VectorEnvs):
         return {name: np.array(rows[index]) for name, rows in self.observations.items()}
 
     def _show(self, observations: Any, info: dict[str, Any], over: np.ndarray | None = None) -> None:
-        """Read observations and masks; where an episode is `over`, nothing need be allowed any more."""
+        """Read observations and masks; where an episode is `over`, a mask may forbid every action."""
         self.observations = self.layout.unpack(observations, self.count)
         masks, given = info.get(MASK), info.get(f"_{MASK}")
         for b in range(self.count if masks is not None or self.masks is not None else 0):

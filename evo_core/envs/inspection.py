@@ -37,7 +37,7 @@ class EnvSpec:
 
 
 def inspect_environment(config: RunConfig, packages: Collection[str] = (), *, plugins: bool = True) -> EnvSpec:
-    """Create the environment once and read its spaces; raise ConfigError for what does not fit.
+    """Create the environment once and read its spaces; raise ConfigError if it does not fit the configuration.
 
     `packages` may be imported when environment, wrappers or plugins are named as package.module:Name. Without
     `plugins`, those of the configuration need not be installed.

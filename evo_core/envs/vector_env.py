@@ -66,7 +66,7 @@ class VectorEnvs(ABC):
 
     `observations`: per leaf [B, ...]; `masks`: what actions are allowed, [B, outputs], None if environments do not
     say; `returns`, `lengths`: [B], of each running episode; `ended_returns`, `ended_lengths`: [B], of the last one
-    that ended; `memory`: what the policy remembers of each running episode, kept by whoever collects; `steps`:
+    that ended; `memory`: the memory of the policy in each running episode, kept by the caller; `steps`:
     environment steps so far; `own_steps`: [B], those of each environment; `at`: the environment that is being stepped,
     None where that is not known.
     """

@@ -1,6 +1,6 @@
 """Detection of wrappers that carry state from one episode to the next, such as NormalizeReward.
 
-Such a wrapper changes what a reward is worth while a member trains, and forgets what it knew in every generation.
+Such a wrapper changes the scale of rewards while a member trains, and loses its state at the end of every generation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -71,7 +71,7 @@ def largest_difference(policy: Policy, run: Run, steps: Sequence[Step]) -> float
     """Run an exported policy on its agent's observations; return the largest difference of an output.
 
     Differences of large numbers are relative. A discrete action is compared with the best of its own logits, so that
-    two options that are equally good may be told apart either way; where it is another one, the result is infinite.
+    either of two equally good options is accepted; for any other action the result is infinite.
     ValueError when an output has another shape or type.
     """
     largest, memory = 0.0, np.zeros((len(steps[0].began), policy.memory_size), np.float32)

@@ -1,10 +1,10 @@
 """Hyperparameter importance: the share of fitness differences between siblings that a hyperparameter explains.
 
 Two things would mislead. Fitness is inherited, so members are compared with their siblings alone, who share parent,
-weights and evaluation seeds. And values are inherited together, so one that did nothing rides along with one that won
-("hitchhiking"); siblings share all of that too, but for what has just mutated. Geneticists test families instead of
-populations for the same reason (Abecasis, Cardon and Cookson 2000, "A general test of association for quantitative
-traits in nuclear families").
+weights and evaluation seeds. And values are inherited together, so one without effect spreads with one that has an
+effect ("hitchhiking"); siblings share these values too, except those that have just mutated. Geneticists test families
+instead of populations for the same reason (Abecasis, Cardon and Cookson 2000, "A general test of association for
+quantitative traits in nuclear families").
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Activation functions, each with its derivative in closed form. Both may overwrite what they are given.
 
-Nobody else needs it, and for images new memory costs more than the function: pages are zeroed by the operating system.
+Nothing else uses that memory, and for images allocating costs more than the function, because the operating system
+zeroes new pages.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """A fingerprint of this process's arithmetic: hashes of the results of about a hundred primitive functions.
 
 Two processes with the same versions may still differ in last bits, because libraries choose their code by the
-processor, its maker included. Equal fingerprints are no proof that runs agree, but every difference that was seen
-between machines shows in them.
+processor, its maker included. Equal fingerprints do not prove that runs agree, but every difference observed
+between machines so far changed them.
 """
 
 import hashlib

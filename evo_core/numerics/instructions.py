@@ -42,7 +42,7 @@ def is_portable(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def _numpy_features() -> list[str]:
-    """List the instructions that NumPy chooses by the processor here; it warns of names that it does not know."""
+    """List the optional instruction sets that NumPy uses on this processor; disabling others makes it warn."""
     core = import_module("numpy._core._multiarray_umath")  # a tenth of a second, without torch
     return [name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name)]
 

@@ -1,4 +1,4 @@
-"""What the bits of a result depend on besides configuration and seed, and single-threaded computation."""
+"""Everything besides configuration and seed that bits of results depend on, and single-threaded computation."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ DEVICE = ("device", "cuda")
 
 
 def numerics(device: torch.device | str, config: RunConfig | EnvConfig | None = None) -> dict[str, str]:
-    """Return everything known to change bits: the same ones are promised where all of this is the same.
+    """Return everything known to change bits of results; where it is equal, results are promised to be equal.
 
     Versions of Python, its C library, torch, NumPy, Gymnasium and the packages of the environment and of plugins; CPU
     capability, mode (portable or native) and fingerprint of this process; and the device's kind.

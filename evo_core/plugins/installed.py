@@ -1,4 +1,4 @@
-"""What installed packages offer as entry points. Nothing of theirs is imported."""
+"""Plugins that installed packages offer as entry points. Nothing of them is imported."""
 
 import re
 from functools import cache
@@ -90,6 +90,6 @@ def _all_offers() -> tuple[Offer, ...]:
 
 
 def forget_offers() -> None:
-    """Look at the installed packages again, after some were installed into this process's environment."""
+    """Clear the cache, after packages were installed into this process's environment."""
     for cached in (offers, doubtful, distribution, _all_offers):
         cached.cache_clear()

@@ -32,8 +32,10 @@ GROWTH = 1e-5
 
 
 class EncoderContract:
-    """What every encoder must do. Set `plugin` to its class, `options` to its arguments, `shapes` to what it encodes:
-    (D,) for vectors, (C, H, W) for images.
+    """Tests that every encoder must pass.
+
+    Set `plugin` to its class, `options` to its arguments, `shapes` to what it encodes: (D,) for vectors, (C, H, W) for
+    images.
     """
 
     plugin: ClassVar[type]
@@ -51,7 +53,7 @@ class EncoderContract:
             require_sound(self._architecture(), Leaf((), _space(shape)))
 
     def test_the_same_seed_draws_the_same_weights(self) -> None:
-        """Another one draws others, if it has any."""
+        """Another seed draws other weights, if there are any."""
         for shape in self.shapes:
             one, same, other = (self._state(shape, seed) for seed in (1, 1, 2))
             names = [name for name in one.weights if name.startswith("encoder.features.")]

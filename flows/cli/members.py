@@ -70,7 +70,7 @@ def _line(view: RunView, uid: str) -> list[str]:
 
 
 def _table(view: RunView, rows: Sequence[Row]) -> Table:
-    """Tabulate what fits on a screen; the winning line is marked."""
+    """Tabulate the columns that fit on a screen; the winning line is marked."""
     genes = sorted(view.config.search)
     table = Table(title=f"{view.run_id}: {len(rows)} members, winner {view.winner}", title_justify="left")
     for column in ("member", "parent", "mutation", *genes, "fitness", "steps of the population", "seconds"):

@@ -27,7 +27,7 @@ def reserve_stdout() -> None:
 
 
 def make_console() -> "Console":
-    """Return a console for tables: as wide as the terminal; a pipe has no width, and nothing to cut for."""
+    """Return a console for tables: as wide as the terminal; in a pipe, lines are not truncated."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,7 +1,7 @@
 """Fork local workers from one process that has imported everything they need, instead of importing it in each.
 
-It is multiprocessing's fork server. Nothing is computed in it, so threads and CUDA begin in the workers. On Linux only:
-elsewhere, libraries of the system may not survive a fork, and workers start anew.
+It is multiprocessing's fork server. It computes nothing, so threads and CUDA start in the workers. On Linux only:
+elsewhere, system libraries may not survive a fork, and every worker is a new process.
 """
 
 import multiprocessing

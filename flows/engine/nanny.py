@@ -96,7 +96,7 @@ class MainThreadProcess(WorkerProcess):
 def one_prefect_client() -> Iterator[None]:
     """Let all tasks of this process, which inherit this thread's context, use one client of the Prefect API.
 
-    Otherwise Prefect makes two for each task, and reads certificates for both: most of what it costs.
+    Otherwise Prefect creates two for each task and reads certificates for both, which is most of the cost of a task.
     """
     if not get_current_settings().api.url:
         yield

@@ -43,7 +43,7 @@ class MemberRunner(DaskTaskRunner):
     def submit(  # type: ignore[override]  # the base class declares futures of threads
         self, task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any = None, dependencies: Any = None
     ) -> PrefectDaskFuture[Any]:
-        """Submit one task of a module; of its arguments, whole ones may be futures of other tasks."""
+        """Submit one task; arguments may be futures of other tasks, but not contain any."""
         tags = frozenset(task.tags) | ({self.tag} if self.tag is not None else set())
         if self._context is None:
             self._context = write_context()
@@ -71,7 +71,7 @@ class MemberRunner(DaskTaskRunner):
 
 
 def _wrapped(value: Any) -> Any:
-    """Return the Dask future of a Prefect future, and anything else as it is."""
+    """Return the Dask future of a Prefect future, and anything else unchanged."""
     return value.wrapped_future if isinstance(value, PrefectDaskFuture) else value
 
 

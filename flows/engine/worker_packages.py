@@ -8,7 +8,7 @@ from evo_core import installation
 
 
 def prefer_own_packages_on_workers(client: Client) -> None:
-    """Have a scheduler and its workers, also those to come, search this installation before such directories.
+    """Make a scheduler and its workers, including later ones, search this installation before such directories.
 
     Processes started by `python -m distributed.cli.…`, as job queues do, search their working directory first.
     """

@@ -27,6 +27,6 @@ class Failures(Observer):
 
 
 def as_dict(uid: str, failed: FailedMember) -> dict[str, object]:
-    """Write one failure as plain data: who, why, at which step, and what was said."""
+    """Convert a failure to plain data: member, reason, step, and details."""
     detail = failed.detail.model_dump(mode="json") if failed.detail else None
     return {"uid": uid, "reason": failed.failure.reason, "step": failed.failure.step, "detail": detail}

@@ -35,7 +35,7 @@ def in_notebook() -> bool:
 
 
 class CellOutput:
-    """The output of a cell that runs a population, as HTML. `observer` takes what the run tells."""
+    """The output of a cell that runs a population, as HTML. `observer` receives the events of the run."""
 
     def __init__(self, config: RunConfig) -> None:
         self._lines = Console(file=io.StringIO(), record=True, width=WIDTH, force_jupyter=False)

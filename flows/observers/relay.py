@@ -1,4 +1,4 @@
-"""What a run tells its observers, as lines of JSON from its process to another one."""
+"""Events of a run for its observers, sent as lines of JSON from its process to another one."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class Pipe:
 
 
 class Sender(Observer):
-    """Observer that sends everything it is told."""
+    """Observer that sends every event."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -89,7 +89,7 @@ class Sender(Observer):
 
 
 def deliver_event(kind: str, content: object, observer: Observer) -> bool:
-    """Call the observer's method that a line means; return False if the line is of another kind."""
+    """Call the observer's method for a line; return False if the line is of another kind."""
     if kind not in ARGUMENTS:
         return False
     getattr(observer, kind)(*ARGUMENTS[kind].validate_json(json.dumps(content)))

@@ -206,7 +206,7 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
 
 
 def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
-    """Return a line about where a run starts, and its budget."""
+    """Describe the start of a run and its budget in one line."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
     if config.population.sizing == "adaptive":
@@ -243,7 +243,7 @@ def describe_confirmation(record: Confirmation) -> str:
 
 
 def describe_delivery(ending: Ending) -> str:
-    """Return a line about the delivered agent and its score on fresh episodes."""
+    """Describe the delivered agent and its score on fresh episodes in one line."""
     elite, confirmed = ending.elite, ending.confirmed
     if confirmed is None:
         return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"

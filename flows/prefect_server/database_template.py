@@ -17,7 +17,7 @@ EMPTY = ("flow_run", "task_run", "deployment", "configuration")
 
 
 def template_path(version: str) -> Path:
-    """Return where the template of a Prefect version is, or will be."""
+    """Return the path of the template of a Prefect version, which may not exist yet."""
     return user_cache_path("evolve-rl") / f"prefect-{version}.db"
 
 
@@ -58,7 +58,7 @@ class TemplateMiddleware:
         self.migrated = not database.exists() and not create_database(database, template)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward everything; look for the end of the start."""
+        """Forward everything; keep a template once the server has started."""
 
         async def forward(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete" and self.migrated:

@@ -84,8 +84,8 @@ def prefect_api(log: Path | None = None, meanwhile: Callable[[], None] = _nothin
 
 @contextmanager
 def no_heartbeats() -> Iterator[None]:
-    """Send no heartbeats of flow runs during the body: on an embedded server no automation waits for them, and every
-    subflow would wait up to a second for the end of its own.
+    """Send no heartbeats of flow runs during the body: an embedded server has no automation that needs them, and
+    every subflow would wait up to a second for the thread that sends them.
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -239,7 +239,7 @@ def _await_health(server: subprocess.Popen[bytes], url: str, output: IO[bytes]) 
 
 
 def _tail(output: IO[bytes]) -> str:
-    """Read a server's last words."""
+    """Read the end of a server's output."""
     size = os.fstat(output.fileno()).st_size
     return os.pread(output.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
 

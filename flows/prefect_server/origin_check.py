@@ -12,7 +12,7 @@ from flows.prefect_server.embedded import HOSTS, ORIGINS
 
 
 class SameOriginMiddleware:
-    """Lets in only who calls the server by one of its names, and no page of another origin, websockets included.
+    """Accepts only requests to the server's own host names, and none from pages of other origins; websockets too.
 
     Prefect checks neither: a page elsewhere could listen to events and logs, and one whose name is pointed at this
     address (DNS rebinding) would count as the server's own. A name without a port is one on every port.

@@ -1,8 +1,8 @@
 """Disable Prefect's stored results: none is written and none is ever loaded.
 
-What the API says is input. Prefect's engine loads the result of a flow run from wherever the state that the API returns
-says it is: a path or a block, by a serializer that the state names too, pickle among them. So whoever may set the state
-of a subflow would have code of their own run in the flow's process. Records of members and generations are read from
+Answers of the API are untrusted input. Prefect's engine loads the result of a flow run from the path or block that the
+state returned by the API names, with the serializer that it names, which may be pickle. So anyone who can set the state
+of a subflow could run code in the flow's process. Records of members and generations are read from
 the store instead, which checks them.
 """
 

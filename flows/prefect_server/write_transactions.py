@@ -3,7 +3,7 @@
 Prefect begins most of them deferred: such a transaction reads first, and when another one has written meanwhile, SQLite
 refuses its write at once, whatever the busy timeout. The server then answers 503, and the client repeats the request
 after about two seconds, which happened in most generations. A transaction that begins immediate waits for its turn,
-usually a few milliseconds. Reads run in no transaction, and wait for nobody.
+usually a few milliseconds. Reads run outside of transactions and do not wait.
 """
 
 from contextlib import AbstractAsyncContextManager

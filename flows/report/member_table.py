@@ -81,7 +81,7 @@ def as_frame(rows: Sequence[Row]) -> "pandas.DataFrame | list[Row]":
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """Write rows as CSV with a header; nothing stands for None."""
+    """Write rows as CSV with a header; None is written as an empty field."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -50,7 +50,7 @@ def show_figures(study: "optuna.Study", figures: Mapping[str, "go.Figure"]) -> N
 def attach_video(ref: RunRef, study: "optuna.Study", video: Path, directory: Path) -> None:
     """Add a video to a study as an artifact; finished trials accept none.
 
-    GoneError when the run is gone: beside a local store's runs, this must not make the store's directory.
+    GoneError if the run is gone, because this must not create the directory of a local store again.
     """
     from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 

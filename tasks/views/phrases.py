@@ -20,7 +20,7 @@ def describe_mutation(mutation: Mutation) -> str:
 
 
 def describe_origin(offspring: Offspring) -> str:
-    """Describe how an offspring differs from its parent: by its mutation, or not even by training."""
+    """Describe how an offspring differs from its parent: by its mutation; an archived one does not differ."""
     return "archived" if offspring.archived else describe_mutation(offspring.mutation)
 
 
@@ -101,7 +101,7 @@ def describe_detail(detail: FailureDetail) -> str:
 
 
 def describe_left_over(config: RunConfig) -> str:
-    """Describe how much of the budget stays unspent, because generations are whole; empty if nothing does."""
+    """Describe how much of the budget stays unspent, because generations are whole; empty if nothing remains."""
     if not config.left_over_steps or config.population.sizing == "adaptive":
         return ""
     whole = config.planned_steps

@@ -41,7 +41,7 @@ def run_task(
     context: bytes,
     wait_for: Any = None,
 ) -> State[Any]:
-    """Run a task on this worker, and return its final state. Tasks that it depends on have given theirs."""
+    """Run a task on this worker, and return its final state. Arguments may be states of tasks that it depends on."""
     return cast(
         "State[Any]",
         run_task_sync(
@@ -57,7 +57,7 @@ def run_task(
 
 
 def untracked(value: T) -> T:
-    """Mark an argument of a task as one that Prefect need not search for results of other tasks; a state is one."""
+    """Keep Prefect from searching an argument for results of other tasks, unless it is such a result (a state)."""
     return value if isinstance(value, State) else cast(T, quote(value))
 
 

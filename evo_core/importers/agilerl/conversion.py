@@ -1,7 +1,7 @@
 """Convert an AgileRL PPO configuration, reporting what is dropped and what changes its value.
 
-What AgileRL's fields mean is taken from its source: learn_step counts the steps of all environments, and its rollouts
-are rounded up; max_steps and evo_steps are those of one agent; an evaluation plays eval_loop episodes in every
+The meaning of AgileRL's fields is taken from its source: learn_step counts the steps of all environments, and its
+rollouts are rounded up; max_steps and evo_steps are those of one agent; an evaluation plays eval_loop episodes in every
 environment, with actions that are drawn; action_std_init is the logarithm of a standard deviation; the value loss is
 clipped.
 """

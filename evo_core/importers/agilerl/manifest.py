@@ -1,6 +1,6 @@
 """Readers of AgileRL configurations: training manifests, and the older INIT_HP, MUTATION_PARAMS and NET_CONFIG.
 
-Both say the same under different names. Here every value gets the manifest's name, and keeps the place where it stood.
+Both have the same fields under different names. Here every value gets the manifest's name and keeps its path.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Checks of a plugin's encoder: what evolution and exact repetition need of any module."""
+"""Checks of a plugin's encoder: the requirements of evolution and of bitwise reproducibility."""
 
 from collections.abc import Iterator
 

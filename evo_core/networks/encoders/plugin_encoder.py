@@ -1,4 +1,4 @@
-"""Encoders of plugins: features that a plugin computes, and hidden layers of ours after them."""
+"""Encoders of plugins: features that a plugin computes, followed by hidden layers of ours."""
 
 from typing import Any, Protocol
 

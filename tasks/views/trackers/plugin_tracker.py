@@ -1,4 +1,4 @@
-"""Trackers of plugins: only `log` is required, everything else is filled in."""
+"""Trackers of plugins: only `log` is required, everything else has a default."""
 
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ class TrackerPlugin(Protocol):
 
 
 class PluginTracker(Tracker):
-    """Tracker that passes on to a plugin what it has methods for.
+    """Tracker that calls those methods that a plugin has.
 
     For a plugin without `begin`, the generations that it was given are counted in a file of the run's directory, so
     that it gets each once; after a crash, the last one may come twice.
@@ -64,7 +64,7 @@ class PluginTracker(Tracker):
         self._pass_on("media", path)
 
     def close(self) -> None:
-        """Have the plugin release what it holds."""
+        """Let the plugin release its resources."""
         self._pass_on("close")
 
     def _pass_on(self, method: str, *arguments: object) -> None:

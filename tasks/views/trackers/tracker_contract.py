@@ -17,7 +17,7 @@ from tasks.views.trackers.recorder import TrackRecorder
 
 
 class TrackerContract:
-    """What every tracker must do. Set `plugin` to its class, and override `read` to say what its tool shows.
+    """What every tracker must do. Set `plugin` to its class, and override `read` to return what its tool shows.
 
     Set the environment variables that lead the tool to `directory` in `prepare`.
     """
@@ -32,7 +32,7 @@ class TrackerContract:
         return None
 
     def test_it_shows_every_generation_once(self, tmp_path: Path, monkeypatch: object) -> None:
-        """Of a whole run, whose end it is told."""
+        """For a run from its start to its end."""
         self.prepare(tmp_path, monkeypatch)
         run, config, result = _stored(tmp_path)
         recorder = self._recorder(run, config, tmp_path)
@@ -41,7 +41,7 @@ class TrackerContract:
         self._require([1, 2, 3], tmp_path)
 
     def test_it_goes_on_where_it_was_interrupted(self, tmp_path: Path, monkeypatch: object) -> None:
-        """Of a run that was killed and resumed."""
+        """For a run that was killed and resumed."""
         self.prepare(tmp_path, monkeypatch)
         run, config, result = _stored(tmp_path)
         for commit in result.commits[1:]:
