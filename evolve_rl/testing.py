@@ -5,7 +5,12 @@ from evo_core.installation import prefer_own_packages, require_own_packages
 prefer_own_packages()
 require_own_packages()
 
-from evo_core.testing import EncoderContract  # noqa: E402  the search path had to be put right
+from evo_core.testing import (  # noqa: E402  the search path had to be put right
+    EncoderContract,
+    MutationContract,
+    SelectorContract,
+    VectorBackendContract,
+)
 from tasks.views.trackers.tracker_contract import TrackerContract  # noqa: E402
 
-__all__ = ["EncoderContract", "TrackerContract"]
+__all__ = ["EncoderContract", "MutationContract", "SelectorContract", "TrackerContract", "VectorBackendContract"]

@@ -20,6 +20,7 @@ from evo_core.config.run_config import RunConfig
 from flows.prefect_server.embedded import EMBEDDED, prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
+from tests.plugins import importable, install_example
 from tests.services import S3Server, migrated_database, s3_server, server_errors
 from tests.spreading import SCOPES, Scheduling, share, spread
 
@@ -55,6 +56,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create the directory that all processes of this test session share."""
     return share(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def example_plugin(shared: Path) -> Path:
+    """Install the example plugin package; return the directory that holds it."""
+    return install_example(shared)
+
+
+@pytest.fixture
+def plugins_installed(example_plugin: Path) -> Iterator[None]:
+    """Have the example's plugins in this process."""
+    with importable(example_plugin):
+        yield
 
 
 def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:

@@ -5,11 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from evo_core.config.bounds import MOST_ENTRIES, MOST_GENERATIONS, MOST_MEMBERS, bounded
+from evo_core.config.bounds import MOST_ENTRIES, MOST_GENERATIONS, MOST_MEMBERS, Arguments, bounded
 from evo_core.config.sections import Section, unless
+from evo_core.plugins.kinds import MUTATION, SELECTOR
+from evo_core.plugins.naming import PluginName
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+PLUGIN_MUTATION = PluginName(MUTATION, only=True)
 Count = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
 
 
@@ -95,17 +98,20 @@ class SelectionConfig(Section):
 
     model_config = ConfigDict(title="Selection")
 
-    method: Literal["tournament", "truncation"] = Field(
+    method: Annotated[str, PluginName(SELECTOR)] = Field(
         default="tournament",
         exclude_if=unless("tournament"),
         description="tournament: every place goes to the winner of one; truncation: the worst are replaced by copies "
-        "of the best, all others train on.",
+        "of the best, all others train on; or a plugin's.",
+    )
+    options: Arguments = Field(
+        default_factory=dict, exclude_if=unless({}), description="Keyword arguments of a plugin's selector."
     )
     tournament_size: int = bounded(
         "tournament: members drawn for each; at most population.size.", default=2, ge=1, le=MOST_MEMBERS
     )
     elitism: bool = Field(
-        default=True, description="tournament: the best member passes to the next generation unmutated."
+        default=True, description="tournament, plugins: the best member passes to the next generation unmutated."
     )
     quantile: float = bounded(
         "truncation: share of the population that is replaced, by copies of as large a share of the best.",
@@ -141,6 +147,12 @@ class SelectionConfig(Section):
         "Generations of a lineage whose fitness is averaged for selection.", default=1, ge=1, le=1000
     )
 
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.options and self.method in SELECTOR.own:
+            raise ValueError(f"options: only a plugin's selector has them, and method is {self.method}; remove them")
+        return self
+
 
 class MutationConfig(Section):
     """Relative weights of the kinds of mutation, and their sizes."""
@@ -156,10 +168,30 @@ class MutationConfig(Section):
     mutation_sd: float = bounded(
         "Noise of `parameters`, relative to a weight matrix's root mean square.", default=0.1, ge=0, le=10
     )
+    plugins: dict[Annotated[str, PLUGIN_MUTATION], Weight] = Field(
+        default_factory=dict,
+        max_length=MOST_ENTRIES,
+        exclude_if=unless({}),
+        json_schema_extra=PLUGIN_MUTATION.list_installed,
+        description="Weights of plugins' mutations: name → weight, 0 to 1e6.",
+    )
+    options: dict[Annotated[str, PLUGIN_MUTATION], Arguments] = Field(
+        default_factory=dict,
+        max_length=MOST_ENTRIES,
+        exclude_if=unless({}),
+        description="Keyword arguments of plugins' mutations: name → {argument: value}.",
+    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if unknown := sorted(self.options.keys() - self.plugins.keys()):
+            raise ValueError(f"options: {unknown[0]} has no weight in mutation.plugins; give it one, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
-        if self.no_mutation + self.architecture + self.parameters + self.activation + self.rl_hp <= 0:
+        own = self.no_mutation + self.architecture + self.parameters + self.activation + self.rl_hp
+        if own + sum(self.plugins.values()) <= 0:
             raise ValueError(
                 "the weights of all kinds are zero; give at least one of no_mutation, architecture, parameters, "
                 "activation, rl_hp a positive weight"

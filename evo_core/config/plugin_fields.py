@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from evo_core.config.parsing import ConfigError
 from evo_core.config.run_config import RunConfig
 from evo_core.plugins.installed import package_of
-from evo_core.plugins.kinds import ENCODER, PluginKind
+from evo_core.plugins.kinds import ENCODER, MUTATION, SELECTOR, VECTOR_BACKEND, PluginKind
 from evo_core.plugins.loading import MissingPlugin, PluginError, import_allowed, load
 
 
@@ -45,6 +45,12 @@ def plugins_of(config: RunConfig) -> Iterator[Use]:
     encoder = config.network.encoder
     if encoder.kind not in ENCODER.own:
         yield Use("network.encoder.kind", ENCODER, encoder.kind, encoder.options)
+    for name in config.mutation.plugins:
+        yield Use("mutation.plugins", MUTATION, name, config.mutation.options.get(name, {}))
+    if config.selection.method not in SELECTOR.own:
+        yield Use("selection.method", SELECTOR, config.selection.method, config.selection.options)
+    if config.env.vectorization not in VECTOR_BACKEND.own:
+        yield Use("env.vectorization", VECTOR_BACKEND, config.env.vectorization)
 
 
 def plugin_versions(config: RunConfig) -> str:

@@ -23,6 +23,8 @@ from evo_core.config.bounds import (
     Arguments,
     bounded,
 )
+from evo_core.plugins.kinds import VECTOR_BACKEND
+from evo_core.plugins.naming import PluginName
 
 
 def unless(default: object) -> Callable[[object], bool]:
@@ -63,10 +65,10 @@ class EnvConfig(Section):
         description="Wrappers by name, innermost first: Name, {Name: {argument: value}}, or package.module:Name. At "
         "most 32.",
     )
-    vectorization: Literal["auto", "sync", "async", "native", "envpool"] = Field(
+    vectorization: Annotated[str, PluginName(VECTOR_BACKEND)] = Field(
         default="auto",
         description="How copies are stepped: sync (in turn; auto = sync), async (a process each), native (the "
-        "environment's own vector version) or envpool.",
+        "environment's own vector version), envpool or a plugin's.",
     )
     step_timeout: float = bounded("async: seconds that one step may take.", default=60, gt=0, le=86_400)
     max_instances: int | None = bounded(

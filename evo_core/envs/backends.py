@@ -10,6 +10,7 @@ from evo_core.config.sections import EnvConfig
 from evo_core.envs.gym_vector import AsyncEnvs, EnvpoolEnvs, NativeEnvs
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.envs.vector_env import VectorEnvs
+from evo_core.envs.vector_plugins import PluginEnvs
 
 VECTORS: dict[str, Callable[[EnvConfig, Sequence[int]], VectorEnvs]] = {
     "auto": SyncEnvs,  # independent of installed packages, so that results do not depend on them
@@ -25,13 +26,13 @@ def make_vect_envs(env: EnvConfig, seeds: Sequence[int]) -> VectorEnvs:
 
     `native` draws all of them from one generator, which the first seed seeds.
     """
-    return VECTORS[env.vectorization](env, seeds)
+    return VECTORS.get(env.vectorization, PluginEnvs)(env, seeds)
 
 
 def require_available(env: EnvConfig) -> None:
     """Raise ConfigError unless the configured way of stepping exists for the environment."""
     name, problem = env.vectorization, None
-    if name not in ("native", "envpool"):
+    if name in ("auto", "sync", "async"):
         return
     if env.wrappers:
         problem = "env.wrappers work on single environments, which it has none of; use sync or async"

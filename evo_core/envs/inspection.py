@@ -16,9 +16,10 @@ from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import require_available
 from evo_core.envs.making import close_env, make_env, require_known
 from evo_core.envs.vector_env import MASK, ignore_warnings
+from evo_core.envs.vector_plugins import require_working
 from evo_core.envs.wrapper_state import require_stateless
 from evo_core.genome.genome import initial_genome
-from evo_core.plugins.kinds import ENCODER
+from evo_core.plugins.kinds import ENCODER, VECTOR_BACKEND
 from evo_core.plugins.loading import PluginError
 from evo_core.spaces.actions import require_supported
 from evo_core.spaces.spaces import Spaces
@@ -86,6 +87,8 @@ def check_environment(config: RunConfig, packages: Collection[str] = ()) -> EnvS
     with ignore_warnings():
         spec = inspect_environment(config, packages)
         require_stateless(config.env)
+        if config.env.vectorization not in VECTOR_BACKEND.own:
+            require_working(config.env)
     if config.network.encoder.kind not in ENCODER.own:
         from evo_core.networks.encoders.plugin_checks import require_sound_encoder
 

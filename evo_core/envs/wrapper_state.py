@@ -37,7 +37,7 @@ def require_stateless(env: EnvConfig) -> None:
     Two episodes of one instance with the same seed and actions are compared. Only wrappers are checked: an environment
     that itself differs, or draws from a generator that no seed reaches, passes here.
     """
-    if env.vectorization in ("native", "envpool"):  # have no wrappers
+    if env.vectorization not in ("auto", "sync", "async"):  # have no wrappers
         return
     try:
         problem = run_with_timeout(PATIENCE_S, lambda: _find_problem(env))

@@ -10,6 +10,7 @@ import numpy as np
 
 from evo_core.config.network import ACTIVATION_NAMES, BoundsConfig
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
+from evo_core.evolution.mutation_plugins import mutate_by_plugin
 from evo_core.genome.architecture import Change, layer_changes, sizes_within
 from evo_core.genome.genome import Architecture, Genome
 from evo_core.records.chain import Mutation
@@ -23,9 +24,11 @@ def mutate(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutat
 
     A kind that cannot apply to this genome (no gene, no room within the bounds) is recorded as none.
     """
-    weights = np.array([getattr(config.mutation, kind) for kind in OPERATORS], np.float64)
-    kind = list(OPERATORS)[rng.choice(len(weights), p=weights / weights.sum())]
-    return OPERATORS[kind](genome, config, rng)
+    own, plugins = {kind: getattr(config.mutation, kind) for kind in OPERATORS}, config.mutation.plugins
+    relative = {**own, **{name: plugins[name] for name in sorted(plugins)}}
+    weights = np.array(list(relative.values()), np.float64)
+    kind = list(relative)[rng.choice(len(weights), p=weights / weights.sum())]
+    return OPERATORS[kind](genome, config, rng) if kind in OPERATORS else mutate_by_plugin(kind, genome, config, rng)
 
 
 def no_mutation(genome: Genome, config: RunConfig, rng: np.random.Generator) -> Mutated:

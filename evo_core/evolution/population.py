@@ -10,7 +10,9 @@ from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.adaptive_size import choose_lines, progress
 from evo_core.evolution.mutation import NONE, mutate
 from evo_core.evolution.selection import first_slots, is_better, select, selection_score, unmutated_slots
+from evo_core.evolution.selector_plugins import choose_by_plugin
 from evo_core.genome.genome import Genome, initial_genome
+from evo_core.plugins.kinds import SELECTOR
 from evo_core.records.chain import (
     Draw,
     EliteRef,
@@ -98,7 +100,8 @@ def _choose_parents(config: RunConfig, generation: int, members: Sequence[Member
     slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
     warming_up = generation <= selection.warm_up
     replaces = partial(is_better, members, selection.margin)
-    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces)
+    choose = None if selection.method in SELECTOR.own else partial(choose_by_plugin, selection, members, scores)
+    draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces, choose=choose)
     return draw, unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
 
 

@@ -21,6 +21,10 @@ Replaces = Callable[[int, int], bool]
 """Whether the first of two members may take the place of the second."""
 
 
+Choose = Callable[[np.ndarray, int, np.random.Generator], list[int]]
+"""Chooses a number of parents among the indices of members that finished."""
+
+
 def is_better(members: Sequence[Member], margin: float, one: int, other: int) -> bool:
     """Return True if one member's returns exceed another's by `margin` standard errors of their mean difference.
 
@@ -45,6 +49,7 @@ def select(
     warming_up: bool = False,
     slots: int | None = None,
     replaces: Replaces = lambda one, other: True,
+    choose: Choose | None = None,
 ) -> Draw:
     """Choose a parent for every slot of the next generation.
 
@@ -54,7 +59,8 @@ def select(
     Based Training of Neural Networks", section 4.1). `warming_up`: every member goes on, whatever its score. `slots`
     are the members before, those of the archive not counted, whose scores come last. Where they are more than `size`,
     the best go on (successive halving; Karnin et al. 2013). The best `archive` of all are its next entries.
-    `replaces` may keep a member in its slot that truncation would replace; failed ones always go.
+    `replaces` may keep a member in its slot that truncation would replace; failed ones always go. `choose` takes the
+    place of tournaments, with elitism for all slots but the first.
 
     NaN counts as minus infinity; neither is ever a parent. Equal scores have equal chances. ValueError when no member
     may be a parent.
@@ -67,6 +73,9 @@ def select(
         elite, parents = _shrink(table, slots, size, rng)
     elif warming_up or config.method == "truncation":
         elite, parents = _truncate(table, size, 0.0 if warming_up else config.quantile, replaces, rng)
+    elif choose is not None:
+        elite = _best(table, eligible, rng)
+        parents = [elite] * config.elitism + choose(eligible, size - config.elitism, rng)
     else:
         elite, parents = _hold_tournaments(table, eligible, size, config, rng)
     archive = _ranked(table, rng)[: min(config.archive, len(eligible))].tolist() if config.archive else []

@@ -19,7 +19,10 @@ class PluginKind:
 
 ENCODER = PluginKind("encoder", "evolve.encoders", "features", ("auto", "mlp", "simba", "cnn"))
 MUTATION = PluginKind(
-    "mutation", "evolve.mutations", "mutate", ("none", "architecture", "parameters", "activation", "rl_hp")
+    "mutation",
+    "evolve.mutations",
+    "mutate",
+    ("none", "no_mutation", "architecture", "parameters", "activation", "rl_hp"),
 )
 SELECTOR = PluginKind("selector", "evolve.selectors", "select", ("tournament", "truncation"))
 VECTOR_BACKEND = PluginKind(

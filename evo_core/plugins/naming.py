@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from evo_core.plugins.installed import OF_MODULE, PLAIN, doubtful, offers
+from evo_core.plugins.installed import OF_MODULE, PLAIN, describe_offers, doubtful, offers
 from evo_core.plugins.kinds import PluginKind
 
 LONGEST = 255
@@ -31,21 +31,26 @@ class PluginName:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Offer what is built in and what is installed as a list; other modules are typed."""
-        known = [*self._own, *offers(self.kind)]
-        of_module = {"title": "of a module", "type": "string", "pattern": ".:.", "maxLength": LONGEST}
-        if not known:
-            return of_module
-        return {"anyOf": [{"title": "from the list", "type": "string", "enum": known}, of_module]}
+        if self.only:
+            return {"type": "string", "maxLength": LONGEST}
+        known = {"title": "from the list", "type": "string", "enum": [*self.kind.own, *offers(self.kind)]}
+        return {"anyOf": [known, {"title": "of a module", "type": "string", "pattern": ".:.", "maxLength": LONGEST}]}
 
     @property
     def _own(self) -> tuple[str, ...]:
         return () if self.only else self.kind.own
 
+    def list_installed(self, schema: dict[str, Any]) -> None:
+        """Append the installed plugins to a field's description in forms, where names are keys and not a list."""
+        if found := describe_offers(self.kind):
+            schema["description"] = f"{schema.get('description', '')} Installed: {found}.".strip()
+
     def _check(self, name: str, info: ValidationInfo) -> str:
         if name in self._own or OF_MODULE.fullmatch(name):
             return name
         context = info.context if isinstance(info.context, dict) else {}
-        if PLAIN.fullmatch(name) and (name in offers(self.kind) or context.get("plugins") != "installed"):
+        here = context.get("plugins") != "installed" or name in offers(self.kind)
+        if here and PLAIN.fullmatch(name) and name not in self.kind.own:
             return name
         if reason := doubtful(self.kind).get(name):
             raise ValueError(f"{self.kind.noun} {name}: {reason}")

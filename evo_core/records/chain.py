@@ -1,13 +1,15 @@
 """Records of the chain: frozen and canonical, without clocks, hosts, attempts or run ids, so they can be hashed."""
 
 from functools import cached_property
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, JsonValue, SerializeAsAny
 
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.architecture import Record
 from evo_core.genome.genome import Genome
+from evo_core.plugins.kinds import MUTATION
+from evo_core.plugins.naming import PluginName
 from evo_core.records.canonical import canonical_json, sha256
 
 SCHEMA = 1
@@ -34,9 +36,12 @@ class BlobRef(Record):
 
 
 class Mutation(Record):
-    """The mutation of an offspring: kind, the part it touched, and the value before and after."""
+    """The mutation of an offspring: kind, the part it touched, and the value before and after.
 
-    kind: Literal["none", "architecture", "parameters", "activation", "rl_hp"]
+    `kind` is `none`, one of the built-in kinds, or a plugin's name.
+    """
+
+    kind: Annotated[str, PluginName(MUTATION)]
     what: str | None = None
     before: JsonValue = None
     after: JsonValue = None

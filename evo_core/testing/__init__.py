@@ -8,5 +8,7 @@ class TestFourier(EncoderContract):
 """
 
 from evo_core.testing.encoder_contract import EncoderContract
+from evo_core.testing.evolution_contracts import MutationContract, SelectorContract
+from evo_core.testing.vector_contract import VectorBackendContract
 
-__all__ = ["EncoderContract"]
+__all__ = ["EncoderContract", "MutationContract", "SelectorContract", "VectorBackendContract"]

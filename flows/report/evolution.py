@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Member
 from flows.report.run_data import RunView
-from flows.report.style import BLUE, GRAY, KINDS, LABELS, ORANGE, PALE, RED, STEPS, Figure, styled
+from flows.report.style import BLUE, GRAY, LABELS, ORANGE, PALE, RED, STEPS, Figure, colors_of, styled
 from tasks.views.phrases import describe_origin, written_genes
 from tasks.views.trial_values import parameters
 
@@ -63,15 +63,16 @@ def family_tree(view: RunView) -> Figure:
         edges += [_point(lineage, parent), _point(lineage, member), None]
     plot = go.Figure(_edges(dead, PALE, "extinct", 1))
     plot.add_trace(_line(view, "line that won", width=7, color="rgba(240,228,66,0.8)"))
+    colors = colors_of(member.offspring.mutation.kind for member in lineage.members.values())
     for kind, edges in living.items():
-        plot.add_trace(_edges(edges, KINDS[kind], LABELS[kind], 2))
+        plot.add_trace(_edges(edges, colors[kind], LABELS.get(kind, kind), 2))
     shown = [member for member in lineage.members.values() if member.uid in alive and member.fitness is not None]
     plot.add_trace(
         go.Scatter(
             x=[_point(lineage, m)[0] for m in shown],
             y=[m.fitness for m in shown],
             mode="markers",
-            marker={"size": 6, "color": [KINDS[m.offspring.mutation.kind] for m in shown]},
+            marker={"size": 6, "color": [colors[m.offspring.mutation.kind] for m in shown]},
             text=[_hover(lineage, m) for m in shown],
             hoverinfo="text",
             showlegend=False,

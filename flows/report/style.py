@@ -1,6 +1,8 @@
 """The layout and caption of figures."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import cycle
 
 import plotly.graph_objects as go
 
@@ -25,7 +27,16 @@ LABELS = {
     "parameters": "weights",
     "activation": "activation",
 }
+OTHERS = (SKY, RED, YELLOW)
+"""Colors of plugins' mutations, again and again."""
+
 STEPS = "training steps (population)"
+
+
+def colors_of(kinds: Iterable[str]) -> dict[str, str]:
+    """Return a color for every kind of mutation, those of plugins in alphabetical order."""
+    plugins = sorted(set(kinds) - KINDS.keys())
+    return {**KINDS, **dict(zip(plugins, cycle(OTHERS), strict=False))}
 
 
 @dataclass(frozen=True, slots=True)

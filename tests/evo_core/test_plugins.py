@@ -23,29 +23,17 @@ from evo_core.local import train_on_policy
 from evo_core.networks.encoders.plugin_checks import require_sound
 from evo_core.numerics.provenance import numerics
 from evo_core.plugins.installed import describe_offers, forget_offers, package_of
-from evo_core.plugins.kinds import ENCODER, TRACKER
+from evo_core.plugins.kinds import ENCODER, PLUGIN_KINDS, TRACKER
 from evo_core.plugins.loading import PluginError, load
 from evo_core.records.chain import record_hash
 from evo_core.spaces.observations import Leaf
 from evo_core.spaces.spaces import Spaces
 from evo_core.testing import EncoderContract
 from tests.conftest import make_config
-from tests.plugins import importable, install_example
+from tests.plugins import importable
 
 HERE = __name__
 FOURIER = {"network.encoder.kind": "fourier", "network.encoder.options": {"size": 8}}
-
-
-@pytest.fixture(scope="module")
-def example(shared):
-    """The directory with the example plugin package."""
-    return install_example(shared)
-
-
-@pytest.fixture
-def installed(example):
-    with importable(example):
-        yield
 
 
 @pytest.fixture
@@ -148,7 +136,7 @@ def test_an_unsound_encoder_is_refused_before_a_run(name, monkeypatch):
         check_environment(make_config(**{"network.encoder.kind": f"{HERE}:Unsound"}), (HERE,))
 
 
-def test_what_is_installed_is_found_with_its_package(installed):
+def test_what_is_installed_is_found_with_its_package(plugins_installed):
     assert describe_offers(ENCODER) == "fourier (evolve-example 0.1.0)"
     assert describe_offers(TRACKER) == "lines (evolve-example 0.1.0)"
     assert load(ENCODER, "fourier", {"size": 3}).size == 3
@@ -156,12 +144,12 @@ def test_what_is_installed_is_found_with_its_package(installed):
     assert kind["anyOf"][0]["enum"] == ["auto", "mlp", "simba", "cnn", "fourier"]
 
 
-def test_every_kind_of_the_example_is_offered(installed):
-    for kind in (ENCODER, TRACKER):
+def test_every_kind_of_the_example_is_offered(plugins_installed):
+    for kind in PLUGIN_KINDS:
         assert "evolve-example 0.1.0" in describe_offers(kind), kind.noun
 
 
-def test_nothing_of_a_package_is_imported_before_it_is_used(example):
+def test_nothing_of_a_package_is_imported_before_it_is_used(example_plugin):
     script = (
         "import sys; from flows.cli.app import _main; _main(['run', '--help'])\n"
         "from evo_core.config.parsing import parse_config\n"
@@ -170,14 +158,14 @@ def test_nothing_of_a_package_is_imported_before_it_is_used(example):
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'evolve_example', 'torch', 'prefect'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], env={"PYTHONPATH": str(example)}, capture_output=True, text=True
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(example_plugin)}, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     shown = " ".join(done.stdout.split())
     assert "encoder fourier (evolve-example 0.1.0)" in shown and "tracker lines (evolve-example 0.1.0)" in shown
 
 
-def test_a_run_with_a_plugin_repeats_and_records_it(installed):
+def test_a_run_with_a_plugin_repeats_and_records_it(plugins_installed):
     config = make_config(**FOURIER, **{"mutation.architecture": 5.0})
     first, again = train_on_policy(config), train_on_policy(config)
     assert first.head == again.head
@@ -190,8 +178,8 @@ def test_a_run_with_a_plugin_repeats_and_records_it(installed):
     assert "plugins" not in numerics("cpu", make_config())
 
 
-def test_records_are_read_and_mutated_where_the_plugin_is_not_installed(example):
-    with importable(example):
+def test_records_are_read_and_mutated_where_the_plugin_is_not_installed(example_plugin):
+    with importable(example_plugin):
         config = make_config(**FOURIER)
         text = config.model_dump_json()
         result = train_on_policy(config)
@@ -203,8 +191,8 @@ def test_records_are_read_and_mutated_where_the_plugin_is_not_installed(example)
     assert inspect_environment(config, plugins=False).spaces.action == result.spaces.action
 
 
-def test_a_missing_plugin_is_named_with_the_package_of_its_run(example):
-    with importable(example):
+def test_a_missing_plugin_is_named_with_the_package_of_its_run(example_plugin):
+    with importable(example_plugin):
         config = make_config(**FOURIER)
         recorded = numerics("cpu", config)["plugins"]
     with pytest.raises(
@@ -226,7 +214,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "message"), NAMES, ids=[str(name)[:8] for name, _ in NAMES])
-def test_a_wrong_name_is_refused_as_the_configuration_is_read(name, message, installed):
+def test_a_wrong_name_is_refused_as_the_configuration_is_read(name, message, plugins_installed):
     with pytest.raises(ConfigError, match=message):
         make_config(**{"network.encoder.kind": name})
 
@@ -238,7 +226,7 @@ def test_options_belong_to_plugins():
         make_config(**{"network.encoder.leaves": ["observation"]})
 
 
-def test_options_are_taken_as_they_are(installed):
+def test_options_are_taken_as_they_are(plugins_installed):
     config = make_config(**{"network.encoder.kind": "fourier", "network.encoder.options": {"size": "1e3"}})
     assert config.network.encoder.options == {"size": "1e3"}
 
@@ -250,7 +238,7 @@ def test_options_are_taken_as_they_are(installed):
         ({"size": -3}, "RuntimeError|ValueError"),
     ],
 )
-def test_wrong_options_are_refused(options, message, installed):
+def test_wrong_options_are_refused(options, message, plugins_installed):
     config = make_config(**{"network.encoder.kind": "fourier", "network.encoder.options": options})
     with pytest.raises(ConfigError, match=rf"network.encoder.kind.*{message}"):
         check_environment(config)
@@ -357,7 +345,7 @@ def test_the_version_of_a_module_is_that_of_its_package():
     assert package_of(ENCODER, "nosuch") is None
 
 
-def test_shapes_that_a_plugin_does_not_encode_are_refused(installed):
+def test_shapes_that_a_plugin_does_not_encode_are_refused(plugins_installed):
     leaf = Leaf((), Box(-1, 1, (3, 9, 10)))
     architecture = PluginArchitecture(name="fourier", options={}, layers=())
     with pytest.raises(PluginError, match=r"encoder fourier .*expected vectors, got images of shape \(3, 9, 10\)"):

@@ -3,15 +3,37 @@
 import json
 
 from evolve_example.encoder import Fourier
+from evolve_example.mutation import Resample
+from evolve_example.selector import Lexicase
 from evolve_example.tracker import Lines
+from evolve_example.vectors import GymSync
 
-from evolve_rl.testing import EncoderContract, TrackerContract
+from evolve_rl.testing import (
+    EncoderContract,
+    MutationContract,
+    SelectorContract,
+    TrackerContract,
+    VectorBackendContract,
+)
 
 
 class TestFourier(EncoderContract):
     plugin = Fourier
     options = {"size": 8, "scale": 2.0}
     shapes = ((4,), (17,))
+
+
+class TestResample(MutationContract):
+    plugin = Resample
+
+
+class TestLexicase(SelectorContract):
+    plugin = Lexicase
+    options = {"epsilon": 0.1}
+
+
+class TestGymSync(VectorBackendContract):
+    plugin = GymSync
 
 
 class TestLines(TrackerContract):
