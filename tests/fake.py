@@ -1,7 +1,7 @@
-"""A run without learning: milliseconds per member, through the very tasks that a real run uses.
+"""A run without learning: milliseconds per member, with the same tasks as a real run.
 
-`fake_trainer` puts functions in place of training, evaluation and confirmation whose results depend on exactly what the
-real ones depend on: the seed, the place in the run, the genome and the parent's bytes.
+`fake_trainer` replaces training, evaluation and confirmation by functions whose results depend on exactly the same
+inputs: the seed, the place in the run, the genome and the parent's bytes.
 """
 
 import random
@@ -35,7 +35,7 @@ def fake_config(generations: int = 3, **overrides: object) -> RunConfig:
 
 
 def train(config, offspring, parent, spaces, device="cpu", on_update=lambda update: None, on_failure=None):
-    """Make a checkpoint out of everything that a real one depends on; an archived offspring has its parent's."""
+    """Compute a checkpoint from all inputs of a real one; an archived offspring has its parent's."""
     if offspring.archived:
         return parent, Training(uid=offspring.uid, steps=0, blob=offspring.parent_blob)
     origin = {"seed": config.seed, "uid": offspring.uid, "genome": sha256(canonical_json(offspring.genome))}
@@ -45,7 +45,7 @@ def train(config, offspring, parent, spaces, device="cpu", on_update=lambda upda
 
 
 def evaluate(config, offspring, training, blob, spaces, device="cpu", on_failure=None):
-    """Make a fitness out of the checkpoint, for an archived one together with the generation's seeds."""
+    """Compute a fitness from the checkpoint; for an archived one, from the generation's seeds as well."""
     played = blob + offspring.uid.encode() if offspring.archived else blob
     fitness = int(sha256(played)[:8], 16) / 2**32 * 100
     evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=2, steps=20)
@@ -53,7 +53,7 @@ def evaluate(config, offspring, training, blob, spaces, device="cpu", on_failure
 
 
 def play_chunk(config, elite, blob, spaces, chunk, device="cpu", on_failure=None):
-    """Make returns out of the checkpoint."""
+    """Compute returns from the checkpoint."""
     return [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)], 40
 
 

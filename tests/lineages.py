@@ -1,4 +1,4 @@
-"""Runs whose members are not trained: their fitness follows a rule, so that what an analysis should find is known."""
+"""Runs without training: fitness follows a rule, so that the right result of an analysis is known."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -107,7 +107,7 @@ def learns_by_lr_and_gamma(offspring: Offspring, before: float, rng: np.random.G
 
 
 def pays_for_activation(offspring: Offspring, before: float, rng: np.random.Generator) -> float:
-    """Pay 5 for a mutation of the activation function and nothing for any other."""
+    """Add 5 for a mutation of the activation function and nothing for any other."""
     return before + 1 + 5 * (offspring.mutation.kind == "activation") + rng.normal(0, 3)
 
 

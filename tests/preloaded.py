@@ -68,7 +68,7 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read what it says until its end; return that."""
+        """Read its output until its end; return that."""
         deadline = None if timeout is None else time.monotonic() + timeout
         said = {}
         readers = [
@@ -101,7 +101,7 @@ class Forked:
 
 
 def can_fork(arguments: tuple[str, ...], environment: dict[str, str]) -> bool:
-    """Return True if a fork does with its arguments and environment what a fresh process would do."""
+    """Return True if a fork behaves like a fresh process with these arguments and this environment."""
     if sys.platform != "linux" or any(argument.startswith("--numerics") for argument in arguments):
         return False
     return all(os.environ.get(name) == value for name, value in environment.items() if name.startswith(READ_AT_START))
@@ -168,7 +168,7 @@ def _serve(address: str, parent: int) -> tuple[list[str], str, dict[str, str]]:
 
 
 def _become(directory: str, environment: dict[str, str]) -> None:
-    """Do in a fork what a fresh process would find done."""
+    """Set up a fork as a fresh process would be."""
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""Environments so small that the right answer is known, and each fails for one kind of wrong learner."""
+"""Environments with known solutions, each of which detects one kind of error in a learner."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A proxy in front of a real S3 server that breaks what passes through it, as networks and services do."""
+"""A proxy in front of a real S3 server that injects faults, as networks and services have them."""
 
 import asyncio
 import random

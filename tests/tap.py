@@ -1,4 +1,4 @@
-"""A tap between real programs and a real server: bytes pass through unchanged, and HTTP requests are counted."""
+"""A TCP proxy that passes bytes through unchanged and counts HTTP requests."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ class Tap:
         return self.requests.total()
 
     def count(self, sent: bytes) -> bool:
-        """Count the request that begins a client's bytes, if one does; tell whether it opens a websocket.
+        """Count the request that begins a client's bytes, if one does; return True if it opens a websocket.
 
         A client waits for the reply before it sends the next request, so no other place can hold one.
         """

@@ -1,4 +1,4 @@
-"""The documentation is run as it stands: Python is executed, configurations are validated, command lines are parsed.
+"""Code blocks of the documentation are run: Python is executed, configurations are validated, commands are parsed.
 
 Blocks of one page run in order, in one temporary directory. A block with a title is written to the file of that name.
 A block that cannot be run is preceded by `<!-- not run: why -->`; `<!-- run -->` before a bash block runs its commands.

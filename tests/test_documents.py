@@ -1,4 +1,4 @@
-"""Documents name what exists: paths, folders, commands; and the tools that check a commit are those of `make lint`."""
+"""Paths, folders and commands in documents exist; the pre-commit hooks are those of `make lint`."""
 
 import re
 import subprocess

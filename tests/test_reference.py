@@ -1,4 +1,4 @@
-"""The reference pages: generated from the code, or compared with what the code really writes."""
+"""The reference pages: generated from the code, or compared with its real output."""
 
 import csv
 import importlib.util
@@ -141,7 +141,7 @@ def run(tmp_path_factory):
 
 
 def general(names):
-    """Put NAME in the place of what differs between runs."""
+    """Replace the parts of names that differ between runs by NAME."""
     return [re.sub(r"^(hyperparameters|sizes)/.*", r"\1/NAME", name) for name in names]
 
 

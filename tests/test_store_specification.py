@@ -1,4 +1,4 @@
-"""docs/reference/store-format.md is a specification: what follows reads and verifies a real store by its text alone.
+"""docs/reference/store-format.md is a specification: this module reads and verifies a real store by its text alone.
 
 The first half imports nothing of the project. It is what another implementer would write.
 """
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs/reference/store-format.md").read_text()
 
 
 class Broken(Exception):
-    """The store is not what the specification asks for."""
+    """Raised for a store that violates the specification."""
 
 
 def canonical(value):

@@ -18,7 +18,7 @@ Series = dict[tuple[str, str], list[tuple[int, float]]]
 
 
 def expected(commits):
-    """The series that the store's COMMITs mean."""
+    """Return the series that follow from the store's COMMITs."""
     found = defaultdict(list)
     for commit in commits[1:]:
         for member in commit.members:

@@ -1,7 +1,7 @@
 """A team's service, all of it real: secrets reach no log, no answer, no artifact, no object and no database.
 
 PostgreSQL as its container sets it up, S3 under the shipped policies, a hardened Prefect server, a worker, and the
-command line, all of them talking as much as they can.
+command line, all with verbose logs.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The container files hold together: nothing here builds an image, everything that can be checked without is."""
+"""The container files are consistent; checked without building an image."""
 
 import os
 import re

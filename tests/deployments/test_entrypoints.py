@@ -1,4 +1,4 @@
-"""What the deployments do beyond the flows that they call."""
+"""The flows of deployments: their names, errors and settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A container lasts until everything in it has said what it has to say."""
+"""The first process of a container ends after the command and all processes that it leaves behind."""
 
 import signal
 import subprocess

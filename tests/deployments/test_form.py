@@ -1,4 +1,4 @@
-"""The form of a run: fifteen fields that say what they are, one box, or a file; and the configuration it makes."""
+"""The form of a run: fifteen described fields, a box or a pasted file; and the resulting configuration."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The auth string of `evolve serve` on loopback: made once, kept for its owner, refused when others may know it."""
+"""The auth string of `evolve serve` on loopback: generated once, private, refused if others can read it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A module that nobody allowed is never imported, whatever parameter names it."""
+"""A module that is not allowed is never imported, whichever parameter names it."""
 
 import copy
 import sys
@@ -55,7 +55,7 @@ def mark(tmp_path, monkeypatch):
 
 
 def begin(config):
-    """Do what a run does before it writes anything."""
+    """Run all checks of a run before it writes anything."""
     inspect_environment(parse_config(config, {}), ("minigrid",))
 
 

@@ -1,4 +1,4 @@
-"""Who may reach `evolve serve`, and what it says to those who ask for what is not safe."""
+"""Addresses of `evolve serve`, and rejection of unsafe ones."""
 
 import signal
 import socket
@@ -106,7 +106,7 @@ async def hello(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def behind_the_door():
-    """The port of an application behind the door of `evolve serve`."""
+    """The port of an application behind the origin check of `evolve serve`."""
     port = free_port()
     app = SameOriginMiddleware(hello, [f"127.0.0.1:{port}", f"localhost:{port}"], [f"http://127.0.0.1:{port}"])
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))

@@ -58,7 +58,7 @@ class Proxy:
         return f"https://localhost:{self.port}"
 
     def client(self, name: str = "localhost", **options: object) -> httpx.Client:
-        """A browser that trusts the certificate; every name is this machine."""
+        """A client that trusts the certificate and resolves every name to this machine."""
         trusted = ssl.create_default_context(cafile=str(self.certificate))
         client = httpx.Client(base_url=self.prefect, verify=trusted, timeout=120, **options)
         client.headers["Host"] = f"{name}:{self.port}"
@@ -134,7 +134,7 @@ def proxy(hardened: Hardened, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextmanager
 def nginx(directory: Path, site: str, ready: str) -> Iterator[None]:
-    """An nginx with a configuration that it finds nothing to say about."""
+    """Run nginx with a configuration that it accepts without warnings."""
     (directory / "site.conf").write_text(site)
     user = "user root;" if os.getuid() == 0 else ""  # its workers must read the test's directory
     (directory / "nginx.conf").write_text(WRAPPER.format(directory=directory, user=user))

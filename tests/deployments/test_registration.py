@@ -1,4 +1,4 @@
-"""evolve deploy against a real Prefect server: everything is there, once, however often it is told."""
+"""evolve deploy against a real Prefect server: everything is registered, once however often it runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The shipped S3 policies on a server that enforces them: workers need no right to delete, and have none."""
+"""The shipped S3 policies on a server that enforces them: workers neither need nor have the right to delete."""
 
 import json
 import stat
@@ -48,7 +48,7 @@ def credentials(who):
 
 @pytest.fixture(scope="module")
 def refused(server):
-    """Whether the server refuses what someone asks of it."""
+    """Return True if the server denies a request."""
     session = botocore.session.get_session()
 
     def client(keys):

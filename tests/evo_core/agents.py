@@ -1,4 +1,4 @@
-"""Agents of every kind for tests: briefly trained, then shaken, so that no output is near another by accident."""
+"""Agents of every kind for tests: briefly trained, with added noise so that outputs differ clearly."""
 
 from dataclasses import replace
 from functools import cache

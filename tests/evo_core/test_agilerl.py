@@ -1,4 +1,4 @@
-"""AgileRL's configurations become ours: the same evolution where there is one, and a reason where there is not."""
+"""Conversion of AgileRL's configurations: values with a counterpart, and reasons for those without."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The package's front door: every public name is there, once, and costs nothing until it is used."""
+"""The public names of evo_core: complete, unique, and imported only when used."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Canonical JSON: one value, one text."""
+"""Canonical JSON: equal values give equal text."""
 
 import math
 

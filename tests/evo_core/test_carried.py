@@ -1,4 +1,4 @@
-"""Wrappers that carry state from one episode to the next are refused by what they do; all others are not."""
+"""Wrappers that carry state from one episode to the next are detected by their behavior and refused."""
 
 import numpy as np
 import pytest

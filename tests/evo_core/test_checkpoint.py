@@ -1,4 +1,4 @@
-"""Checkpoint bytes: whole, canonical, and never executed."""
+"""Checkpoint bytes: complete, canonical, and never executed."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def damaged():
 
 @cache
 def sound():
-    """The tensors of a sound checkpoint and its metadata."""
+    """Return the tensors of a valid checkpoint and its metadata."""
     content = to_bytes(founder()[2])
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["evolve"]
     return load(content), metadata

@@ -1,4 +1,4 @@
-"""Bad configurations: refused in one line that names field, value and what is allowed."""
+"""Invalid configurations: refused in one line with field, value and what is allowed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Environments that repeat themselves under a seed, and those that do not."""
+"""Environments that are deterministic under a seed, and those that are not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The device path, as far as a CPU can show it: what is pinned, and draws that the device makes, forced here."""
+"""Device-dependent code as far as a CPU can test it: pinned memory, and random draws on the device (forced here)."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_gumbel_noise_has_its_distribution_and_follows_its_seed():
 
 @pytest.fixture
 def drawing_there(monkeypatch):
-    """Agents that draw on their device, which is the CPU here."""
+    """Make agents draw on their device, which is the CPU here."""
     monkeypatch.setattr("evo_core.agent.agent.draws_on_device", lambda device: True)
 
 

@@ -1,4 +1,4 @@
-"""Environments and wrappers by name: what is found, what is refused, and that nothing is imported before."""
+"""Environments and wrappers by name: lookup, refusals, and that nothing is imported before a refusal."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a failure says: the exception in the environment's own words, where it was raised, and nothing that hashes."""
+"""Failure details: the environment's exception and where it was raised, outside of the hashed records."""
 
 import gymnasium as gym
 import numpy as np
@@ -53,7 +53,7 @@ def _environments():
 
 
 def failing(env, **overrides):
-    """Train the first founder; return its record and what its failure said."""
+    """Train the first founder; return its record and the details of its failure."""
     config, details = make_config(env, **overrides), {}
     from evo_core.envs.inspection import inspect_environment
     from evo_core.evolution.population import create_population

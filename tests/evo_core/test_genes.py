@@ -1,4 +1,4 @@
-"""Genes: ranges are kept, and long random walks visit them evenly on their own scale."""
+"""Genes: values stay within ranges, and long random walks visit them evenly on their scale."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One tiny run, pinned: a change of it is a change of what every run computes.
+"""One tiny run with pinned results: if they change, the results of every run change.
 
 The numbers hold on every CPU. The COMMIT hashes hold for one set of library versions, in a process with portable
 numerics, whatever the processor's maker. Change either only with a stated reason, in CHANGELOG.md.

@@ -1,4 +1,4 @@
-"""Intervals hold what they should, for few values too."""
+"""Coverage of confidence intervals, also for few values."""
 
 import numpy as np
 import pytest

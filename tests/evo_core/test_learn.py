@@ -1,4 +1,4 @@
-"""Learning: what is trained on, against an independent optimizer, and what happens when numbers break."""
+"""Learning: the data of each epoch, an independent optimizer, and numbers that are not finite."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def numbered(count):
 
 
 def steps(count):
-    """Every step a piece of its own, without a memory."""
+    """Return pieces of one step each, without a memory."""
     return Pieces(np.arange(count), np.ones(count, np.int64)), torch.empty(count, 0)
 
 

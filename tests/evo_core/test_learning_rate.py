@@ -1,4 +1,4 @@
-"""Schedules of the learning rate: what they return, what is recorded, and what passes to offspring."""
+"""Schedules of the learning rate: values, records, and inheritance by offspring."""
 
 import numpy as np
 import pytest

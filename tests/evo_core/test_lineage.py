@@ -1,4 +1,4 @@
-"""Lineage analysis against runs whose truth is known."""
+"""Lineage analysis of runs whose true effects are known."""
 
 from itertools import pairwise
 
@@ -63,7 +63,7 @@ def test_hyperparameters_with_an_effect_are_more_important_than_chance_and_than_
 
 @pytest.mark.parametrize("rule", [learns_by_lr_and_gamma, lambda child, before, rng: before + rng.normal(0, 3)])
 def test_hyperparameters_without_effect_are_rarely_above_chance(rule):
-    """One in twenty is, by the definition of the mark: also where others matter, whose success it is inherited with."""
+    """One in twenty is, by the definition of `chance`; also if it is inherited together with one with an effect."""
     config = make_lineage_config(16, 20)
     above = compared = 0
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""Running statistics: against NumPy over everything seen, carried with the member, frozen in evaluation."""
+"""Running statistics: equal to NumPy's over all data, inherited by offspring, unchanged by evaluation."""
 
 import numpy as np
 import pytest

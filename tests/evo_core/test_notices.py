@@ -1,4 +1,4 @@
-"""What runs but is probably not what was meant is said, and only that."""
+"""Notices about configurations that run but are probably not what was intended."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_squashed_policy_meets_every_bound():
 
 
 def test_squashing_learns_where_clipping_cannot():
-    """What the notice advises helps: the best action is far from where a policy begins."""
+    """The advice of the notice works: the best action is far from those of an initial policy."""
     small = {
         "training.evo_steps": 2048,
         "training.max_steps": 4096,

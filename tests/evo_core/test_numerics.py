@@ -30,7 +30,7 @@ print(json.dumps([found, wrong]))
 
 @pytest.fixture(scope="module")
 def portable() -> tuple[dict[str, str], int]:
-    """What a process with portable numerics says of itself, and how many of its square roots are off."""
+    """Return the numerics of a process with portable numerics, and how many of its square roots are wrong."""
     environment = {**os.environ, **portable_environment(os.environ)}
     command = [sys.executable, "-W", "error", "-c", CODE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -85,7 +85,7 @@ def test_portable_numerics_are_recorded_and_change_the_fingerprint(portable):
 
 
 def test_one_instruction_set_for_glibc_alone_changes_the_fingerprint_of_math():
-    """The kind of difference that no version and no capability shows: physics computes with these functions."""
+    """Neither versions nor CPU capability show this difference, and physics engines use these functions."""
     code = "from evo_core.numerics.provenance import numerics; import json; print(json.dumps(numerics('cpu')))"
     environment = {**os.environ, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Leaves: every supported space as named arrays, and clear words about observations that do not fit."""
+"""Leaves: every supported space as named arrays, and errors for observations that do not fit."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
-"""Operators that an update and a step of acting call: with networks this small they are what training costs.
+"""Number of operators that an update and a step of acting call, which dominates the cost of small networks.
 
-A bound that is exceeded says that something was added to the hot path. Each operator of an update costs half
+If a bound is exceeded, something was added to the hot path. Each operator of an update costs half
 a percent of the whole training; lower the bounds where operators went away.
 """
 

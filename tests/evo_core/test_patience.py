@@ -1,4 +1,4 @@
-"""Calls that may hang are bounded in time, and may still need the main thread."""
+"""Timeouts for calls that may hang; calls that need the main thread run there."""
 
 import signal
 import threading

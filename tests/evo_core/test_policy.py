@@ -1,4 +1,4 @@
-"""The exported policy does what its agent does; files carry their spaces; a wrong policy is found out."""
+"""The exported policy equals its agent; files contain their spaces; a wrong policy is detected."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Only a correct learner solves these; they are really trained on."""
+"""Training on probe environments that only a correct learner solves."""
 
 from itertools import product
 

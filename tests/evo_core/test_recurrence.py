@@ -1,4 +1,4 @@
-"""Memory: sequences against step by step, pieces of episodes, and what is remembered where."""
+"""Recurrent networks: sequences against single steps, pieces of episodes, and where memory is kept."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Scores of many episodes, against numbers that are known."""
+"""Scores of many episodes against known numbers."""
 
 import numpy as np
 import pytest

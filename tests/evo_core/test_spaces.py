@@ -1,4 +1,4 @@
-"""Whatever an environment observes and accepts: build, act, learn, save, load, mutate, act again."""
+"""Every supported observation and action space: build, act, learn, save, load, mutate, act again."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""One contract for whatever steps the environments."""
+"""The contract of all vector environments."""
 
 import logging
 import multiprocessing
@@ -52,7 +52,7 @@ def started_quickly(request, monkeypatch):
 
 @pytest.fixture
 def spawned():
-    """Processes of environments start as users start them."""
+    """Start processes of environments as users do."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def vector(request):
 
 
 def balance(observations):
-    """A policy for CartPole that balances for some hundred steps."""
+    """Return actions that balance CartPole for some hundred steps."""
     rows = observations["observation"]
     return (rows[:, 2] + 0.3 * rows[:, 3] > 0).astype(np.int64)
 

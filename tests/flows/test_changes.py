@@ -1,4 +1,4 @@
-"""What changes a run is checked before anything is written, so a refused command leaves nothing behind."""
+"""Changes of a run are checked before anything is written, so a refused command leaves nothing behind."""
 
 import os
 import shutil
@@ -116,7 +116,7 @@ def test_looking_for_a_study_does_not_create_it(settings, here):
 
 
 def test_a_run_that_this_process_has_found_is_never_created_again(settings, here):
-    """Between `evolve resume` and its flow lie half a minute of starting servers."""
+    """Servers start for up to half a minute between the checks of `evolve resume` and its flow."""
     open_ref("one")
     os.rename(here / "runs", here / "away")
     with pytest.raises(GoneError, match="the store is gone"):

@@ -1,4 +1,4 @@
-"""The command line: bad input in seconds, before anything is written, and what help and previews say."""
+"""The command line: bad input is refused in seconds, before anything is written; help and previews."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""evolve members and evolve compare on runs as they stand in a store."""
+"""evolve members and evolve compare on runs of a store."""
 
 import csv
 import io

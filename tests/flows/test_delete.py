@@ -1,4 +1,4 @@
-"""evolve delete: a run is gone with its study, unless somebody works on it; an interrupted deletion can be repeated."""
+"""evolve delete: a run and its study are deleted unless it is running; an interrupted deletion can be repeated."""
 
 import json
 import os

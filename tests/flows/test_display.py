@@ -1,4 +1,4 @@
-"""The live table and the plain lines, fed with a real run's records."""
+"""The live table and the plain lines, with the records of a real run."""
 
 import io
 
@@ -23,7 +23,7 @@ def result():
 
 
 def replay(observer, result, upto=3):
-    """Tell an observer what a run would have told it."""
+    """Call an observer as the run would have."""
     observer.began("my-run", result.commits[0])
     for commit in result.commits[1 : upto + 1]:
         observer.generation_began(result.commits[commit.generation - 1].offspring)

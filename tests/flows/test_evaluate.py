@@ -1,4 +1,4 @@
-"""evolve evaluate and evolve watch: numbers that repeat, and pictures of the same episodes."""
+"""evolve evaluate and evolve watch: reproducible scores, and frames of the same episodes."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_an_environment_that_breaks_ends_the_command_with_its_reason(store, monk
 
 
 def frames_of(path):
-    """What ffmpeg says of a video: its size with its speed, and how many frames it has."""
+    """Return size and frame rate of a video, and its number of frames, from ffmpeg."""
     said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
     size, fps = re.search(r"Video: h264.* (\d+x\d+).* ([\d.]+) fps", said).groups()
     return f"{size} {fps}", imageio_ffmpeg.count_frames_and_secs(str(path))[0]

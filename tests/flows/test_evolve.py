@@ -1,4 +1,4 @@
-"""The whole pipeline, for real: Prefect server, Dask workers, store and study."""
+"""The whole pipeline: a real Prefect server, Dask workers, store and study."""
 
 import os
 import signal
@@ -196,7 +196,7 @@ def test_members_run_in_parallel_and_a_killed_worker_costs_one_task_and_not_the_
 
 @pytest.mark.slow
 def test_without_a_prefect_api_a_run_starts_its_own_server_and_ends_it(cli, oracle):
-    """And one worker, in processes with another hash seed, makes the same chain."""
+    """One worker, in processes with another hash seed, also makes the same chain."""
     del cli.environment["PREFECT_API_URL"]
     cli.environment["PYTHONHASHSEED"] = "4321"
     cli.environment["PREFECT_HOME"] = str(cli.directory / "prefect")

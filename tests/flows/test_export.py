@@ -1,4 +1,4 @@
-"""Exported files do what their agents do and say what they are; the examples play them."""
+"""Exported files equal their agents and describe themselves; the examples play them."""
 
 import ast
 import io
@@ -48,7 +48,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def exported(store):
-    """The delivered agent of every run as ONNX, and what the command said."""
+    """Export the delivered agent of every run as ONNX; return the files with the command's output."""
     for run in RUNS:
         assert export(run, format="onnx", output=store / f"{run}.onnx", store=str(store)) == 0
     return store

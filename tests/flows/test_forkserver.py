@@ -1,4 +1,4 @@
-"""Local workers are forked from a process that has imported everything, and are like processes started anew."""
+"""Local workers are forked from a process that has imported everything, and behave like new processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""evolve import-agilerl: files in, a configuration that runs out, and nothing written that would not."""
+"""evolve import-agilerl: it writes configurations that run, and nothing else."""
 
 import gymnasium as gym
 import pytest

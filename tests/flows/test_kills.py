@@ -46,7 +46,7 @@ class Campaign:
         self.process = self.cli.start(*arguments)
 
     def proceed(self) -> None:
-        """Start it if it does not run."""
+        """Start the run unless it is running."""
         if self.process is not None and not alive(self.process.pid):
             self.end()
             self.process = None
@@ -54,7 +54,7 @@ class Campaign:
             self.start()
 
     def wait(self, seconds: float, until: Callable[[], object] = lambda: False) -> bool:
-        """Let it run, and remember every process that it starts; return True once something holds."""
+        """Let it run and record every process that it starts, until a condition holds; return True then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             self.everyone |= descendants(self.process.pid)
@@ -88,7 +88,7 @@ class Campaign:
         return self.rng.choice(found) if found else None
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return exit code and what was said."""
+        """Wait for the end; return exit code and output."""
         self.wait(240)
         assert self.process.poll() is not None, "the run neither ends nor fails"
         out, err = self.process.communicate()
@@ -194,7 +194,7 @@ def test_a_killed_run_with_memory_and_one_with_images_resume_to_the_undisturbed_
 
 @pytest.mark.slow
 def test_an_environment_may_have_processes_which_end_with_their_worker_and_with_the_flow(cli):
-    """And it may do what only the main thread of a script can: set a signal handler and ask for the event loop."""
+    """It may also set a signal handler and use the event loop, as only the main thread of a script can."""
     log = cli.directory / "processes"
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     small = {"env.num_envs": 1, "training.evo_steps": 64, "training.max_steps": 128, "population.size": 2}

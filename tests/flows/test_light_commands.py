@@ -1,4 +1,4 @@
-"""Commands that only look, and invalid input of every kind, answer quickly: they import nothing that training needs."""
+"""Commands that only read, and rejections of invalid input, are fast: they import nothing that training needs."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""evolve status: the runs of a store at a glance, and tables that fit a terminal of 80 columns."""
+"""evolve status: a list of the runs of a store, and tables that fit a terminal of 80 columns."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What messages tell the user to run next can be pasted into a shell, whatever is in the paths."""
+"""Commands that messages suggest can be pasted into a shell, whatever characters paths contain."""
 
 import shlex
 

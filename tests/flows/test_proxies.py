@@ -1,4 +1,4 @@
-"""A proxy in the environment is not asked for what listens on this machine."""
+"""A proxy in the environment is not used for servers on this machine."""
 
 import os
 
@@ -14,7 +14,7 @@ NAMES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
 
 @pytest.fixture
 def proxied(monkeypatch):
-    """An environment with a proxy that does not answer, and nothing exempt from it."""
+    """Set a proxy that does not answer, without exceptions."""
     for name in NAMES:
         monkeypatch.setenv(name, "")  # so that what a test sets is taken back
         monkeypatch.delenv(name)

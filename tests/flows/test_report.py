@@ -1,4 +1,4 @@
-"""evolve report and evolve lineage on runs as they stand in a store."""
+"""evolve report and evolve lineage on runs of a store."""
 
 import json
 import os

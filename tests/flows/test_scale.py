@@ -1,4 +1,4 @@
-"""What orchestration may cost: requests per member, rows, and memory, on the real stack. See benchmarks/scale.py."""
+"""Cost of orchestration: requests per member, rows, and memory, on the real stack. See benchmarks/scale.py."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The server that a run starts for itself: only its own pages reach it, and one that never lives is given up."""
+"""The embedded server: only its own pages can reach it, and one that keeps dying is given up."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def test_pages_of_other_origins_cannot_read_an_embedded_server(prefect_url, head
 
 
 def test_an_embedded_server_accepts_only_its_own_run(prefect_url):
-    """Whoever reaches it can have any code run, and every account of the machine can reach loopback."""
+    """Clients of a server can run any code, and every account of the machine can reach loopback."""
     for auth in (None, ("evolve", ""), ("evolve", "guessed")):
         assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=auth).status_code == 401
     assert httpx.post(f"{prefect_url}/flow_runs/filter", json={}, auth=credentials()).status_code == 200
@@ -78,7 +78,7 @@ def test_a_server_that_keeps_dying_is_given_up(capsys):
 
 
 def test_concurrent_writes_wait_for_each_other_instead_of_failing(prefect_url):
-    """Else the client of a subflow, which starts beside artifacts and logs, would try again after two seconds."""
+    """Otherwise the client of a subflow, which writes beside artifacts and logs, would retry after two seconds."""
 
     def write(name: str) -> set[int]:
         runs = [

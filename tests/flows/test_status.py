@@ -1,4 +1,4 @@
-"""`evolve status` and the summary give one answer to whether a run has ended, and why."""
+"""`evolve status` and the summary agree on whether a run has ended, and why."""
 
 import math
 

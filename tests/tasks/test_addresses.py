@@ -1,4 +1,4 @@
-"""Addresses: each has one meaning, and what could have two is refused with what to write instead."""
+"""Addresses: each has one meaning; ambiguous ones are refused with what to write instead."""
 
 import pytest
 from optuna.study import StudyDirection

@@ -1,4 +1,4 @@
-"""For every write that a run makes: die before it, die after it, lose its reply. Resumed, the chain is the same."""
+"""Crashes before and after every write of a run, and lost replies: the resumed run has the same chain."""
 
 import os
 import random

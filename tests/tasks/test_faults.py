@@ -1,4 +1,4 @@
-"""A real S3 server behind a proxy that breaks things: what heals, what is refused, and how long it takes."""
+"""A real S3 server behind a proxy with faults: what is retried, what is refused, and for how long."""
 
 import random
 import threading
@@ -34,7 +34,7 @@ def store(proxy, tmp_path) -> Store:
 
 
 def once(fault, method=None):
-    """Break the first request (of a method)."""
+    """Inject a fault into the first request (of a method)."""
     left = [fault]
     return lambda request: left.pop() if left and method in (None, request.method) else None
 

@@ -80,7 +80,7 @@ def run(tmp_path):
 
 
 def test_an_unmounted_share_leaves_an_empty_directory_that_stays_empty(run, tmp_path):
-    """Of a share, the mount point stays; a run that is mounted itself leaves its own."""
+    """The mount point of a share stays, and so does that of a run that is mounted itself."""
     longer = RunRef(run.store_url, "run", fake_config(5), "cpu")
     store, head = run.open(), run.open().head()
     for place in (tmp_path / "runs", tmp_path / "runs" / "run"):

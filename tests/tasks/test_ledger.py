@@ -1,4 +1,4 @@
-"""The study as others read it: Optuna's own figures, its storages, and its dashboard."""
+"""The study in other tools: Optuna's own figures, its storages, and its dashboard."""
 
 import optuna
 import pytest

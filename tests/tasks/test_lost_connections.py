@@ -1,4 +1,4 @@
-"""Lost connections to Prefect and Dask: no dumps and no tracebacks on the terminal, and other errors still there."""
+"""Lost connections to Prefect and Dask print neither dumps nor tracebacks; other errors are still shown."""
 
 import logging
 
@@ -26,7 +26,7 @@ def silenced(monkeypatch):
 
 @pytest.fixture
 def logged():
-    """What reaches the handlers of the loggers themselves."""
+    """Return the records that reach the handlers of the loggers."""
     records = []
 
     class Handler(logging.Handler):
@@ -43,7 +43,7 @@ def logged():
 
 
 class Service(QueueService):
-    """Raises what it is sent."""
+    """Raises the exceptions that it is sent."""
 
     async def _handle(self, item):
         raise item[0]

@@ -38,7 +38,7 @@ def undisturbed_chain():
 
 
 class Machine(RuleBasedStateMachine):
-    """One run in memory, and everything that users, clocks and disks can do to it."""
+    """One run in memory, and operations of users, clocks and disks on it."""
 
     generations = Bundle("generations")
 

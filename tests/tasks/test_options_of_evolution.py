@@ -1,4 +1,4 @@
-"""Every option of evolution makes one chain: in any order, over kills, in forks, verified and repaired."""
+"""Every option of evolution gives the same chain in any order, after kills, in forks, and after repairs."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Tasks as workers get them: by name, small, with a context that is read once."""
+"""Tasks are sent to workers by name, in small messages, with a context that is read once."""
 
 import pickle
 from contextvars import Context
@@ -23,7 +23,7 @@ MEMBER_BYTES, CONTEXT_BYTES = 5_000, 15_000
 
 @task(persist_result=False)
 def describe(text: str, number: int) -> tuple[str, int, object, set[str], object]:
-    """Return the arguments, and what the task knows about its run."""
+    """Return the arguments, and the run context of the task."""
     context = get_run_context()
     return text, number, context.task_run.flow_run_id, set(context.task_run.tags), SettingsContext.get()
 

@@ -1,4 +1,4 @@
-"""Releasing checkpoints beside a run that goes on, on a store that answers wrongly now and then."""
+"""Releasing checkpoints while a run continues, on a store with occasional wrong answers."""
 
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def later(monkeypatch):
-    """Let the store's clock go on by 30 hours."""
+    """Advance the store's clock by 30 hours."""
 
     def jump():
         now = MemoryBackend.now

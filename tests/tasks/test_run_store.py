@@ -1,4 +1,4 @@
-"""The layout of a run, and records that are verified whenever they are read."""
+"""The layout of a run, and verification of records on every read."""
 
 import json
 import time

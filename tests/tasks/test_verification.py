@@ -1,4 +1,4 @@
-"""Verifying: every object is looked at, whatever stands in the place of another one, and absent views are named."""
+"""Verification checks every object, whatever is in its place, and names missing views."""
 
 import os
 import shutil
@@ -130,7 +130,7 @@ def recomputer(directory):
 
 
 def test_objects_implied_by_later_ones_are_reported_missing(directory):
-    """The last COMMIT when its confirmation is there, and the first of two raised budgets."""
+    """The last COMMIT if its confirmation exists, and the first of two raised budgets."""
     opened(directory).extend(Extension(max_steps=CONFIG.training.max_steps + 1024, target=None))
     (directory / layout.commit(3)).unlink()
     (directory / layout.extension(0)).unlink()

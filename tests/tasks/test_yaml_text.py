@@ -1,4 +1,4 @@
-"""YAML as people write it: the numbers of YAML 1.2, limits that no text can pass, and files that every reader reads."""
+"""YAML: the numbers of YAML 1.2, limits for all input, and output that every parser reads alike."""
 
 import warnings
 
