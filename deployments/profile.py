@@ -81,7 +81,7 @@ def _checked(origin: str) -> str:
     """Validate an origin and normalize it as browsers do."""
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
-        raise BadInput(f"--origin {origin}: expected scheme, host and port alone, such as https://evolve.example.org")
+        raise BadInput(f"--origin {origin}: expected only scheme, host and port, such as https://evolve.example.org")
     return origin.removesuffix(f":{UNWRITTEN[parts.scheme]}")
 
 
@@ -91,7 +91,7 @@ def _check_auth(host: str, origin: str | None) -> None:
         flag, seen = ("--host", host) if not is_loopback(host) else ("--origin", urlsplit(origin or "").hostname or "")
         if not is_loopback(host) or (origin is not None and not is_loopback(seen)):
             raise BadInput(
-                f"{flag} {seen}: others can reach this address, and a Prefect server runs what it is told; set "
+                f"{flag} {seen}: others can reach this address, and clients of a Prefect server can run code; set "
                 f"{SERVER_AUTH}=user:password in the environment first, or stay on 127.0.0.1"
             )
         return

@@ -44,7 +44,7 @@ def lock_run(run_id: str) -> Iterator[None]:
             except TimeoutError:
                 # a killed server never releases its leases; exactly one of the waiting flow runs releases them
                 if not _running(client, name) and _running(client, _waiting(name))[:1] == [runtime.flow_run.id]:
-                    get_run_logger().warning(f"nobody works on {run_id} any more; reclaiming a stale lock")
+                    get_run_logger().warning(f"no flow run works on {run_id} any more; reclaiming a stale lock")
                     client.release_concurrency_slots([name], slots=1, occupancy_seconds=LEASE_S)
         _mark(client, name, works=True)
         yield

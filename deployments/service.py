@@ -47,7 +47,7 @@ def serve(
     limit: Annotated[int, number("Runs at a time.", 1, MOST_WORKERS)] = 1,
     no_auth: Annotated[
         bool,
-        Parameter(negative="", help="Ask nobody for an auth string, on loopback: every local account may run code."),
+        Parameter(negative="", help="Require no auth string, on loopback only: every local account may run code."),
     ] = False,
     operational: Operational = DEFAULTS,
 ) -> int:
@@ -147,7 +147,7 @@ def _work(console: Console) -> int:
     for _ in range(WORKERS):
         with _worker() as worker:
             code = worker.wait()
-        console.print(f"the worker ended by itself, with code {code}; starting another one")
+        console.print(f"the worker ended unexpectedly, with code {code}; starting another one")
     console.print(f"{WORKERS} workers ended by themselves; giving up. Their output is above", style="red")
     return 1
 

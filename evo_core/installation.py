@@ -80,5 +80,5 @@ def _advice(name: str, verb: str, found: str | None) -> str:
     theirs = path.parent if path.name == "__init__.py" else path
     return (
         f"{name} {verb} {theirs}, but evolve needs its own package {ours}. Rename {theirs} (my_{theirs.name}, for "
-        f"instance), or take {theirs.parent} off sys.path and PYTHONPATH; then start this program anew"
+        f"instance), or take {theirs.parent} off sys.path and PYTHONPATH; then restart this program"
     )

@@ -1,4 +1,4 @@
-"""Run a module of ours as a program: python -P -m evolve_rl.module deployments.guardian ARGUMENTS."""
+"""Run one of our modules as a program: python -P -m evolve_rl.module deployments.guardian ARGUMENTS."""
 
 import runpy
 import sys

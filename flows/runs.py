@@ -20,7 +20,7 @@ _begun: dict[str, RunRef] = {}
 """The run of this process, cached for its subflows."""
 
 _found: set[tuple[str, str]] = set()
-"""Stores and runs found by this process: if one is missing later, it is gone and must not be started anew."""
+"""Stores and runs found by this process: if one is missing later, it is gone and must not be created again."""
 
 _missing: set[tuple[str, str]] = set()
 """Stores and runs that this process did not find, after several attempts."""
@@ -70,7 +70,7 @@ def check_run(settings: Settings, config: RunConfig, run_id: str, patience_s: fl
         raise ConfigError(
             [
                 f"run {run_id} exists in {settings.store_url} with another configuration; use another --run-id, or "
-                f"`{evolve_command('resume', run_id, **store_flag())}` to go on with its own:",
+                f"`{evolve_command('resume', run_id, **store_flag())}` to continue with its own:",
                 *config_differences(current, config),
                 *_how_to_extend(run_id, current, config),
             ]

@@ -1,7 +1,7 @@
 """Generate SeaweedFS's identities file from AWS policies.
 
 python -m deployments.s3.identities FILE reads the keys from EVOLVE_ADMIN_ACCESS_KEY and EVOLVE_ADMIN_SECRET_KEY, and
-the same of WORKER and GC, and writes a file that its owner alone may read: `weed mini -s3.config=FILE`.
+the same of WORKER and GC, and writes a file that only its owner can read: `weed mini -s3.config=FILE`.
 """
 
 import json

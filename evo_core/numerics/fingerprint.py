@@ -71,7 +71,7 @@ def primitives() -> int:
 
 
 def _groups() -> Mapping[str, Iterator[Arrays]]:
-    numbers = np.random.Generator(np.random.PCG64(0)).random(70_000)  # from integers alone: the same everywhere
+    numbers = np.random.Generator(np.random.PCG64(0)).random(70_000)  # from integers only: the same everywhere
     values = torch.from_numpy(numbers)
     return {
         "adam": _adam(values.float()),

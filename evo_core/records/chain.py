@@ -251,7 +251,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 class Sealed(Record, Generic[RecordT]):
     """A record as stored: with its hash and, outside the hashed part, the numerics it was computed under.
 
-    `detail`, of members that failed, stands there too. `seal` is the hash of hash, numerics and detail, so that any
+    `detail`, of members that failed, is there too. `seal` is the hash of hash, numerics and detail, so that any
     change of a stored record is detected.
     """
 

@@ -23,7 +23,7 @@ def resume(
         int | None,
         number("Leave the run as it is, and continue from this generation under another id.", 0, MOST_GENERATIONS),
     ] = None,
-    run_id: Annotated[str | None, Parameter(help="With --from-generation: the new run's id [made up].")] = None,
+    run_id: Annotated[str | None, Parameter(help="With --from-generation: the new run's id [generated].")] = None,
     operational: Operational = DEFAULTS,
     json: Json = False,
 ) -> int:

@@ -21,7 +21,7 @@ def run(
     config: Annotated[
         Path | None, Parameter(help="Configuration file (YAML), or a name that `evolve configs` lists.")
     ] = None,
-    run_id: Annotated[str | None, Parameter(help="Name of the run; an equal one is continued [made up].")] = None,
+    run_id: Annotated[str | None, Parameter(help="Name of the run; an existing one is continued [generated].")] = None,
     operational: Operational = DEFAULTS,
     json: Json = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Show configuration and networks; run nothing.")] = False,

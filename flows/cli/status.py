@@ -97,7 +97,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         members = _running(run, head)
         done = sum(member is not None for member in members)
         command = evolve_command("resume", ref.run_id, **store_flag())
-        said = f"next generation: {done} of {len(members)} members finished; go on: {command}"
+        said = f"next generation: {done} of {len(members)} members finished; continue: {command}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
         for line in _reasons(_failed_attempt(run, head)):
             console.print(f"last attempt at it: {line}", highlight=False, markup=False, soft_wrap=True)

@@ -22,7 +22,7 @@ class StoredResultRefused(RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "Prefect's API says that a part of this run has ended already and names a stored result, but evolve stores "
-            "none with Prefect: expected a part that runs here, got a state that somebody else set. Nothing was "
+            "none with Prefect: expected a part that runs here, got a state that another client set. Nothing was "
             "loaded. Find out who may call the Prefect API; then continue with `evolve resume` or the deployment resume"
         )
 

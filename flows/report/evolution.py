@@ -163,7 +163,7 @@ def _edges(points: list[Point | None], color: str, name: str, width: float) -> g
 def _hover(lineage: Lineage, member: Member) -> str:
     offspring, gain, effect = member.offspring, lineage.gain(member), lineage.effect(member)
     lines = [
-        f"<b>{member.uid}</b> from {offspring.parent or 'nobody'}",
+        f"<b>{member.uid}</b> from {offspring.parent or 'no parent'}",
         describe_origin(offspring),
         f"fitness {member.fitness:.4g}",
         *([f"{effect.value:+.4g} against unmutated siblings"] if effect else []),

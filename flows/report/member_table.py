@@ -58,7 +58,7 @@ def curve_rows(view: RunView, uid: str | None = None) -> list[Row]:
     """Return the learning curve of a member's weights: the updates of all its ancestors, then its own.
 
     By default the delivered agent's. `lineage_steps` counts the steps that these weights were trained for; `fitness`
-    stands in the last update of each generation. LookupError for an unknown name.
+    is in the row of the last update of each generation. LookupError for an unknown name.
     """
     rows: list[Row] = []
     for member in view.lineage.line(uid or view.winner):

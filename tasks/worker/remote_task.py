@@ -1,7 +1,7 @@
 """Prefect tasks as Dask sends them: by name, with the context of their flow run as bytes.
 
 Prefect's own client pickles the task and the function that runs it by value, and serializes and validates the context
-of the flow run with all its settings, anew for every task: most of what submitting a task costs, and most of what
+of the flow run with all its settings again for every task: most of what submitting a task costs, and most of what
 running an empty one does (Prefect 3.8.8).
 """
 

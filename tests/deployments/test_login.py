@@ -54,7 +54,7 @@ def test_an_auth_string_that_others_can_read_is_refused(content, mode):
     find_login(no_auth=False)
     login_file().write_text(content)
     login_file().chmod(mode)
-    with pytest.raises(BadInput, match=f"evolve-auth: expected .* this user alone .* mode {mode:o}.* delete it"):
+    with pytest.raises(BadInput, match=f"evolve-auth: expected .* only this user .* mode {mode:o}.* delete it"):
         check_login(no_auth=False)
 
 

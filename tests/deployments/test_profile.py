@@ -84,7 +84,7 @@ def test_programs_may_write_the_port_that_browsers_do_not(monkeypatch):
     "origin", ["evolve.example.org", "https://evolve.example.org/", "ftp://x", "https://x/api", ""]
 )
 def test_an_origin_is_scheme_host_and_port(origin):
-    with pytest.raises(BadInput, match="scheme, host and port alone"):
+    with pytest.raises(BadInput, match="only scheme, host and port"):
         choose_exposure("127.0.0.1", 4200, origin)
 
 

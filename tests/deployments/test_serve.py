@@ -25,7 +25,7 @@ def replace_worker(service, log):
     """Kill the service's worker, and wait until it is replaced."""
     kill_all(pid for pid in descendants(service.pid) if "worker start" in command_of(pid))
     wait_for(lambda: log.read_text().count("started!") == 2, timeout_s=120)
-    assert "the worker ended by itself, with code -9; starting another one" in log.read_text()
+    assert "the worker ended unexpectedly, with code -9; starting another one" in log.read_text()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

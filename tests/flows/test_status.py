@@ -58,7 +58,7 @@ def test_status_shows_an_extended_run_as_unfinished(run, capsys):
     extend_run(Settings(), "run", run.config().training.max_steps + 4 * 256, None)
     assert stored_ending(reference(run), run.head()) is None
     assert as_json(run)["status"] == "unfinished"
-    assert "next generation: 0 of 4 members finished; go on: evolve resume run" in status(capsys)
+    assert "next generation: 0 of 4 members finished; continue: evolve resume run" in status(capsys)
 
 
 def test_a_commit_that_is_missing_in_the_middle_is_reported(run, here, capsys):

@@ -119,7 +119,7 @@ def test_a_forged_state_of_a_running_runs_subflow_stops_the_run_and_runs_no_code
         return begin(engine)
 
     monkeypatch.setattr(FlowRunEngine, "begin_run", begin_run)
-    with pytest.raises(StoredResultRefused, match="a state that somebody else set"):
+    with pytest.raises(StoredResultRefused, match="a state that another client set"):
         evolve(make_config(), "forged")
     assert answers == ["ACCEPT"]
     assert not canary.exists()
