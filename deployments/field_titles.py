@@ -2,15 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 
+from evo_core.config.nested_fields import section_of
 from evo_core.config.parsing import ConfigError
 from evo_core.config.run_config import RunConfig
 from flows.settings import BadInput
@@ -140,7 +141,7 @@ def _title(name: str) -> str:
     if name in shown:
         return shown[name]
     first, *rest = name.split(".")
-    annotation: Any = RunConfig.model_fields[first].annotation
-    config: Mapping[str, Any] = getattr(annotation, "model_config", {})
+    section = section_of(RunConfig.model_fields[first])
+    title = section.model_config.get("title") if section else None
     named = rest if first == "search" else [word.replace("_", " ").title() for word in rest]
-    return " → ".join(["Advanced", config.get("title") or first.title(), *named])
+    return " → ".join(["Advanced", title or first.title(), *named])
