@@ -65,9 +65,7 @@ def _read(file: Path) -> str:
         status = os.fstat(source.fileno())
         if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
             found = f"mode {stat.S_IMODE(status.st_mode):o}, owner {status.st_uid}"
-            raise BadInput(
-                f"{file}: expected an auth string that only this user can read (600), got {found}; {advice}"
-            )
+            raise BadInput(f"{file}: expected an auth string that only this user can read (600), got {found}; {advice}")
         auth = source.read().strip()
     user, colon, password = auth.partition(":")
     if not (user and colon and password and auth.isascii() and auth.isprintable()):

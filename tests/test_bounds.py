@@ -130,7 +130,7 @@ def test_every_field_of_the_configuration_and_of_the_settings_is_bounded(model):
     ],
     ids=str,
 )
-def test_the_walk_finds_what_is_open(open_ended):
+def test_the_search_finds_values_without_bounds(open_ended):
     assert list(unbounded({"type": "object", "title": "Form", "properties": {"field": open_ended}}))
 
 

@@ -13,7 +13,7 @@ def test_links_and_pictures_exist():
     assert any(target.endswith(".png") for target in targets)
 
 
-def test_the_two_commands_stand_first():
+def test_the_two_commands_come_first():
     assert re.search(r"```bash\n(make [^\n]*)\n(make [^\n]*)\n```", README).groups()[0].startswith("make demo")
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= set(targets)

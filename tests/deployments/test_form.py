@@ -27,7 +27,7 @@ def refused(**values):
     return str(info.value)
 
 
-def test_the_form_shows_fifteen_fields_and_each_says_what_it_is():
+def test_the_form_shows_fifteen_fields_with_title_and_description():
     assert len(SCHEMA["properties"]) == 15
     for flow in (evolve, resume, evaluate, gc):
         for name, field in parameter_schema(flow).model_dump()["properties"].items():
@@ -53,7 +53,7 @@ def bounded(schema, name=""):
 
 
 @pytest.mark.parametrize("flow", [evolve, resume, evaluate, gc], ids=lambda flow: flow.name)
-def test_bounds_stand_in_the_text(flow):
+def test_bounds_are_in_the_description(flow):
     schema = parameter_schema(flow).model_dump()
     fields = list(bounded(schema))
     assert len(fields) >= (40 if flow is evolve else 1)

@@ -93,7 +93,7 @@ def test_a_wrong_password_is_refused_with_the_file_that_names_it(server, tmp_pat
     refresh_global_settings_context()
 
 
-def test_every_route_refuses_whoever_lacks_the_auth_string(server, routes, csrf):
+def test_every_route_refuses_requests_without_the_auth_string(server, routes, csrf):
     asked = sorted(route for route in routes - PROBES if route[0] != "WS")
     wrong = httpx.BasicAuth("operator", "wrong")
 
@@ -129,7 +129,7 @@ def test_a_strange_authorization_is_refused(api, header):
     assert api.get("/api/version", headers={"Authorization": header}).status_code == 401
 
 
-def test_the_auth_string_opens_what_is_read(api, routes):
+def test_requests_that_read_need_only_the_auth_string(api, routes):
     read = [path for method, path in sorted(routes) if method == "GET" and "{" not in path]
     assert len(read) > 5
     refused = {
@@ -138,7 +138,7 @@ def test_the_auth_string_opens_what_is_read(api, routes):
     assert refused == {}
 
 
-def test_websockets_refuse_whoever_lacks_the_auth_string(server, routes):
+def test_websockets_refuse_clients_without_the_auth_string(server, routes):
     sockets = sorted(f"ws://127.0.0.1:{server.port}/api{filled(path)}" for verb, path in routes if verb == "WS")
     assert len(sockets) >= 5
 

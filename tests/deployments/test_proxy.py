@@ -186,7 +186,7 @@ def test_other_sites_cannot_use_the_dashboards_password(proxy):
         assert browser.post("/api/studies", json=new, headers={"Origin": own}).status_code == 201
 
 
-def test_prefects_api_answers_those_who_have_the_auth_string(proxy):
+def test_prefects_api_answers_requests_with_the_auth_string(proxy):
     with proxy.client() as browser:
         assert browser.get("/api/health").status_code == 200
         assert browser.get("/api/version").status_code == 401

@@ -97,7 +97,7 @@ def test_only_the_garbage_collector_deletes_and_only_checkpoints(refused, who, m
 
 
 @pytest.mark.slow
-def test_a_whole_run_needs_no_right_to_delete(server, cli):
+def test_a_run_needs_no_right_to_delete(server, cli):
     config = make_config()
     cli.environment |= {**server.environment, **credentials("worker"), "EVOLVE_STORE": STORE}
     run = ("run", "--config", cli.config(config), "--run-id", "least", "--workers", "2", "--json")

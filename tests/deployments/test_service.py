@@ -100,7 +100,7 @@ def test_a_run_that_failed_is_finished_by_retry_once_its_environment_is_fixed(ui
     assert len(chain(worker.store, "failed")) == 4
 
 
-def test_cancel_ends_all_workers_within_half_a_minute_and_resume_goes_on(ui, worker, oracle):
+def test_cancel_ends_all_workers_within_half_a_minute_and_resume_continues(ui, worker, oracle):
     flow_run, process = begun(worker, ui, "cancelled")
     family = {process, *descendants(process)}
     ui.set_state(flow_run, "CANCELLING", "Cancelling")

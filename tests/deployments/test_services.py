@@ -121,12 +121,12 @@ def test_schedules_make_runs(api, server):
     wait_for(lambda: len(scheduled(api, made["id"])) >= 3)
 
 
-def test_runs_that_nobody_starts_are_late(api):
+def test_scheduled_runs_without_a_worker_are_marked_late(api):
     run = make_run(api, type="SCHEDULED", state_details={"scheduled_time": ago(minutes=1)})
     wait_for(lambda: state_of(api, run) == "Late")
 
 
-def test_automations_fire_on_what_happens_and_on_silence(api):
+def test_automations_fire_on_events_and_on_missing_events(api):
     event = f"tests.{uuid4()}"
     automate(api, posture="Reactive", expect=[event], within=0)
     automate(api, posture="Proactive", after=[HEARTBEAT], expect=[HEARTBEAT], within=10)

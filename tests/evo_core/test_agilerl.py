@@ -105,7 +105,7 @@ def test_a_converted_budget_below_one_generation_is_raised_to_one():
     assert conversion.config.max_generations == 1
 
 
-def test_episodes_deviation_and_value_loss_are_what_they_mean_there():
+def test_episodes_deviation_and_value_loss_keep_agilerls_meaning():
     conversion = converted(UPPER)
     assert conversion.config.evaluation.episodes == 3 * 16
     assert conversion.config.evaluation.deterministic is False

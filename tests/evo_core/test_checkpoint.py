@@ -106,7 +106,7 @@ ABSURD = {
 
 
 @pytest.mark.parametrize("what", ABSURD)
-def test_a_header_that_asks_for_absurd_sizes_is_refused_before_anything_is_allocated(what):
+def test_a_header_with_absurd_sizes_is_refused_before_anything_is_allocated(what):
     content, spaces = ABSURD[what](), founder()[1]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError):

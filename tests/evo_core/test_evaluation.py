@@ -191,7 +191,7 @@ def test_the_better_one_in_confirmation_is_delivered(last, best, delivered):
     assert confirmed == scores[delivered]
 
 
-def test_a_confirmation_in_chunks_is_one_over_all_episodes():
+def test_a_confirmation_in_chunks_equals_one_over_all_episodes():
     config = make_config(**{"evaluation.confirm_episodes": 60})
     agent = make_agent(config)
     content = to_bytes(agent.state())

@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
     assert first == second != other
 
 
-def test_a_larger_budget_goes_on_along_the_same_chain():
+def test_a_larger_budget_continues_the_same_chain():
     short = train_on_policy(make_config(**{"training.max_steps": 1536}))
     long = train_on_policy(make_config())
     assert long.commits[:3] == short.commits
@@ -94,7 +94,7 @@ def test_generations_of_a_schedule_are_counted_by_their_sizes(members, generatio
     assert config.left_over_steps < 256 * config.population.size_of(generations + 1)
 
 
-def test_while_warming_up_every_line_goes_on_unmutated_and_then_selection_begins():
+def test_during_warm_up_every_line_continues_unmutated_and_then_selection_begins():
     config = make_config(**{"selection.warm_up": 2, "training.max_steps": 768 * 4, "mutation.no_mutation": 0.0})
     commits = train_on_policy(config).commits
     for commit in commits[1:3]:
@@ -115,7 +115,7 @@ def test_with_truncation_only_copies_of_the_best_mutate():
         assert kinds <= {replaced}
 
 
-def test_the_best_checkpoints_stay_parents_and_are_evaluated_anew_in_every_generation():
+def test_the_best_checkpoints_stay_parents_and_are_evaluated_again_in_every_generation():
     config = make_config(**{"selection.archive": 2, "training.max_steps": 768 * 5, "evaluation.episodes": 3})
     commits = train_on_policy(config).commits
     assert commits[-1].train_steps == 768 * 5
@@ -148,7 +148,7 @@ def test_archived_members_are_no_siblings_and_no_survivors():
         require_survivors(config, commit.generation, lost)
 
 
-def test_with_a_margin_too_large_to_reach_nobody_is_replaced():
+def test_with_an_unreachable_margin_no_member_is_replaced():
     truncation = {"selection.method": "truncation", "selection.quantile": 0.5, "population.size": 4}
     assert any(c.draw.parents != (0, 1, 2, 3) for c in train_on_policy(make_config(**truncation)).commits[1:])
     careful = make_config(**truncation, **{"selection.margin": 10.0, "evaluation.episodes": 4})

@@ -74,7 +74,7 @@ def within(architecture, bounds):
 
 @settings(max_examples=15)
 @given(envs, seeds, shared)
-def test_a_long_line_of_mutations_keeps_bounds_and_always_makes_a_whole_network(env, seed, share_encoder):
+def test_a_long_line_of_mutations_keeps_bounds_and_valid_networks(env, seed, share_encoder):
     config, spaces, state = founder(env, seed, share_encoder)
     rng = np.random.default_rng(seed)
     for _ in range(12):

@@ -88,7 +88,7 @@ def test_evaluation_leaves_statistics_alone_and_uses_them():
     assert evaluate(Agent(dataclasses.replace(state, statistics=blank), spaces), config, [1, 2]).fitness != fitness
 
 
-def test_statistics_pass_to_offspring_and_go_on_from_there():
+def test_statistics_are_inherited_and_updated_by_offspring():
     config = make_config("Pendulum-v1", **NORMAL)
     spaces = inspect_environment(config).spaces
     founders, blobs = create_population(config, spaces.observation), {}

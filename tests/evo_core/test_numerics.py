@@ -96,7 +96,7 @@ def test_one_instruction_set_for_glibc_alone_changes_the_fingerprint_of_math():
     assert "math" in difference and "matrices" not in difference
 
 
-def test_differences_name_what_differs_and_pass_over_what_was_not_recorded():
+def test_differences_ignore_entries_that_were_not_recorded():
     here = numerics("cpu")
     old = {name: here[name] for name in ("torch", "numpy", "gymnasium", "cpu", "device")}
     assert numerics_differences(old, here) == []

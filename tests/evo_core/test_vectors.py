@@ -308,7 +308,7 @@ def test_a_vector_version_that_never_resets_is_refused():
         make_vect_envs(configured("native", "Probe/NeverReset-v0").env, SEEDS)
 
 
-def test_auto_is_sync_whatever_is_installed():
+def test_auto_is_sync_regardless_of_installed_packages():
     heads = []
     for name in ("auto", "sync"):
         result = train_on_policy(configured(name, **{"training.max_steps": 768}))

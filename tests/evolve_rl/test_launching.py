@@ -92,7 +92,7 @@ def test_a_script_without_a_guard_runs_in_an_event_loop_where_workers_are_spawne
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_ends_with_the_program_that_started_it_and_goes_on_when_asked_again(script, tmp_path, number):
+def test_a_run_ends_with_the_program_that_started_it_and_can_be_continued(script, tmp_path, number):
     process = script(CONFIG)
     wait_for(lambda: list((tmp_path / "runs").rglob("*.train.json")), timeout_s=120)
     family = descendants(process.pid)
@@ -111,7 +111,7 @@ def test_a_run_ends_with_the_program_that_started_it_and_goes_on_when_asked_agai
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_says_why_and_how_to_go_on(tmp_path, prefect_environment, monkeypatch):
+def test_a_failed_run_gives_the_reason_and_how_to_continue(tmp_path, prefect_environment, monkeypatch):
     for name, value in prefect_environment.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "off.py").write_text(BREAKS)

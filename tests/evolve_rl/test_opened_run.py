@@ -114,7 +114,7 @@ def test_the_report_is_that_of_the_command(drawn, tmp_path, monkeypatch):
     assert [path.name for path in page.parent.iterdir()] == ["report.html"]
 
 
-def test_a_notebook_shows_what_the_run_is_and_what_was_found(drawn):
+def test_a_notebook_shows_the_run_and_its_result(drawn):
     store, _, commits = drawn
     shown = evolve_rl.open_run(store, "whole")._repr_html_()
     assert commits[-1].elite.uid in shown and "its founder had" in shown and "<script" not in shown
@@ -123,7 +123,7 @@ def test_a_notebook_shows_what_the_run_is_and_what_was_found(drawn):
     )
 
 
-def test_a_run_that_goes_on_is_read_anew_by_refresh(drawn, tmp_path):
+def test_refresh_reads_a_continued_run_again(drawn, tmp_path):
     _, config, commits = drawn
     store_lineage(tmp_path.as_uri(), "going", config, commits[:3])
     run = evolve_rl.open_run(tmp_path, "going")
@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_is_read_anew_by_refresh(drawn, tmp_path):
     assert run.refresh().members().generation.max() == 5
 
 
-def test_a_run_without_a_generation_says_so(drawn):
+def test_a_run_without_a_generation_is_reported_as_such(drawn):
     run = evolve_rl.open_run(drawn[0], "new")
     assert repr(run) == "Run(new: no generation finished yet)"
     assert "has finished no generation yet" in run._repr_html_()

@@ -112,7 +112,7 @@ def test_the_log_of_the_flow_run_has_its_milestones(shown, api):
 
 
 @pytest.mark.slow
-def test_every_generation_is_one_version_of_the_leaderboard_and_nothing_is_there_twice(shown, api):
+def test_every_generation_is_one_version_of_the_leaderboard(shown, api):
     runs = [run["id"] for run in flow_runs(api, "cartpole-v1 · pop 3 · seed 11")]
     boards = versions(api, "leaderboard--shown-urun")
     assert [board["metadata_"]["generation"] for board in boards] == ["1", "2", "3", "4"]

@@ -36,7 +36,7 @@ def test_a_template_makes_a_database_where_there_is_none(tmp_path, migrated):
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 
 
-def test_a_database_that_is_there_is_never_replaced(tmp_path, migrated):
+def test_an_existing_database_is_never_replaced(tmp_path, migrated):
     template, database = tmp_path / "template.db", tmp_path / "prefect.db"
     keep_template(migrated, template)
     database.write_bytes(b"mine")

@@ -174,7 +174,7 @@ def test_with_a_display_a_window_opens_and_no_file_is_written(store, here, monke
     assert list(here.iterdir()) == []
 
 
-def test_an_environment_without_pictures_is_refused_with_what_it_has(store, here):
+def test_an_environment_without_pictures_is_refused_with_its_render_modes(store, here):
     with pytest.raises(
         BadInput, match=r"Probe/Policy-v0 cannot be watched: expected render mode rgb_array, it has: none"
     ):

@@ -262,7 +262,7 @@ def test_nothing_but_the_result_is_on_standard_output_even_when_an_environment_p
 
 
 @pytest.mark.slow
-def test_a_member_that_fails_is_a_failed_trial_and_the_run_goes_on(cli):
+def test_a_failed_member_is_a_failed_trial_and_the_run_continues(cli):
     cli.environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'plugin'}"
     config = make_config(
         "Probe/Faulty-v0",

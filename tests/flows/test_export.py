@@ -98,7 +98,7 @@ def test_a_file_does_what_its_agent_does_over_1000_steps(kind, suffix):
     assert content
 
 
-def test_onnx_says_what_it_is_and_nothing_of_this_machine(exported, store, here):
+def test_an_onnx_file_describes_itself_and_not_this_machine(exported, store, here):
     content = (exported / "memory.onnx").read_bytes()
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)

@@ -46,7 +46,7 @@ for _name in ARGUMENTS:
     setattr(Recording, _name, lambda self, *arguments, _name=_name: self.told.append((_name, arguments)))
 
 
-def test_every_event_arrives_as_it_was_told(events):
+def test_every_event_arrives_unchanged(events):
     assert set(ARGUMENTS) == {name for name, _ in inspect.getmembers(Observer, callable) if not name.startswith("_")}
     assert {kind for kind, _ in events} == set(ARGUMENTS)
     reading, writing = os.pipe()

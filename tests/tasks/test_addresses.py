@@ -145,7 +145,7 @@ def test_an_address_that_is_relative_is_known_as_such():
     assert [given for given in relative + whole if is_relative(given)] == relative
 
 
-def test_stores_and_databases_are_opened_where_their_address_says(tmp_path):
+def test_stores_and_databases_are_opened_at_their_address(tmp_path):
     assert open_store((tmp_path / "a b").as_uri()).url == (tmp_path / "a b").as_uri()
     for url in ("file://tmp/x", "s3://user:pw@bucket/x"):
         with pytest.raises(AddressError):

@@ -63,7 +63,7 @@ def test_logs_that_cannot_be_sent_leave_nothing_on_standard_error(capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_broadcasts_and_heartbeats_to_nobody_are_silent_and_other_errors_are_not(logged):
+def test_failed_broadcasts_and_heartbeats_are_silent_and_other_errors_are_not(logged):
     async def broadcast(dask_scheduler):
         await dask_scheduler.broadcast(msg={"op": "ping"}, workers=[f"tcp://{NOBODY}"], on_error="ignore")
 

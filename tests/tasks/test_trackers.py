@@ -100,7 +100,7 @@ def test_a_tracker_that_is_opened_again_and_again_shows_every_generation_once(na
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_generation_that_was_logged_only_in_part_is_there_once(name, tmp_path, result, ending, recorder):
+def test_a_partially_logged_generation_appears_once(name, tmp_path, result, ending, recorder):
     broken = recorder(name)
     broken.catch_up(result.commits[1])
     member = result.commits[2].members[2]

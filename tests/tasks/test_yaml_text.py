@@ -67,7 +67,7 @@ FILES |= {"a list": "- 1", "a number": "1", "a list as a key": "? [a]\n: 1"}
 
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS.items())
-def test_plain_words_mean_what_yaml_1_2_says(text, value):
+def test_plain_scalars_have_the_types_of_yaml_1_2(text, value):
     found = load_yaml(f"[{text}]", "not YAML")[0]
     assert (found, type(found)) == (value, type(value))
 
