@@ -9,7 +9,7 @@ from prefect import flow, runtime
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.inspection import check_environment
 from evo_core.envs.notices import first_generation_notices, notices
-from evo_core.evaluation.run_end import find_ending
+from evo_core.evaluation.run_end import also_confirmed, find_ending
 from evo_core.records.chain import Confirmation, EliteRef, Generation
 from flows.confirm_elite import confirm_elite
 from flows.engine.runner import open_engine
@@ -64,7 +64,8 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
 
         @cache
         def confirm(elite: EliteRef) -> Confirmation | None:
-            record = store.confirmation(elite.generation) or confirmation(run.run_id, elite)
+            other = also_confirmed(config, head, elite)
+            record = store.confirmation(elite.generation) or confirmation(run.run_id, elite, other)
             if record is not None and record.uid != elite.uid:
                 raise RuntimeError(f"expected the confirmation of {elite.uid}, got that of {record.uid}")
             return record
@@ -75,12 +76,12 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
             watcher.warned(f"{difference}: from here on the bits may differ from an undisturbed run's")
         release_obsolete(run, None)
         watcher.began(run.run_id, head)
+        views.record(head)
         while (ending := find_ending(config, head, confirm)) is None:
-            views.record(head)
             head = _successor(head, generation(run.run_id, head.generation + 1))
+            views.record(head)
             for notice in first_generation_notices(head):
                 watcher.warned(notice)
-        views.record(head)
         watcher.ended(ending)
         summary = summarize(run.run_id, head, ending)
         return summary.model_copy(update={"behind": views.close(summary)})

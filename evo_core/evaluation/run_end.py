@@ -40,6 +40,13 @@ def is_spent(config: RunConfig, head: Generation) -> bool:
     return head.generation >= config.max_generations
 
 
+def also_confirmed(config: RunConfig, head: Generation, elite: EliteRef) -> EliteRef | None:
+    """Return the elite that is confirmed with the last one: the best ever once the budget is spent, see `deliver`."""
+    if elite != head.elite or head.best is None or head.best.blob == elite.blob or not is_spent(config, head):
+        return None
+    return head.best
+
+
 def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) -> Ending | None:
     """Return how a run ended whose last COMMIT is `head`; None when training or confirmation is incomplete.
 

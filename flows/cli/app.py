@@ -1,5 +1,7 @@
 """The command line: every command by its module, which is imported only when it runs, so `evolve --help` is fast."""
 
+import atexit
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -56,7 +58,26 @@ def main() -> None:
     """Run the command line; exit codes: 0 fine, 1 the run failed, 2 bad input, 3 trained, but a view is behind."""
     if wants_portable(sys.argv[1:], os.environ):
         restart_portably()
-    sys.exit(_main(sys.argv[1:]))
+    codes: list[int] = []
+    atexit.register(_skip_teardown, codes)  # first in, last out: after all that libraries register
+    codes.append(_main(sys.argv[1:]))
+    sys.exit(codes[0])
+
+
+def _skip_teardown(codes: list[int]) -> None:
+    """End the process without taking the interpreter apart, which takes a second where PyTorch and Prefect are loaded.
+
+    Threads have been joined by now. An uncaught exception has no code, and Python's own end.
+    """
+    if not codes:
+        return
+    logging.shutdown()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # its reader is gone, or it is closed: Python ends with a code of its own
+            return
+    os._exit(codes[0])
 
 
 def _main(tokens: list[str]) -> int:

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -227,3 +228,27 @@ def test_a_module_is_imported_only_if_its_package_is_allowed(bare):
     bare.environment["EVOLVE_ENV_PACKAGES"] = "minigrid, canary_envs"
     assert "4," in bare.json("run", "--config", path, *arguments)["observation_space"]
     assert (bare.directory / "imported").exists()
+
+
+ENDING = """
+import atexit
+import flows.cli.app as cli
+
+class Late:
+    def __del__(self):
+        print("torn down")
+
+def command(tokens):
+    cli.late = Late()
+    atexit.register(print, "handled")
+    print("said", end=" ")
+    return 3
+
+cli._main = command
+cli.main()
+"""
+
+
+def test_a_command_ends_with_its_output_and_exit_handlers_but_without_tearing_python_down():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("said handled\n", "", 3)

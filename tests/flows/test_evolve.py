@@ -107,6 +107,8 @@ def test_the_study_has_one_finished_trial_per_member(finished, oracle):
 
 
 def test_prefect_shows_every_generation_and_member(finished, prefect_url):
+    cli, _ = finished
+
     def found(kind, **which):
         answer = httpx.post(f"{prefect_url}/{kind}/filter", json=which, auth=credentials())
         return answer.raise_for_status().json()
@@ -120,6 +122,11 @@ def test_prefect_shows_every_generation_and_member(finished, prefect_url):
     below = found("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"] for run in of_run]}})
     generations = [run for run in below if run["name"].startswith("generation")]
     assert states(generations) == [(f"generation {g}", "COMPLETED") for g in (1, 2, 3)]
+    # the last elite and the best one are confirmed together
+    last = cli.run_store("whole").head()
+    assert last.elite.blob != last.best.blob and cli.run_store("whole").confirmation(last.best.generation) is not None
+    confirmed = [run for run in below if run["name"].startswith("confirm")]
+    assert states(confirmed) == [(f"confirm {last.elite.uid}", "COMPLETED")]
     which = {"flow_run_id": {"any_": [run["id"] for run in generations]}}
     members = [f"{phase} g{g}/m{m}" for phase in ("evaluate", "train") for g in (1, 2, 3) for m in range(3)]
     expected = [(name, "COMPLETED") for name in members]
