@@ -41,8 +41,8 @@ class PopulationConfig(Section):
         exclude_if=unless(2),
     )
     schedule: tuple[Count, ...] = bounded(
-        "Members of the first generations, not increasing, at least size, such as [12, 8]; the best of them go on, and "
-        "size follows.",
+        "Members of the first generations, not increasing, at least size, such as [12, 8]; the best of them continue, "
+        "then `size` applies.",
         Count,
         default=(),
         max_length=MOST_ENTRIES,
@@ -129,7 +129,7 @@ class SelectionConfig(Section):
         exclude_if=unless(0.0),
     )
     warm_up: int = bounded(
-        "First generations after which nobody is replaced or mutated: every member trains on.",
+        "First generations after which no member is replaced or mutated: every member trains on.",
         default=0,
         ge=0,
         le=MOST_GENERATIONS,

@@ -36,9 +36,9 @@ def show_lineage(
     member: str | None = None,
     /,
     *,
-    format: Annotated[Format | None, Parameter(help="Write this.")] = None,
-    output: Annotated[Path | None, Parameter(help="File for it [standard output].")] = None,
-    everyone: Annotated[bool, Parameter(name="--all", negative="", help="Extinct lines too.")] = False,
+    format: Annotated[Format | None, Parameter(help="Write the whole lineage in this format.")] = None,
+    output: Annotated[Path | None, Parameter(help="File to write with --format [standard output].")] = None,
+    everyone: Annotated[bool, Parameter(name="--all", negative="", help="Include extinct lines.")] = False,
     store: Store = None,
     json: Json = False,
 ) -> int:

@@ -37,10 +37,10 @@ def verify_run(
     /,
     *,
     recompute: Annotated[
-        str | None, Parameter(help="Run one member again, such as g0003/m05, and compare what comes out.")
+        str | None, Parameter(help="Run one member again, such as g0003/m05, and compare the result.")
     ] = None,
     repair: Annotated[
-        bool, Parameter(negative="", help="Compute what is damaged again; replace it if its hash matches.")
+        bool, Parameter(negative="", help="Recompute damaged objects; replace one if its hash matches.")
     ] = False,
     store: Store = None,
     json: Json = False,
