@@ -135,7 +135,9 @@ def resume(
     """Continue a run from its last COMMIT and its finished members, with its own configuration."""
     settings = _begin()
     settings.check_reach(configured_api())
-    config = open_ref(run_id).config
+    ref = open_ref(run_id)
+    ref.require_plugins()
+    config = ref.config
     longer = partial(extend_run, settings, max_steps=max_steps, target=target)
     if from_generation is not None:
         source, run_id = run_id, new_run_id or derived_run_id(config, runtime.flow_run.id)

@@ -36,7 +36,7 @@ def resume(
 
     settings = read_settings(asdict(operational))
     settings.export()
-    open_ref(run)
+    open_ref(run).require_plugins()
     settings.check_reach(configured_api())
     settings.check_trackers()
     if from_generation is not None:

@@ -76,12 +76,12 @@ class RunRef:
             return inspect_environment(self.config, self.env_packages, plugins=plugins)
 
     def require_plugins(self, *kinds: PluginKind) -> None:
-        """Raise ConfigError unless the plugins of these kinds are installed here."""
+        """Raise ConfigError unless the configuration's plugins of these kinds, or all, are installed here."""
         from evo_core.envs.making import append_module_path
 
         append_module_path(self.env_directories)
         with versions_of_plugins(self.open()):
-            require_plugins(self.config, self.env_packages, kinds)
+            require_plugins(self.config, self.env_packages, kinds or None)
 
     def open(self) -> RunStore:
         """Open the run in its store, from this process."""
