@@ -10,7 +10,7 @@ from prefect.futures import PrefectFuture
 from deployments.field_titles import errors_in_form_terms
 from deployments.run_batches import apply_to_runs, select_runs
 from evo_core.evaluation.episodes import play_episodes, report_seeds
-from evo_core.evaluation.scores import Score, score
+from evo_core.evaluation.scores import Score, add_fitness, score
 from evo_core.records.chain import FailureReason
 from evo_core.seeding import POPULATION, Purpose, stream
 from flows.engine.runner import subscribe_to_worker_exits
@@ -23,6 +23,7 @@ from tasks.logs.run_log import log_to_run, run_logger
 from tasks.member_tasks import member_task
 from tasks.runs.ref import RunRef
 from tasks.views.artifacts import add_table, artifact_key
+from tasks.views.phrases import describe_score
 from tasks.worker.watchdog import watched
 
 BROKEN = {
@@ -75,11 +76,15 @@ def play(ref: RunRef, request: Request) -> Score:
         with chosen.playing():
             seeds = report_seeds(chosen.config, request.episodes, request.seed)
             played = play_episodes(chosen.agent, chosen.config, seeds)
-    found = score(*played, stream(request.seed, 0, POPULATION, Purpose.RESAMPLE))
-    row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json")}
+    rng, objective = stream(request.seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
+    found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
+    row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json", exclude={"fitness"})}
+    if (fitness := found.fitness) is not None:
+        row |= {fitness.name: fitness.value, f"{fitness.name}, 95 % CI": fitness.ci95}
     table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]
     add_table(artifact_key("evaluation", ref.run_id), table, f"{ref.run_id}: {chosen.why}, on fresh episodes", {})
-    log_to_run(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}")
+    said = f", {fitness.name} {describe_score(fitness.value, fitness.sem)}" if fitness is not None else ""
+    log_to_run(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}{said}")
     return found
 
 

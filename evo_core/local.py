@@ -9,8 +9,8 @@ import torch
 from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import load_agent
 from evo_core.config.run_config import RunConfig
-from evo_core.envs.inspection import check_environment
 from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chunk
+from evo_core.evaluation.preflight import preflight
 from evo_core.evaluation.run_end import find_ending
 from evo_core.evolution.population import create_population, next_generation, require_survivors
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, Generation, Member, Offspring, record_hash
@@ -63,12 +63,12 @@ def train_on_policy(
 ) -> RunResult:
     """Evolve a population of PPO agents until the target is confirmed or the budget is spent.
 
-    `on_generation` is called with every COMMIT; `packages` may be imported for environments named package.module:Id.
+    `on_generation` is called with every COMMIT; `packages` may be imported for names such as package.module:Id.
     `breed` replaces selection and mutation; `next_generation` is the default, and an example of what it returns.
-    Raises ConfigError when the environment does not fit the configuration, GenerationFailed when too few members
+    Raises ConfigError when environment or fitness do not fit the configuration, GenerationFailed when too few members
     finish.
     """
-    spaces = check_environment(config, packages).spaces
+    spaces = preflight(config, packages).spaces
     commits = [create_population(config, spaces.observation)]
     blobs: Blobs = {}
     confirmations: dict[str, Confirmation | None] = {}
@@ -77,7 +77,7 @@ def train_on_policy(
         if elite.uid not in confirmations:
             blob = blobs[elite.blob.sha256]
             chunks = [play_chunk(config, elite, blob, spaces, i, device) for i in range(chunk_count(config))]
-            confirmations[elite.uid] = confirmation(elite, chunks)
+            confirmations[elite.uid] = confirmation(config, elite, chunks)
         return confirmations[elite.uid]
 
     while (ending := find_ending(config, commits[-1], confirm)) is None:

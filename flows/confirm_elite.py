@@ -53,7 +53,7 @@ def _score(ref: RunRef, elite: EliteRef, chunks: Sequence[PrefectFuture[Played]]
         for part in parts:
             compare_numerics(ref, elite.uid, part.timing, part.numerics)
         detail = next((part.detail for part in parts if part.detail is not None), None)
-        record = confirmation(elite, [part.chunk for part in parts])
+        record = confirmation(ref.config, elite, [part.chunk for part in parts])
     except KilledWorker:
         observer().warned(f"{elite.uid}: its confirmation ended its worker repeatedly")
     if record is None:

@@ -7,8 +7,8 @@ from functools import cache, partial
 from prefect import flow, runtime
 
 from evo_core.config.run_config import RunConfig
-from evo_core.envs.inspection import check_environment
 from evo_core.envs.notices import first_generation_notices, notices
+from evo_core.evaluation.preflight import preflight
 from evo_core.evaluation.run_end import also_confirmed, find_ending
 from evo_core.records.chain import Confirmation, EliteRef, Generation
 from flows.confirm_elite import confirm_elite
@@ -45,7 +45,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     settings.check_reach(configured_api())
     run_id = run_id or derived_run_id(config, runtime.flow_run.id)
     with own_event_loop(), versions_of_plugins(open_run_store(settings, run_id)):  # an event loop as in a worker
-        environment = check_environment(config, settings.packages)
+        environment = preflight(config, settings.packages)
     run = begin_run(settings, config, run_id)
     config, store = run.config, run.open()
 
@@ -80,7 +80,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         while (ending := find_ending(config, head, confirm)) is None:
             head = _successor(head, generation(run.run_id, head.generation + 1))
             views.record(head)
-            for notice in first_generation_notices(head):
+            for notice in first_generation_notices(config, head):
                 watcher.warned(notice)
         watcher.ended(ending)
         summary = summarize(run.run_id, head, ending)

@@ -6,7 +6,7 @@ from distributed.scheduler import KilledWorker
 from prefect import flow
 
 from evo_core.evolution.schedule_replay import replay_seeds
-from evo_core.records.chain import Replay, ReplayKind
+from evo_core.records.replay_record import Replay, ReplayKind
 from flows.observers.observer import observer
 from flows.runs import begun_ref
 from tasks.logs.run_failures import fail_with_sentence

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 from distributed import get_worker
 from prefect import Task, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from evo_core.evaluation.aggregation import aggregate
 from evo_core.evaluation.confirmation import Chunk, play_chunk
 from evo_core.records.chain import BlobRef, EliteRef, FailureDetail, Member, Offspring, Training, Update
 from evo_core.spaces.spaces import Spaces
@@ -26,7 +28,7 @@ from tasks.runs.recomputation import Recomputer
 from tasks.runs.ref import RunRef
 from tasks.runs.run_records import Timing
 from tasks.runs.run_store import RunStore
-from tasks.views.phrases import describe_evaluation, describe_returns, describe_training
+from tasks.views.phrases import describe_chunk, describe_evaluation, describe_training
 from tasks.worker import cache as recent
 from tasks.worker.watchdog import watched
 
@@ -137,7 +139,7 @@ def evaluate_member(run: RunRef, offspring: Offspring, trained: Trained) -> Eval
     timing = _until_now(start)
     if member.evaluation is not None:
         store.put_member(*address, member)
-        log_to_run(f"{describe_evaluation(member.evaluation)}; {_effort(timing)}")
+        log_to_run(f"{describe_evaluation(member.evaluation, run.config.evaluation.objective)}; {_effort(timing)}")
     detail = trained.detail or _detail(said)
     return Evaluated(member, trained.timing, timing, trained.adopted, store.numerics, detail)
 
@@ -154,7 +156,9 @@ def confirm_chunk(run: RunRef, elite: EliteRef, chunk: int) -> Played:
         played = play_chunk(run.config, elite, blob, spaces, chunk, run.resolve_device(), said.append)
     timing = _until_now(start)
     if played is not None:
-        log_to_run(f"{describe_returns(played[0])}; {_effort(timing)}")
+        objective = run.config.evaluation.objective
+        fitness = aggregate(np.array(played.values), objective)
+        log_to_run(f"{describe_chunk(fitness, len(played.values), objective)}; {_effort(timing)}")
     return Played(played, timing, store.numerics, _detail(said))
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from evo_core.evolution.schedule_replay import replay
 from evo_core.lineage.tree import Lineage
-from evo_core.records.chain import Replay, ReplayKind
+from evo_core.records.replay_record import Replay, ReplayKind
 from tasks.member_tasks import member_task
 from tasks.runs.ref import RunRef
 from tasks.worker.watchdog import watched

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.confirmation import chunk_count, confirmation
+from evo_core.evaluation.confirmation import Chunk, chunk_count, confirmation
 from evo_core.evaluation.run_end import find_ending
 from evo_core.records.canonical import canonical_json, sha256
 from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
@@ -54,7 +54,8 @@ def evaluate(config, offspring, training, blob, spaces, device="cpu", on_failure
 
 def play_chunk(config, elite, blob, spaces, chunk, device="cpu", on_failure=None):
     """Compute returns from the checkpoint."""
-    return [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)], 40
+    values = [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)]
+    return Chunk(values, 40, values)
 
 
 class _Environment:
@@ -102,7 +103,7 @@ def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
     record = store.confirmation(elite.generation)
     if record is None:
         chunks = [confirm_chunk.fn(run, elite, chunk).chunk for chunk in range(chunk_count(run.config))]
-        record = confirmation(elite, chunks)
+        record = confirmation(run.config, elite, chunks)
         store.put_confirmation(elite.generation, record)
     return record
 

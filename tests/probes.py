@@ -748,6 +748,32 @@ class TextSpace(Probe):
     observation_space = spaces.Dict({"direction": spaces.Discrete(4), "mission": spaces.Text(10)})
 
 
+class Reports(Probe):
+    """Pays 1, then -1, … for 2 to 5 steps drawn by the seed; the info says more than the reward.
+
+    `fuel`: its share of the steps in every second step; `success` in the last one: whether it was 4 steps or more.
+    """
+
+    def __init__(self, key="success", kind=bool):
+        self.key, self.kind = key, kind
+
+    def reset(self, *, seed=None, options=None):
+        found = super().reset(seed=seed)
+        self.steps = int(self.np_random.integers(2, 6))
+        return found
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.time % 2:
+            info["fuel"] = np.float32(self.time)
+        if terminated:
+            info[self.key] = self.kind(self.steps >= 4)
+        return observation, reward, terminated, truncated, info
+
+    def outcome(self, action):
+        return 1.0 if self.time % 2 else -1.0, self.time == self.steps
+
+
 class NoElements(Probe):
     """Observes nothing at all."""
 
@@ -806,6 +832,7 @@ PROBES: dict[str, tuple[type[gym.Env[Any, Any]], int | None]] = {
     "MaskedChoices": (MaskedChoices, 10),
     "Stuck": (Stuck, 10),
     "TextSpace": (TextSpace, 10),
+    "Reports": (Reports, 10),
     "NoElements": (NoElements, 10),
     "TextActions": (TextActions, 10),
 }

@@ -268,12 +268,11 @@ def test_a_flipped_bit_of_a_checkpoint_and_another_link_are_found(run, tmp_path)
 
 
 def models():
-    import evo_core.records.chain as chain
+    from evo_core.records import chain, replay_record
     from tasks.runs import run_records as own
 
-    return {
-        name: value for module in (chain, own) for name, value in vars(module).items() if hasattr(value, "model_fields")
-    }
+    records = (chain, replay_record, own)
+    return {name: value for module in records for name, value in vars(module).items() if hasattr(value, "model_fields")}
 
 
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))

@@ -10,13 +10,13 @@ from typing import Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from evo_core.config.bounds import SAFE_INTEGER, bounded
+from evo_core.config.evaluation_section import EvaluationConfig
 from evo_core.config.evolution_sections import MutationConfig, PopulationConfig, SelectionConfig
 from evo_core.config.genes import Gene, SearchSpace
 from evo_core.config.network import NetworkConfig
 from evo_core.config.sections import (
     AlgorithmConfig,
     EnvConfig,
-    EvaluationConfig,
     Section,
     TrainingConfig,
 )

@@ -18,7 +18,6 @@ from evo_core.config.bounds import (
     LONGEST_NAME,
     LONGEST_TEXT,
     MOST_ENTRIES,
-    MOST_EPISODES,
     SAFE_INTEGER,
     Arguments,
     bounded,
@@ -158,24 +157,9 @@ class TrainingConfig(Section):
         le=SAFE_INTEGER,
     )
     target: float | None = bounded(
-        "Stop once the best mean return reaches this on fresh episodes too.",
+        "Stop once the best fitness reaches this on fresh episodes too.",
         default=None,
         null="never",
         ge=-LARGEST,
         le=LARGEST,
-    )
-
-
-class EvaluationConfig(Section):
-    """Measurement of fitness, on separate environments."""
-
-    model_config = ConfigDict(title="Evaluation")
-
-    episodes: int = bounded("Episodes per member and generation.", default=8, ge=1, le=MOST_EPISODES)
-    max_steps: int | None = bounded(
-        "Cut an episode after this many steps.", default=None, null="the environment's own limit", ge=1, le=SAFE_INTEGER
-    )
-    deterministic: bool = Field(default=True, description="Take the most likely action instead of a drawn one.")
-    confirm_episodes: int = bounded(
-        "Fresh episodes that confirm the target and the delivered agent.", default=100, ge=2, le=MOST_EPISODES
     )

@@ -14,7 +14,7 @@ from evo_core.config.parsing import ConfigError
 from evo_core.config.plugin_fields import require_plugins
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import require_available
-from evo_core.envs.making import close_env, make_env, require_known
+from evo_core.envs.making import close_env, import_named, make_env, require_known
 from evo_core.envs.vector_env import MASK, ignore_warnings
 from evo_core.envs.vector_plugins import require_working
 from evo_core.envs.wrapper_state import require_stateless
@@ -40,12 +40,13 @@ class EnvSpec:
 def inspect_environment(config: RunConfig, packages: Collection[str] = (), *, plugins: bool = True) -> EnvSpec:
     """Create the environment once and read its spaces; raise ConfigError if it does not fit the configuration.
 
-    `packages` may be imported when environment, wrappers or plugins are named as package.module:Name. Without
+    `packages` may be imported when environment, wrappers, fitness or plugins are named as package.module:Name. Without
     `plugins`, those of the configuration need not be installed.
     """
     if plugins:
         require_plugins(config, packages)
     require_known(config.env, packages)
+    import_named([("evaluation.fitness", name) for name in config.evaluation.functions], packages)
     require_available(config.env)
     try:
         env = make_env(config.env)

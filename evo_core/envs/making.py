@@ -57,21 +57,26 @@ def require_known(env: EnvConfig, packages: Collection[str]) -> None:
 
     A name package.module:Name is taken only if `packages` holds the package, or the module. Raises ConfigError.
     """
-    named = [("env.id", env.id), *(("env.wrappers", name) for name, _ in wrapper_list(env))]
-    problems = [
-        problem for field, name in named if ":" in name for problem in [_not_allowed(field, name, packages)] if problem
-    ]
-    if problems:
-        raise ConfigError(problems)
-    for field, name in named:
-        if ":" in name:
-            _import(field, name)
+    import_named([("env.id", env.id), *(("env.wrappers", name) for name, _ in wrapper_list(env))], packages)
     _require_registered(env.id)
     for name, _ in wrapper_list(env):
         try:
             _wrapper(name)
         except (AttributeError, ImportError, gym.error.Error) as error:  # Gymnasium imports some on request
             raise ConfigError([f"env.wrappers: {error}"]) from None
+
+
+def import_named(named: Iterable[tuple[str, str]], packages: Collection[str]) -> None:
+    """Import the modules of the names package.module:Name among these, given as pairs of field and name.
+
+    ConfigError lists all that are not of `packages` before any module is imported.
+    """
+    pairs = [(field, name) for field, name in named if ":" in name]
+    problems = [problem for field, name in pairs if (problem := _not_allowed(field, name, packages))]
+    if problems:
+        raise ConfigError(problems)
+    for field, name in pairs:
+        _import(field, name)
 
 
 def _not_allowed(field: str, name: str, packages: Collection[str]) -> str | None:

@@ -58,13 +58,22 @@ def notices(config: RunConfig, spec: EnvSpec) -> list[str]:
     return found
 
 
-def first_generation_notices(commit: Generation) -> list[str]:
+def first_generation_notices(config: RunConfig, commit: Generation) -> list[str]:
     """Return notices about the first generation, such as equal returns in all its episodes."""
     if commit.generation != 1:
         return []
     finished = [member for member in commit.members if member.evaluation is not None]
-    returns = {member.fitness for member in finished}
+    fitnesses = {member.fitness for member in finished}
     spreads = {member.evaluation.fitness_sem for member in finished if member.evaluation is not None}
+    objective = config.evaluation.objective
+    if not objective.is_mean_return:
+        if len(fitnesses) != 1 or not spreads <= {0.0, None}:
+            return []
+        return [
+            f"every member of the first generation has the same fitness, {objective.title} {fitnesses.pop():g}: there "
+            "is nothing to select by yet; check evaluation.fitness, or begin with an easier task"
+        ]
+    returns: set[float | None] = {*fitnesses}
     returns |= {update.episode_return for m in finished for update in m.training.curve if update.episodes}
     if len(returns) != 1 or not spreads <= {0.0, None}:
         return []

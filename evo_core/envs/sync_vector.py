@@ -4,7 +4,7 @@ Stepped here and not by Gymnasium's SyncVectorEnv, whose merging of info diction
 time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -18,11 +18,18 @@ from evo_core.records.failures import MemberFailure, creation_failure
 from evo_core.spaces.observations import Arrays
 from evo_core.spaces.spaces import Spaces
 
+OnValues = Callable[[int, float, bool, Mapping[str, Any]], None]
+"""Takes the index of an environment, and reward, terminated and info of its step."""
+
 
 class SyncEnvs(VectorEnvs):
-    """One environment per seed. A finished one is reset within the step that ended it (SAME_STEP autoreset)."""
+    """One environment per seed. A finished one is reset within the step that ended it (SAME_STEP autoreset).
+
+    `on_values` is called by `advance_some` with the values of every step.
+    """
 
     def __init__(self, env: EnvConfig, seeds: Sequence[int]) -> None:
+        self.on_values: OnValues | None = None
         self.envs: list[gym.Env[Any, Any]] = []
         try:
             for _ in seeds:  # one by one, so that those already made are closed when the next one raises
@@ -73,6 +80,7 @@ class SyncEnvs(VectorEnvs):
     def advance_some(self, indices: Iterable[int], actions: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Step some environments and reset none; return their rewards, and whether their episodes ended."""
         stepped, returned, rewards, ended = list(indices), [], [], []
+        seen: list[tuple[int, float, bool, Mapping[str, Any]]] = []
         try:
             for b, action in zip(stepped, actions, strict=True):
                 self.at = b
@@ -84,6 +92,8 @@ class SyncEnvs(VectorEnvs):
                 ended.append(terminated or truncated)
                 # at the end of an episode the mask is irrelevant
                 self._show(b, observation, {} if ended[-1] else info)
+                if self.on_values is not None:
+                    seen.append((b, reward, terminated, info))
         except (Exception, SystemExit) as error:
             raise self.failure(error) from error
         self.at = None
@@ -93,6 +103,9 @@ class SyncEnvs(VectorEnvs):
         self.require_valid()
         found = np.array(rewards, np.float64)
         self.require_finite(found, stepped)
+        if self.on_values is not None:
+            for values in seen:
+                self.on_values(*values)
         return found, np.array(ended, np.bool_)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,17 +11,23 @@ import torch
 from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import from_bytes
 from evo_core.config.run_config import RunConfig
+from evo_core.evaluation.aggregation import aggregate, interval
 from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episodes
-from evo_core.evaluation.intervals import student_interval
 from evo_core.numerics.provenance import one_thread
 from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
 from evo_core.records.failures import REPORTED_ELSEWHERE, MemberFailure
+from evo_core.seeding import POPULATION, Purpose, stream
 from evo_core.spaces.spaces import Spaces
 
 log = logging.getLogger(__name__)
 
-Chunk = tuple[list[float], int]
-"""Returns of one chunk's episodes, and the environment steps they took."""
+
+class Chunk(NamedTuple):
+    """One chunk's episodes: what each was worth, the environment steps that all took, and their returns."""
+
+    values: list[float]
+    steps: int
+    returns: list[float]
 
 
 def chunk_count(config: RunConfig) -> int:
@@ -48,19 +55,25 @@ def play_chunk(
         log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=REPORTED_ELSEWHERE)
         on_failure(failure.describe())
         return None
-    return played.returns.tolist(), played.steps
+    return Chunk(played.values.tolist(), played.steps, played.returns.tolist())
 
 
-def confirmation(elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:
-    """Reduce the chunks of a confirmation to mean and interval; None when one of them could not be played."""
+def confirmation(config: RunConfig, elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:
+    """Reduce the chunks of a confirmation to fitness and interval; None when one of them could not be played."""
     played = [chunk for chunk in chunks if chunk is not None]
     if len(played) < len(chunks):
         return None
-    returns = np.array([value for values, _ in played for value in values])
-    return Confirmation(
+    objective = config.evaluation.objective
+    values = np.array([value for chunk in played for value in chunk.values])
+    rng = stream(config.seed, elite.generation, POPULATION, Purpose.RESAMPLE)
+    record = Confirmation(
         uid=elite.uid,
-        mean=float(returns.mean()),
-        ci95=student_interval(returns),
-        episodes=len(returns),
-        steps=sum(steps for _, steps in played),
+        mean=aggregate(values, objective),
+        ci95=interval(values, objective, rng),
+        episodes=len(values),
+        steps=sum(chunk.steps for chunk in played),
     )
+    if objective.is_mean_return:
+        return record
+    returns = float(np.mean([value for chunk in played for value in chunk.returns]))
+    return record.model_copy(update={"measured": objective.title, "mean_return": returns})

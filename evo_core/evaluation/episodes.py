@@ -1,4 +1,4 @@
-"""Fitness: returns of full episodes, each in its own environment with a fresh seed."""
+"""Fitness: what full episodes are worth, each in its own environment with a fresh seed."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +11,8 @@ from torch import Tensor
 from evo_core.agent.agent import Agent
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.sync_vector import SyncEnvs
+from evo_core.evaluation.aggregation import aggregate, standard_error
+from evo_core.evaluation.episode_measures import MeasureError, measure_episodes, recorder_for
 from evo_core.networks.distributions.distribution import masked
 from evo_core.records.chain import Evaluation
 from evo_core.records.failures import MemberFailure
@@ -43,10 +45,14 @@ def report_seeds(config: RunConfig, episodes: int, seed: int | None = None) -> l
 
 
 class Episodes(NamedTuple):
-    """Returns and lengths of full episodes, both [episodes]."""
+    """Full episodes: returns and lengths, both [episodes], and what they are worth, [episodes].
+
+    `values` is the measure that `evaluation.fitness` names: the returns, unless it names another.
+    """
 
     returns: np.ndarray
     lengths: np.ndarray
+    values: np.ndarray
 
     @property
     def steps(self) -> int:
@@ -70,18 +76,23 @@ def play_episodes(
     return Episodes(*(np.concatenate(parts) for parts in zip(*played, strict=True)))
 
 
-def summarize(returns: np.ndarray, steps: int) -> Evaluation:
-    """Reduce returns to their mean, its standard error and the counts; keep the returns themselves."""
-    count = len(returns)
-    sem = float(returns.std(ddof=1) / np.sqrt(count)) if count > 1 else None
-    fitness, each = float(returns.mean()), tuple(returns.tolist())
-    return Evaluation(fitness=fitness, fitness_sem=sem, episodes=count, steps=steps, returns=each)
+def summarize(played: Episodes, config: RunConfig, rng: np.random.Generator) -> Evaluation:
+    """Reduce episodes to fitness, its standard error and the counts; keep the returns. `rng` resamples."""
+    objective, each = config.evaluation.objective, tuple(played.returns.tolist())
+    return Evaluation(
+        fitness=aggregate(played.values, objective),
+        fitness_sem=standard_error(played.values, objective, rng),
+        episodes=len(each),
+        steps=played.steps,
+        returns=each,
+        values=None if objective.measure == "return" else tuple(played.values.tolist()),
+    )
 
 
 def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:
     """Play one episode per seed and summarize."""
-    played = play_episodes(agent, config, seeds)
-    return summarize(played.returns, played.steps)
+    rng = stream(config.seed, seeds[0], POPULATION, Purpose.RESAMPLE)
+    return summarize(play_episodes(agent, config, seeds), config, rng)
 
 
 def _play_chunk(
@@ -115,8 +126,12 @@ def _play_group(
 ) -> Episodes:
     envs = SyncEnvs(config.env, [seeds[index] for index in group])
     envs.steps = steps
+    recorder = envs.on_values = recorder_for(config, len(group))
     try:
-        return _play(agent, config, envs, seeds, group, assumed, on_step)
+        returns, lengths = _play(agent, config, envs, seeds, group, assumed, on_step)
+        return Episodes(returns, lengths, measure_episodes(config.evaluation.objective, recorder, returns, lengths))
+    except MeasureError as error:
+        raise MemberFailure("fitness_error", envs.steps, f"{envs.name}: {error}") from error.__cause__
     finally:
         envs.close()
 
@@ -129,8 +144,8 @@ def _play(
     group: np.ndarray,
     assumed: np.ndarray,
     on_step: Callable[[SyncEnvs], None],
-) -> Episodes:
-    """Play the episodes `group` of a chunk, whose other episodes are `assumed` to be so long."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Play the episodes `group` of a chunk, whose other episodes are `assumed` to be so long: returns and lengths."""
     drawn = not config.evaluation.deterministic
     rng = stream(config.seed, seeds[0], POPULATION, Purpose.EVALUATION_ACTIONS) if drawn else None
     returns, lengths, alive = np.zeros(len(group)), np.zeros(len(group), np.int64), np.arange(len(group))
@@ -154,7 +169,7 @@ def _play(
             if cut or ended.any():
                 going = ~ended & (not cut)
                 alive, memory = alive[going], memory[agent.move(going)]
-    return Episodes(returns, lengths)
+    return returns, lengths
 
 
 def _act(

@@ -26,11 +26,11 @@ class Ending:
 
 def reaches_target(config: RunConfig, generation: Generation, confirm: Confirm) -> bool:
     """Return True if the elite reaches the target in evaluation and, checked only then, in confirmation."""
-    target, elite = config.training.target, generation.elite
-    if target is None or elite is None or elite.fitness < target:
+    target, elite, objective = config.training.target, generation.elite, config.evaluation.objective
+    if target is None or elite is None or not objective.reaches(elite.fitness, target):
         return False
     confirmed = confirm(elite)
-    return confirmed is not None and confirmed.mean >= target
+    return confirmed is not None and objective.reaches(confirmed.mean, target)
 
 
 def is_spent(config: RunConfig, head: Generation) -> bool:
@@ -58,18 +58,18 @@ def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) ->
         reached = reaches_target(config, head, confirm)
         if not reached and not is_spent(config, head):
             return None
-        return Ending("target_reached" if reached else "budget_spent", *deliver(head, confirm))
+        return Ending("target_reached" if reached else "budget_spent", *deliver(config, head, confirm))
     except NotConfirmed:
         return None
 
 
-def deliver(generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
+def deliver(config: RunConfig, generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
     """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
     assert generation.elite is not None and generation.best is not None
     last = generation.elite, confirm(generation.elite)
     if generation.best.blob == generation.elite.blob:
         return last
     best = generation.best, confirm(generation.best)
-    if best[1] is None or (last[1] is not None and last[1].mean >= best[1].mean):
+    if best[1] is None or (last[1] is not None and not config.evaluation.objective.better(best[1].mean, last[1].mean)):
         return last
     return best

@@ -1,25 +1,38 @@
 """Statistics of the returns of many episodes: means, standard errors and bootstrap intervals."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
+from pydantic import Field
 
+from evo_core.config.objectives import Direction, Objective
+from evo_core.evaluation.aggregation import (
+    Statistic,
+    aggregate,
+    bootstrap_interval,
+    interquartile_mean,
+    interval,
+    standard_error,
+)
 from evo_core.genome.architecture import Record
 
-RESAMPLES = 9999
-_AT_ONCE = 4_000_000
-"""Numbers that are drawn at once: 32 MB."""
-
 Interval = tuple[float, float]
+
+
+class FitnessScore(Record):
+    """A fitness on many episodes, with its standard error and 95 % interval, both null for one episode."""
+
+    name: str
+    direction: Direction
+    value: float
+    sem: float | None
+    ci95: Interval | None
 
 
 class Score(Record):
     """A summary of returns.
 
     `iqm` is the mean of the middle half (Agarwal et al. 2021). Intervals are 95 % by the percentile bootstrap; errors
-    and intervals are null for one episode. `length` is the mean number of steps.
+    and intervals are null for one episode. `length` is the mean number of steps. `fitness` is there if the run's is not
+    the mean return.
     """
 
     episodes: int
@@ -33,6 +46,7 @@ class Score(Record):
     length: float
     length_min: int
     length_max: int
+    fitness: FitnessScore | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def score(returns: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Score:
@@ -53,22 +67,19 @@ def score(returns: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) ->
     )
 
 
-def interquartile_mean(values: np.ndarray, axis: int = -1) -> Any:
-    """Return the interquartile mean along an axis: without the lowest and highest quarter."""
-    return trim_mean(values, 0.25, axis=axis)
+def add_fitness(found: Score, values: np.ndarray, objective: Objective, rng: np.random.Generator) -> Score:
+    """Add the fitness to a score, where it is not the mean return; `values` are what the episodes were worth."""
+    if objective.is_mean_return:
+        return found
+    fitness = FitnessScore(
+        name=objective.title,
+        direction=objective.direction,
+        value=aggregate(values, objective),
+        sem=standard_error(values, objective, rng),
+        ci95=interval(values, objective, rng) if len(values) > 1 else None,
+    )
+    return found.model_copy(update={"fitness": fitness})
 
 
-def _interval(returns: np.ndarray, statistic: Callable[..., Any], rng: np.random.Generator) -> Interval | None:
-    if len(returns) < 2:
-        return None
-    # percentiles: bias correction has no answer where all returns are equal, as those of a solved task may be
-    found = bootstrap(
-        (returns,),
-        statistic,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, _AT_ONCE // len(returns)),
-        method="percentile",
-        rng=rng,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+def _interval(returns: np.ndarray, statistic: Statistic, rng: np.random.Generator) -> Interval | None:
+    return bootstrap_interval(returns, statistic, rng) if len(returns) > 1 else None

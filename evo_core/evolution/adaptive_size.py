@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evo_core.config.evolution_sections import PopulationConfig
-from evo_core.records.chain import Draw, Member
+from evo_core.records.chain import Draw, Evaluation, Member
 
 ERRORS = 1.0
 """Standard errors of the difference by which a line that improves must exceed its earlier returns."""
@@ -61,13 +61,22 @@ def progress(member: Member) -> tuple[float, float]:
     """Return the mean return of a finished member's training episodes, and about its standard error.
 
     There are several times as many of these as in evaluation, and they cost nothing. Their spread is taken to be that
-    of the evaluation's. Where no episode ended in training, evaluation takes their place.
+    of the evaluation's. Where no episode ended in training, evaluation takes their place. Returns are what training
+    maximizes, whatever the fitness is.
     """
     assert member.evaluation is not None
-    mean, error = member.evaluation.fitness, member.evaluation.fitness_sem or 0.0
+    mean, error = _mean_return(member.evaluation)
     updates = [update for update in member.training.curve if update.episode_return is not None]
     count = sum(update.episodes for update in updates)
     if not count:
         return mean, error
     total = sum(update.episodes * (update.episode_return or 0.0) for update in updates)
     return total / count, error * math.sqrt(member.evaluation.episodes / count)
+
+
+def _mean_return(evaluation: Evaluation) -> tuple[float, float]:
+    """Return an evaluation's mean return and its standard error; 0 for one episode."""
+    mean, returns = evaluation.other_mean_return, evaluation.returns
+    if mean is None or returns is None:
+        return evaluation.fitness, evaluation.fitness_sem or 0.0
+    return mean, float(np.std(returns, ddof=1) / math.sqrt(len(returns))) if len(returns) > 1 else 0.0

@@ -75,15 +75,15 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     ]
     for entry in draw.archive:
         offspring.append(_offspring(config, generation + 1, len(offspring), members[entry], keep=True, archived=True))
-    elite = elite_ref(members[draw.elite])
-    best = elite if previous.best is None or elite.fitness > previous.best.fitness else previous.best
+    elite, objective = elite_ref(members[draw.elite]), config.evaluation.objective
+    is_best = previous.best is None or objective.better(elite.fitness, previous.best.fitness)
     return Generation(
         generation=generation,
         previous=previous.sha256,
         members=tuple(members),
         draw=draw,
         elite=elite,
-        best=best,
+        best=elite if is_best else previous.best,
         offspring=tuple(offspring),
         train_steps=previous.train_steps + sum(member.training.steps for member in members),
         eval_steps=previous.eval_steps + sum(member.evaluation.steps for member in members if member.evaluation),
@@ -92,14 +92,15 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
 
 def _choose_parents(config: RunConfig, generation: int, members: Sequence[Member]) -> tuple[Draw, set[int]]:
     """Return the draw of a generation, and the slots whose offspring is its parent unmutated."""
-    selection, rng = config.selection, stream(config.seed, generation, POPULATION, Purpose.SELECT)
-    scores = [selection_score(member, selection.fitness_window) for member in members]
+    selection, objective = config.selection, config.evaluation.objective
+    rng, luck = (stream(config.seed, generation, POPULATION, why) for why in (Purpose.SELECT, Purpose.RESAMPLE))
+    scores = [selection_score(member, selection.fitness_window, objective.sign) for member in members]
     if config.population.sizing == "adaptive":
         draw = choose_lines(members, scores, config.population, rng)
         return draw, first_slots(draw)
     slots, size = config.population.size_of(generation), config.population.size_of(generation + 1)
     warming_up = generation <= selection.warm_up
-    replaces = partial(is_better, members, selection.margin)
+    replaces = partial(is_better, members, selection.margin, objective, luck)
     choose = None if selection.method in SELECTOR.own else partial(choose_by_plugin, selection, members, scores)
     draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces, choose=choose)
     return draw, unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)

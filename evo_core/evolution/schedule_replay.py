@@ -13,7 +13,8 @@ from evo_core.evaluation.confirmation import chunk_count, confirmation, play_chu
 from evo_core.evolution.mutation import NONE
 from evo_core.evolution.population import elite_ref
 from evo_core.genome.genome import Genome
-from evo_core.records.chain import BlobRef, Failure, Member, Offspring, Replay, ReplayKind, uid
+from evo_core.records.chain import BlobRef, Failure, Member, Offspring, uid
+from evo_core.records.replay_record import Replay, ReplayKind
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 from evo_core.spaces.spaces import Spaces
 from evo_core.training import evaluate_member, train
@@ -60,9 +61,9 @@ def replay(
         return record
     elite = elite_ref(members[-1])
     chunks = [play_chunk(again, elite, content, spaces, chunk, device) for chunk in range(chunk_count(again))]
-    if confirmation(elite, chunks) is None:
+    if confirmation(again, elite, chunks) is None:
         return record.model_copy(update={"failure": Failure(reason="environment_error", step=record.steps[-1])})
-    return record.model_copy(update={"returns": tuple(value for chunk in chunks if chunk for value in chunk[0])})
+    return record.model_copy(update={"returns": tuple(value for chunk in chunks if chunk for value in chunk.values)})
 
 
 def _offspring(genomes: Sequence[Genome], members: Sequence[Member]) -> Iterator[Offspring]:

@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from evo_core.config.evolution_sections import SelectionConfig
+from evo_core.config.objectives import Objective
+from evo_core.evaluation.aggregation import difference_and_error
 from evo_core.records.chain import Draw, Member
 
 
-def selection_score(member: Member, fitness_window: int) -> float:
-    """Average the last `fitness_window` fitnesses of a member's line; minus infinity for one that failed."""
+def selection_score(member: Member, fitness_window: int, sign: int = 1) -> float:
+    """Average the last `fitness_window` fitnesses of a member's line; minus infinity for one that failed.
+
+    A score is better the higher it is; `sign` is -1 for a fitness that is better the lower it is.
+    """
     if member.fitness is None:
         return -np.inf
     line = (*member.offspring.ancestor_fitness, member.fitness)[-fitness_window:]
-    return float(np.mean(line))
+    return sign * float(np.mean(line))
 
 
 Replaces = Callable[[int, int], bool]
@@ -25,19 +30,23 @@ Choose = Callable[[np.ndarray, int, np.random.Generator], list[int]]
 """Chooses a number of parents among the indices of members that finished."""
 
 
-def is_better(members: Sequence[Member], margin: float, one: int, other: int) -> bool:
-    """Return True if one member's returns exceed another's by `margin` standard errors of their mean difference.
+def is_better(
+    members: Sequence[Member], margin: float, objective: Objective, rng: np.random.Generator, one: int, other: int
+) -> bool:
+    """Return True if one member's episodes are better than another's by `margin` standard errors of the difference.
 
     Both have played the same seeds, so both had the same luck in each episode (Heidrich-Meisner and Igel 2009,
     "Hoeffding and Bernstein Races for Selecting Policies in Evolutionary Direct Policy Search"). Without a margin, and
-    where returns were not recorded, everyone is better.
+    where episodes were not recorded, everyone is better. `rng` resamples where there is no closed form.
     """
     first, second = (members[index].evaluation for index in (one, other))
-    if not margin or first is None or second is None or first.returns is None or second.returns is None:
+    if not margin or first is None or second is None:
         return True
-    differences = np.subtract(first.returns, second.returns)
-    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
-    return bool(differences.mean() > margin * error)
+    ones, others = first.episode_values, second.episode_values
+    if ones is None or others is None:
+        return True
+    difference, error = difference_and_error(np.array(ones), np.array(others), objective, rng)
+    return difference > margin * error
 
 
 def select(

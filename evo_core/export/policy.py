@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from evo_core.agent.agent import Agent
 from evo_core.agent.normalization import LIMIT, Moments, Normalizer
+from evo_core.config.objectives import Direction
 from evo_core.genome.architecture import Record
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
@@ -44,7 +45,8 @@ class Port(Record):
 class Card(Record):
     """The description in an exported file.
 
-    `fitness` is the mean return of its member's evaluation, whose episodes ended after `max_steps` at the latest.
+    `fitness` is that of its member's evaluation, whose episodes ended after `max_steps` at the latest: what
+    `fitness_name` says, better in the `direction`. `mean_return` stands beside it.
     """
 
     format: int = FORMAT
@@ -54,6 +56,9 @@ class Card(Record):
     max_steps: int | None
     fitness: float | None
     fitness_sem: float | None
+    fitness_name: str = "mean return"
+    direction: Direction = "maximize"
+    mean_return: float | None = None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 

@@ -11,20 +11,25 @@ from evo_core.records.chain import Generation, Member
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Difference in fitness between a member and its parent, with its standard error (None for single episodes)."""
+    """Difference in fitness between a member and its parent, with its standard error (None for single episodes).
+
+    `better`: how much better it is; the difference itself, or less of it where less fitness is better.
+    """
 
     value: float
     se: float | None
+    better: float
 
 
 class Lineage:
     """The family tree of a run, as far as its COMMITs go.
 
     `members` by name, in order of birth; `steps`: training steps of the whole population up to the end of each
-    generation. LookupError where a name is unknown.
+    generation. `sign`: -1 where less fitness is better. LookupError where a name is unknown.
     """
 
-    def __init__(self, commits: Iterable[Generation]) -> None:
+    def __init__(self, commits: Iterable[Generation], sign: int = 1) -> None:
+        self.sign = sign
         self.commits = [commit for commit in commits if commit.members]
         self.members = {member.uid: member for commit in self.commits for member in commit.members}
         self.steps = {commit.generation: commit.train_steps for commit in self.commits}
@@ -57,7 +62,10 @@ class Lineage:
             return None
         errors = [member.evaluation.fitness_sem, parent.evaluation.fitness_sem]
         se = None if None in errors else math.hypot(*(error for error in errors if error is not None))
-        return Gain(member.evaluation.fitness - parent.evaluation.fitness, se)
+        return self._gain(member.evaluation.fitness - parent.evaluation.fitness, se)
+
+    def _gain(self, value: float, se: float | None) -> Gain:
+        return Gain(value, se, self.sign * value)
 
     def effect(self, member: Member) -> Gain | None:
         """Compare a mutated member's fitness with the mean of its unmutated siblings'.
@@ -77,7 +85,7 @@ class Lineage:
         own = member.evaluation.fitness_sem
         known = own is not None and len(errors) == len(control)
         se = math.hypot(own or 0.0, math.hypot(*errors) / len(control)) if known else None
-        return Gain(member.evaluation.fitness - mean, se)
+        return self._gain(member.evaluation.fitness - mean, se)
 
     @cached_property
     def children(self) -> dict[str, list[Member]]:

@@ -23,12 +23,13 @@ DEVICE = ("device", "cuda")
 def numerics(device: torch.device | str, config: RunConfig | EnvConfig | None = None) -> dict[str, str]:
     """Return everything known to change bits of results; where it is equal, results are promised to be equal.
 
-    Versions of Python, its C library, torch, NumPy, Gymnasium and the packages of the environment and of plugins; CPU
-    capability, mode (portable or native) and fingerprint of this process; and the device's kind.
+    Versions of Python, its C library, torch, NumPy, Gymnasium and the packages of the environment, of the fitness and
+    of plugins; CPU capability, mode (portable or native) and fingerprint of this process; and the device's kind.
     """
     env = config.env if isinstance(config, RunConfig) else config
+    functions = config.evaluation.functions if isinstance(config, RunConfig) else ()
     packages = {
-        "environment": package_versions(env) if env is not None else "",
+        "environment": package_versions(env, functions) if env is not None else "",
         "plugins": plugin_versions(config) if isinstance(config, RunConfig) else "",
     }
     return {**_process(), **{name: found for name, found in packages.items() if found}, **_device(torch.device(device))}

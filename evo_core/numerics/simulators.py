@@ -1,6 +1,6 @@
 """Packages that simulate an environment; their versions are part of the recorded numerics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import gymnasium as gym
 
@@ -11,12 +11,14 @@ ENGINES = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
 """Modules of Gymnasium's families of environments that other packages simulate, and what those are imported as."""
 
 
-def package_versions(env: EnvConfig) -> str:
-    """Return the packages of an environment and its wrappers with their versions: `box2d 2.3.10, mine 0.1`.
+def package_versions(env: EnvConfig, functions: Iterable[str] = ()) -> str:
+    """Return the packages of an environment, its wrappers and functions with their versions: `box2d 2.3.10, mine 0.1`.
 
+    `functions` are named package.module:function.
     Nothing is imported. Modules that belong to no installed package are left out; so is Gymnasium itself.
     """
-    found = {distribution(module) for module in _modules(env)}
+    modules = [*_modules(env), *(name.partition(":")[0].partition(".")[0] for name in functions)]
+    found = {distribution(module) for module in modules}
     return ", ".join(sorted(name for name in found if name and not name.startswith("gymnasium ")))
 
 

@@ -1,5 +1,6 @@
 """Records of the chain: frozen and canonical, without clocks, hosts, attempts or run ids, so they can be hashed."""
 
+import math
 from functools import cached_property
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -19,6 +20,7 @@ FailureReason = Literal[
     "nan_reward",  # the environment returned a reward that is not finite
     "nan_loss",  # loss, gradient or network output stopped being finite
     "environment_error",  # the environment raised
+    "fitness_error",  # the fitness could not be measured: no such key in the info, or its function raised
     # the flow writes the following reasons after the last attempt; the reasons above are deterministic
     "deadline",  # every attempt exceeded the configured deadline
     "memory",  # every attempt exceeded the memory limit of its worker
@@ -137,10 +139,11 @@ class Training(Record):
 
 
 class Evaluation(Record):
-    """Returns of full episodes: mean, standard error of the mean (null for one episode), count, steps, and the returns.
+    """The result of full episodes: fitness, its standard error (null for one episode), count, steps, and the returns.
 
-    The returns are in the order of the generation's seeds, so that members can be compared episode by episode. Records
-    written before they were recorded have none.
+    The fitness is the mean return unless `evaluation.fitness` says otherwise; then `values` are what the episodes were
+    worth, and `returns` stay their returns. Both are in the order of the generation's seeds, so that members can be
+    compared episode by episode. Records written before returns were recorded have none.
     """
 
     fitness: float
@@ -148,6 +151,23 @@ class Evaluation(Record):
     episodes: int
     steps: int
     returns: tuple[float, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    values: tuple[float, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def episode_values(self) -> tuple[float, ...] | None:
+        """What each episode was worth: its return unless fitness is something else; None if it was not recorded."""
+        return self.returns if self.values is None else self.values
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean return, whatever the fitness is; None if returns were not recorded."""
+        return sum(self.returns) / len(self.returns) if self.returns else None
+
+    @property
+    def other_mean_return(self) -> float | None:
+        """Mean return where it is another number than the fitness; else None."""
+        mean = self.mean_return
+        return None if mean is None or math.isclose(mean, self.fitness, abs_tol=1e-12) else mean
 
 
 class Member(Record):
@@ -165,7 +185,7 @@ class Member(Record):
 
     @property
     def fitness(self) -> float | None:
-        """Mean return in evaluation; None when the member failed."""
+        """Fitness in evaluation; None when the member failed."""
         return self.evaluation.fitness if self.evaluation else None
 
 
@@ -217,32 +237,19 @@ class Generation(Record):
 
 
 class Confirmation(Record):
-    """The score of one checkpoint on fresh seeds: mean, 95 % confidence interval (Student's t), episodes."""
+    """The score of one checkpoint on fresh seeds: fitness, 95 % confidence interval, episodes.
+
+    `mean` is the fitness: the mean return with Student's interval, unless `evaluation.fitness` says otherwise. Then
+    `measured` names it, and `mean_return` is recorded beside it.
+    """
 
     uid: str
     mean: float
     ci95: tuple[float, float]
     episodes: int
     steps: int
-
-
-ReplayKind = Literal["schedule", "fixed"]
-
-
-class Replay(Record):
-    """Result of a fresh agent: `fitness` after each generation of the line, and `returns` of its last episodes.
-
-    `kind`: along the `schedule` of the winner's line, or with the winner's final genome throughout (`fixed`). The steps
-    are those of the line, so that both can be compared with it. `uid` is the winner's.
-    """
-
-    uid: str
-    kind: ReplayKind
-    seed: int
-    steps: tuple[int, ...]
-    fitness: tuple[float, ...]
-    returns: tuple[float, ...] = ()
-    failure: Failure | None = None
+    measured: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    mean_return: float | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 RecordT = TypeVar("RecordT", bound=Record)

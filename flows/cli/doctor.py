@@ -84,6 +84,9 @@ def _environment(config: "RunConfig", settings: "Settings") -> Iterator[Check]:
     from evo_core.envs.inspection import inspect_environment
 
     spec = inspect_environment(config, settings.packages)
+    from evo_core.evaluation.preflight import check_fitness
+
+    check_fitness(config)
     from evo_core.envs.notices import notices
     from evo_core.records.failures import MemberFailure
 

@@ -15,7 +15,7 @@ from flows.prefect_server.outages import describe_outage
 from flows.settings import Settings
 from tasks.logs.redaction import without_password
 from tasks.store import GoneError, StoreError, open_store
-from tasks.views.phrases import describe_evaluation_steps, describe_generations, describe_left_over
+from tasks.views.phrases import describe_evaluation_steps, describe_generations, describe_left_over, describe_target
 
 if TYPE_CHECKING:
     from flows.outcome import RunSummary
@@ -58,7 +58,7 @@ class ExitReport:
         if self.settings.trackers:
             where["tracking"] = str(self.settings.tracking_directory)
         common = {"run_id": self.run_id, "status": self.status, "wall_s": round(self.wall_s, 3), **where}
-        common["failures"] = list(self.failures)
+        common |= {"failures": list(self.failures), "fitness": self.config.evaluation.objective.summary}
         if self.summary is None:
             unknown = ("generations", "train_steps", "eval_steps", "left_over_steps", "elite", "confirmed", "head")
             return {**common, **dict.fromkeys(unknown), "error": describe_run_failure(self.failure)}
@@ -70,7 +70,9 @@ class ExitReport:
             "eval_steps": s.eval_steps,
             "left_over_steps": self._left_over_steps(s.train_steps) if s.status == "budget_spent" else 0,
             "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
-            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes"}) if s.confirmed else None,
+            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes", "mean_return"})
+            if s.confirmed
+            else None,
             "head": s.head,
         }
 
@@ -88,10 +90,10 @@ class ExitReport:
     def _outcome(self) -> list[str]:
         s = self.summary
         assert s is not None
-        target = self.config.training.target
+        target = "" if self.config.training.target is None else f"; target {describe_target(self.config)}"
         left_over = describe_left_over(self.config) if s.status == "budget_spent" else ""
         lines = [
-            f"delivered   {describe_delivery(s.ending)}{f'; target {target:g}' if target is not None else ''}",
+            f"delivered   {describe_delivery(s.ending, self.config)}{target}",
             f"trained     {s.train_steps:,} steps in {describe_generations(s.generations)}, {self.wall_s:.0f} s"
             f"; evaluated {describe_evaluation_steps(s.eval_steps, s.train_steps)}",
             *([f"left over   {left_over}"] if left_over else []),

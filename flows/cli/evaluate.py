@@ -31,16 +31,19 @@ def evaluate(
     require_episodes(episodes, seed)
     chosen = choose(run_id, member, store)
     from evo_core.evaluation.episodes import play_episodes, report_seeds
-    from evo_core.evaluation.scores import score
+    from evo_core.evaluation.scores import add_fitness, score
 
     seed = chosen.config.seed if seed is None else seed
     seeds = report_seeds(chosen.config, episodes, seed)
     with chosen.playing():
         played = play_episodes(chosen.agent, chosen.config, seeds)
-    found = score(*played, stream(seed, 0, POPULATION, Purpose.RESAMPLE))
+    rng, objective = stream(seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
+    found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
     if json:
         rows = zip(seeds, played.returns.tolist(), played.lengths.tolist(), strict=True)
-        each = [{"seed": one, "return": total, "length": length} for one, total, length in rows]
+        each: list[dict[str, float]] = [{"seed": one, "return": total, "length": length} for one, total, length in rows]
+        if found.fitness is not None:
+            each = [{**row, "value": value} for row, value in zip(each, played.values.tolist(), strict=True)]
         about = {"run_id": run_id, "member": chosen.member.uid, "why": chosen.why, "seed": seed}
         emit({**about, **found.model_dump(mode="json"), "played": each})
     else:
@@ -61,6 +64,11 @@ def _print(chosen: Chosen, found: "Score", seed: int) -> None:
     table.add_row("lowest, highest", f"{describe_number(found.min)}, {describe_number(found.max)}", "")
     table.add_row("steps per episode", f"{found.length:.1f} ({found.length_min:,} to {found.length_max:,})", "")
     console.print(table, highlight=False)
+    if (fitness := found.fitness) is not None:
+        less = ", less is better" if fitness.direction == "minimize" else ""
+        value = describe_score(fitness.value, fitness.sem)
+        interval = _between(fitness.ci95, fitness.value)
+        console.print(f"fitness, {fitness.name}{less}: {value} (95 % CI {interval})", highlight=False, soft_wrap=True)
 
 
 def _between(interval: "Interval | None", mean: float) -> str:

@@ -71,7 +71,7 @@ def export(
 def _card(chosen: Chosen, policy: "Policy") -> "Card":
     from evo_core.export.policy import Card
 
-    evaluation = chosen.member.evaluation
+    evaluation, objective = chosen.member.evaluation, chosen.config.evaluation.objective
     return Card(
         run_id=chosen.run_id,
         member=chosen.member.uid,
@@ -79,6 +79,9 @@ def _card(chosen: Chosen, policy: "Policy") -> "Card":
         max_steps=chosen.config.evaluation.max_steps,
         fitness=evaluation.fitness if evaluation else None,
         fitness_sem=evaluation.fitness_sem if evaluation else None,
+        fitness_name=objective.title,
+        direction=objective.direction,
+        mean_return=evaluation.mean_return if evaluation else None,
         inputs=policy.inputs,
         outputs=policy.outputs,
     )
@@ -86,7 +89,8 @@ def _card(chosen: Chosen, policy: "Policy") -> "Card":
 
 def _print(path: Path, size: int, chosen: Chosen, card: "Card", difference: float) -> None:
     console = Console()
-    fitness = f", fitness {describe_score(card.fitness, card.fitness_sem)}" if card.fitness is not None else ""
+    name = "fitness" if chosen.config.evaluation.objective.is_mean_return else card.fitness_name
+    fitness = f", {name} {describe_score(card.fitness, card.fitness_sem)}" if card.fitness is not None else ""
     console.print(
         f"{path}: {card.member} of {card.run_id} ({chosen.why}){fitness}, {size:,} bytes",
         highlight=False,

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evo_core.records.chain import Replay, ReplayKind
+from evo_core.records.replay_record import Replay, ReplayKind
 from flows.cli.arguments import DEFAULTS, Json, Operational, Run, number
 from flows.cli.output import emit
 from flows.cli.session import read_settings
@@ -50,7 +50,7 @@ def replay(
         print(f"Prefect: {describe_api(require_configured_api())}", file=sys.stderr)
         console.print(f"replaying {winner} on {seeds} seeds …", style="dim")
         replays = _play(settings, run_id, winner, kind, seeds)
-    transfer = transfer_of(replays, confirmed)
+    transfer = transfer_of(replays, confirmed, ref.config.evaluation.objective)
     if json:
         emit(
             {

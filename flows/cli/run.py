@@ -45,14 +45,14 @@ def prepare(config: "RunConfig", run_id: str | None, settings: "Settings") -> "S
 
     A run id that exists is continued with its own configuration.
     """
-    from evo_core.envs.inspection import check_environment
+    from evo_core.evaluation.preflight import preflight
     from flows.cli.session import Start
     from flows.prefect_server.api import configured_api
     from flows.runs import check_run, fresh_run_id, open_ref
 
     settings.check_reach(configured_api())
     settings.check_trackers()
-    check_environment(config, settings.packages)
+    preflight(config, settings.packages)
     settings.export()
     exists = run_id is not None and check_run(settings, config, run_id)
     if run_id is not None and exists:
@@ -62,14 +62,14 @@ def prepare(config: "RunConfig", run_id: str | None, settings: "Settings") -> "S
 
 def _preview(config: "RunConfig", settings: "Settings", *, json: bool) -> int:
     """Print the resolved configuration, networks, parameter counts and addresses; write nothing."""
-    from evo_core.envs.inspection import check_environment
     from evo_core.envs.notices import notices
+    from evo_core.evaluation.preflight import preflight
     from evo_core.genome.genome import initial_genome
     from evo_core.networks.actor_critic import ActorCritic
     from flows.prefect_server.api import describe_api, find_api
     from tasks.logs.redaction import without_password
 
-    environment = check_environment(config, settings.packages)
+    environment = preflight(config, settings.packages)
     genome = initial_genome(config, environment.spaces.observation)
     network = ActorCritic(genome, environment.spaces)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}

@@ -26,8 +26,10 @@ from tasks.views.phrases import (
     describe_fitness,
     describe_genes,
     describe_left_over,
+    describe_number,
     describe_origin,
     describe_population,
+    describe_target,
 )
 
 WIDE = 110
@@ -63,6 +65,7 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "best": head.best.model_dump(mode="json") if head and head.best else None,
         "head": record_hash(head) if head else None,
         "target": ref.config.training.target,
+        "fitness": ref.config.evaluation.objective.summary,
         "status": ending.status if ending else "unfinished",
         "missing_commit": missing_commit(run),
         "finished_members_of_next_generation": sum(member is not None for member in members),
@@ -80,6 +83,8 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
     elif head is None or not head.members:
         console.print("no generation is finished yet")
     if head is not None and head.members:
+        if not config.evaluation.objective.is_mean_return:
+            console.print(f"fitness: {config.evaluation.objective.oriented_title}", highlight=False)
         console.print(describe_generation(head, config), highlight=False)
         console.print(f"evaluation {describe_evaluation_steps(head.eval_steps, head.train_steps)}", highlight=False)
         console.print(members_table(head, console.width))
@@ -89,7 +94,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
             console.print(describe_confirmation(confirmation), highlight=False)
     ending, target = stored_ending(ref, head), config.training.target
     spent = ending is not None and ending.status == "budget_spent"
-    aim = "" if target is None else f", target {target:g}{' not reached' if spent else ''}"
+    aim = "" if target is None else f", target {describe_target(config)}{' not reached' if spent else ''}"
     console.print(f"{describe_status(ending)}{aim}", highlight=False)
     if spent and (left_over := describe_left_over(config)):
         console.print(left_over, highlight=False, soft_wrap=True)
@@ -128,12 +133,19 @@ def _running(run: RunStore, head: Generation | None) -> list[Member | None]:
     return [run.member(child.generation, child.index) for child in head.offspring] if head else []
 
 
+def _mean_return(member: Member) -> str:
+    mean = member.evaluation.mean_return if member.evaluation else None
+    return "" if mean is None else describe_number(mean)
+
+
 def members_table(head: Generation, width: int) -> Table:
     """Tabulate a generation's members, with hyperparameters if there is room."""
     wide = width >= WIDE
+    returns = any(member.evaluation and member.evaluation.other_mean_return is not None for member in head.members)
+    names = ["fitness", *(["mean return"] if returns else []), *(["hyperparameters"] if wide else [])]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("member", "parent", "mutation", "fitness", *(["hyperparameters"] if wide else []), "steps", "result"):
-        right = name in ("fitness", "steps")
+    for name in ("member", "parent", "mutation", *names, "steps", "result"):
+        right = name in ("fitness", "mean return", "steps")
         table.add_column(name, justify="right" if right else "left", no_wrap=right or name in ("member", "parent"))
     for member in head.members:
         genes = [describe_genes(member.offspring.genome)] if wide else []
@@ -143,6 +155,7 @@ def members_table(head: Generation, width: int) -> Table:
             member.offspring.parent or "–",
             describe_origin(member.offspring),
             describe_fitness(member),
+            *([_mean_return(member)] if returns else []),
             *genes,
             f"{member.training.steps:,}",
             result,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -23,6 +23,10 @@ from flows.cli.session import read_settings
 from flows.runs import open_ref
 from flows.settings import BadInput, Failed
 from flows.views.publish import attach_video, dashboard_command, open_study, track_video
+from tasks.views.phrases import describe_number
+
+if TYPE_CHECKING:
+    from evo_core.evaluation.episodes import Episodes
 
 Mode = Literal["human", "rgb_array"]
 FRAMES_PER_S = 30
@@ -68,8 +72,7 @@ def watch(
         with chosen.playing(), shown as on_step:
             for one in report_seeds(chosen.config, episodes, seed):
                 played = play_episodes(chosen.agent, config, [one], on_step)
-                result = f"return {played.returns[0]:.1f} in {played.steps:,} steps"
-                console.print(f"{chosen.member.uid} ({chosen.why}), seed {one}: {result}")
+                console.print(f"{chosen.member.uid} ({chosen.why}), seed {one}: {_describe(played, config)}")
     except KeyboardInterrupt:  # the usual end of watching
         return 1
     if study_shown is not None:
@@ -79,6 +82,14 @@ def watch(
         trackers = track_video(open_ref(run_id), settings, path)
         console.print(f"the video is with {', '.join(trackers)}" if trackers else "none of these trackers shows videos")
     return 0
+
+
+def _describe(played: "Episodes", config: RunConfig) -> str:
+    """Describe an episode: its return, its steps, and what it is worth if that is not the return."""
+    said = f"return {played.returns[0]:.1f} in {played.steps:,} steps"
+    if config.evaluation.fitness == "return":
+        return said
+    return f"{said}, {config.evaluation.objective.name} {describe_number(float(played.values[0]))}"
 
 
 def has_display() -> bool:

@@ -43,7 +43,7 @@ class RunLog(Observer):
 
     def ended(self, ending: Ending) -> None:
         """Log the outcome of the run and the delivered agent."""
-        self._say(f"{ending.status.replace('_', ' ')}: delivers {describe_delivery(ending)}")
+        self._say(f"{ending.status.replace('_', ' ')}: delivers {describe_delivery(ending, self._config)}")
         if ending.status == "budget_spent" and (left_over := describe_left_over(self._config)):
             self._say(left_over)
 

@@ -21,6 +21,7 @@ from tasks.views.phrases import (
     describe_generations,
     describe_interval,
     describe_left_over,
+    describe_mean_return,
     describe_number,
     describe_origin,
     describe_population,
@@ -190,7 +191,7 @@ def generation_table(state: LiveState, config: RunConfig, width: int) -> Table:
     table = Table(title=f"generation {state.generation}", expand=True, title_justify="left")
     for column in ("member", "parent", "mutation", "fitness", *genes, "steps", "phase"):
         table.add_column(column, justify="right" if column in ("fitness", "steps", *genes) else "left", no_wrap=True)
-    rows = sorted(state.rows.values(), key=_rank)[:SHOWN_MEMBERS]
+    rows = sorted(state.rows.values(), key=lambda row: _rank(row, config.evaluation.objective.sign))[:SHOWN_MEMBERS]
     for row in rows:
         written = written_genes(row.offspring.genome)
         table.add_row(
@@ -209,6 +210,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     """Describe the start of a run and its budget in one line."""
     origin = f"continues after generation {head.generation}" if head.generation else "starts"
     left_over, most = describe_left_over(config), describe_generations(config.max_generations)
+    objective = config.evaluation.objective
     if config.population.sizing == "adaptive":
         steps = f"{config.training.evo_steps:,} steps for each line; {config.training.max_steps:,} steps in all"
     else:
@@ -216,6 +218,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
     return (
         f"run {run_id} {origin}: population {describe_population(config)}, at most {most} of {steps}"
         f"{f'; {left_over}' if left_over else ''}"
+        f"{'' if objective.is_mean_return else f'; fitness: {objective.oriented_title}'}"
     )
 
 
@@ -238,21 +241,22 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
 def describe_confirmation(record: Confirmation) -> str:
     """Report the score of a checkpoint on fresh seeds."""
     interval = describe_interval(record.ci95, record.mean)
-    mean = describe_number(record.mean)
-    return f"confirmed {record.uid}: {mean} (95 % CI {interval}, {record.episodes} fresh episodes)"
+    fitness = " ".join(filter(None, [record.measured, describe_number(record.mean)]))
+    beside = describe_mean_return(record.mean_return)
+    return f"confirmed {record.uid}: {fitness} (95 % CI {interval}, {record.episodes} fresh episodes){beside}"
 
 
-def describe_delivery(ending: Ending) -> str:
+def describe_delivery(ending: Ending, config: RunConfig) -> str:
     """Describe the delivered agent and its score on fresh episodes in one line."""
-    elite, confirmed = ending.elite, ending.confirmed
+    elite, confirmed, title = ending.elite, ending.confirmed, config.evaluation.objective.title
     if confirmed is None:
-        return f"{elite.uid}: mean return {describe_number(elite.fitness)} in selection, not confirmed"
+        return f"{elite.uid}: {title} {describe_number(elite.fitness)} in selection, not confirmed"
     return (
-        f"{elite.uid}: mean return {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
-        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)})"
+        f"{elite.uid}: {title} {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
+        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)}){describe_mean_return(confirmed.mean_return)}"
     )
 
 
-def _rank(row: Row) -> tuple[float, int]:
+def _rank(row: Row, sign: int) -> tuple[float, int]:
     fitness = row.result.fitness if row.result else None
-    return (-fitness if fitness is not None else float("inf"), row.offspring.index)
+    return (-sign * fitness if fitness is not None else float("inf"), row.offspring.index)

@@ -65,6 +65,13 @@ def compare_runs(views: Sequence[RunView]) -> list[Group]:
         raise BadInput(
             f"expected runs of one environment, whose fitness can be compared; {first} is of {one}, {second} of {other}"
         )
+    measures = {view.config.evaluation.objective: view.run_id for view in views}
+    if len(measures) > 1:
+        (about, first), (another, second) = list(measures.items())[:2]
+        raise BadInput(
+            f"expected runs of one fitness, which can be compared; that of {first} is {about.oriented_title}, that of "
+            f"{second} {another.oriented_title}"
+        )
     groups: list[tuple[RunConfig, list[Side]]] = []
     for view in views:
         key = _without_seed(view.config)

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from flows.report.comparison import Group, differing_fields, group_table, run_table
 from flows.report.html_page import render_comparison
 from flows.report.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, STEPS, YELLOW, Figure, styled
+from tasks.views.phrases import fitness_name
 
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, INK)
 
@@ -54,7 +55,7 @@ def _progress(groups: Sequence[Group]) -> Figure:
         "Each line is the best fitness that an elite of a run had until then, at equal training steps of the whole "
         "population. Of runs of one configuration the thick line is the mean, and the band, from three runs on, its "
         "95 % interval over seeds (Student's t). A best of many noisy scores is optimistic: compare confirmed ones.",
-        styled(plot, STEPS, "best fitness so far"),
+        styled(plot, STEPS, f"best {fitness_name(groups[0].sides[0].view.config)} so far"),
     )
 
 
@@ -78,7 +79,7 @@ def _add_band(plot: go.Figure, group: Group, color: str) -> None:
 
 
 def _confirmed(groups: Sequence[Group]) -> Figure:
-    plot = go.Figure()
+    plot, title = go.Figure(), groups[0].sides[0].view.config.evaluation.objective.oriented_title
     for number, group in enumerate(groups):
         known = [(side.view, side.view.confirmed) for side in group.sides if side.view.confirmed is not None]
         means = [score.mean for _, score in known]
@@ -100,7 +101,7 @@ def _confirmed(groups: Sequence[Group]) -> Figure:
     return Figure(
         "confirmed",
         "Confirmed scores",
-        "Each dot is the mean return of the agent that a run delivers, on fresh seeds that selection never saw, with "
+        f"Each dot is the {title} of the agent that a run delivers, on fresh seeds that selection never saw, with "
         "its 95 % interval over episodes.",
-        styled(plot, "mean return on fresh seeds", height=160 + 28 * rows),
+        styled(plot, f"{title} on fresh seeds", height=160 + 28 * rows),
     )

@@ -11,7 +11,7 @@ from evo_core.lineage.tree import Lineage
 from evo_core.records.chain import Member
 from flows.report.run_data import RunView
 from flows.report.style import BLUE, GRAY, LABELS, ORANGE, PALE, RED, STEPS, Figure, colors_of, styled
-from tasks.views.phrases import describe_origin, written_genes
+from tasks.views.phrases import describe_origin, fitness_name, written_genes
 from tasks.views.trial_values import parameters
 
 Point = tuple[float, float]
@@ -43,9 +43,9 @@ def fitness(view: RunView) -> Figure:
     return Figure(
         "fitness",
         "Fitness of all members",
-        "Each dot is a member's mean return over its evaluation episodes, its bar one standard error; the thick line "
-        "leads through the ancestors of the agent that won.",
-        styled(plot, STEPS, "fitness"),
+        f"Each dot is a member's {view.config.evaluation.objective.oriented_title} over its evaluation episodes, its "
+        "bar one standard error; the thick line leads through the ancestors of the agent that won.",
+        styled(plot, STEPS, fitness_name(view.config)),
     )
 
 
@@ -83,7 +83,7 @@ def family_tree(view: RunView) -> Figure:
         "Family tree",
         "Each edge leads from a parent to its child and has the color of the child's mutation; lines that left no "
         "descendants are gray, and the marked path is the one that won.",
-        styled(plot, STEPS, "fitness", 520),
+        styled(plot, STEPS, fitness_name(view.config), 520),
     )
 
 
@@ -162,10 +162,12 @@ def _edges(points: list[Point | None], color: str, name: str, width: float) -> g
 
 def _hover(lineage: Lineage, member: Member) -> str:
     offspring, gain, effect = member.offspring, lineage.gain(member), lineage.effect(member)
+    mean = member.evaluation.other_mean_return if member.evaluation else None
     lines = [
         f"<b>{member.uid}</b> from {offspring.parent or 'no parent'}",
         describe_origin(offspring),
         f"fitness {member.fitness:.4g}",
+        *([f"mean return {mean:.4g}"] if mean is not None else []),
         *([f"{effect.value:+.4g} against unmutated siblings"] if effect else []),
         *([f"{gain.value:+.4g} against its parent, a generation of training earlier"] if gain else []),
         *(f"{name} {value}" for name, value in written_genes(offspring.genome).items()),

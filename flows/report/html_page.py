@@ -12,7 +12,13 @@ from flows.report.replays import replays
 from flows.report.run_data import RunView
 from flows.report.sentences import explain
 from flows.report.style import Figure
-from tasks.views.phrases import describe_evaluation_steps, describe_population, describe_score
+from tasks.views.phrases import (
+    describe_evaluation_steps,
+    describe_mean_return,
+    describe_population,
+    describe_score,
+    describe_target,
+)
 from tasks.views.trial_values import parameters
 
 INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
@@ -54,11 +60,14 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     config, last = view.config, view.lineage.commits[-1]
     winner = view.lineage[view.winner].evaluation
     assert winner is not None
+    objective = config.evaluation.objective
+    beside = describe_mean_return(winner.other_mean_return)
     listed = [
         ("environment", config.env.id),
         ("status", view.status),
-        ("target", f"{config.training.target:g}" if config.training.target is not None else "none"),
-        ("winner", f"{view.winner}, fitness {describe_score(winner.fitness, winner.fitness_sem)}"),
+        *([] if objective.is_mean_return else [("fitness", objective.oriented_title)]),
+        ("target", describe_target(config)),
+        ("winner", f"{view.winner}, fitness {describe_score(winner.fitness, winner.fitness_sem)}{beside}"),
         ("generations", f"{last.generation} of {config.max_generations}"),
         ("population", describe_population(config)),
         ("training steps", f"{last.train_steps:,}"),
@@ -66,7 +75,8 @@ def facts(view: RunView) -> list[tuple[str, str]]:
         ("seed", str(config.seed)),
     ]
     if view.confirmed is not None:
-        listed.insert(4, ("confirmed", describe_confirmation(view.confirmed).partition(": ")[2]))
+        place = [name for name, _ in listed].index("winner") + 1
+        listed.insert(place, ("confirmed", describe_confirmation(view.confirmed).partition(": ")[2]))
     return listed
 
 

@@ -25,7 +25,8 @@ def worth(view: RunView) -> Figure:
         plot.add_trace(_intervals(found, color, title))
     plot.add_vline(0, line_color=GRAY)
     plot.update_yaxes(autorange="reversed")
-    styled(plot, "fitness gained", height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
+    gained = "fitness gained" if view.lineage.sign > 0 else "difference in fitness, less is better"
+    styled(plot, gained, height=140 + 26 * (len(kinds) + len(parts[:PARTS_SHOWN])))
     if not any(w.count for w in kinds):
         plot.add_annotation(text="no mutated member has an unmutated sibling yet", showarrow=False)
     return Figure(

@@ -36,13 +36,15 @@ def _row(view: RunView, uid: str, winning: set[str]) -> Row:
     member = view.lineage[uid]
     about = attributes(member)
     del about["genome"]
-    about.pop("archived", None)  # a column of its own, of every row
+    for name in ("archived", "mean_return"):  # columns of their own, of every row
+        about.pop(name, None)
     train, evaluate = (view.timings.get((uid, phase)) for phase in ("train", "evaluate"))
     return {
         **{name: about.pop(name) for name in FIRST},
         **parameters(member.offspring.genome),
         "fitness": member.fitness,
         **about,
+        "mean_return": member.evaluation.mean_return if member.evaluation else None,
         "total_steps": view.lineage.steps[member.offspring.generation],
         "begun": train.start.isoformat() if train else None,
         "train_s": (train.end - train.start).total_seconds() if train else None,

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evo_core.config.objectives import Objective
+from evo_core.evaluation.aggregation import aggregate
 from evo_core.evaluation.intervals import mean_interval
-from evo_core.records.chain import Confirmation, Replay, ReplayKind
+from evo_core.records.chain import Confirmation
+from evo_core.records.replay_record import Replay, ReplayKind
 from tasks.views.phrases import describe_interval, describe_number
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Replays of one kind: their mean returns on fresh seeds, one per replay, and the interval of their mean.
+    """Replays of one kind: their fitnesses on fresh seeds, one per replay, and the interval of their mean.
 
-    `as_good`: how many reached the lower end of the winner's own interval; None where that was not confirmed.
+    `as_good`: how many reached the worse end of the winner's own interval; None where that was not confirmed.
     """
 
     kind: ReplayKind
@@ -37,14 +40,15 @@ class Transfer:
         return said + (f"; {self.failed} failed" if self.failed else "") + "."
 
 
-def transfer_of(replays: Sequence[Replay], winner: Confirmation | None) -> Transfer:
+def transfer_of(replays: Sequence[Replay], winner: Confirmation | None, objective: Objective) -> Transfer:
     """Summarize replays of one kind."""
-    means = tuple(float(np.mean(replay.returns)) for replay in replays if replay.failure is None)
+    means = tuple(aggregate(np.array(replay.returns), objective) for replay in replays if replay.failure is None)
+    worse = None if winner is None else winner.ci95[0 if objective.sign > 0 else 1]
     return Transfer(
         kind=replays[0].kind,
         means=means,
         mean=float(np.mean(means)) if means else None,
         ci95=mean_interval(np.array(means)),
-        as_good=sum(mean >= winner.ci95[0] for mean in means) if winner is not None else None,
+        as_good=None if worse is None else sum(objective.reaches(mean, worse) for mean in means),
         failed=len(replays) - len(means),
     )

@@ -10,13 +10,13 @@ NAMES = {"schedule": "along the schedule", "fixed": "final hyperparameters fixed
 
 
 def replays(view: RunView) -> Figure | None:
-    """Figure of every replay's mean return and the winner's; None when there are no replays."""
+    """Figure of every replay's fitness and the winner's; None when there are no replays."""
     made = {kind: found for kind, found in view.replays.items() if found}
     if not made:
         return None
-    plot, said = go.Figure(), []
+    plot, said, objective = go.Figure(), list[str](), view.config.evaluation.objective
     for (kind, found), color in zip(made.items(), (BLUE, GRAY), strict=False):
-        transfer = transfer_of(found, view.confirmed)
+        transfer = transfer_of(found, view.confirmed, objective)
         said.append(transfer.describe(view.confirmed))
         plot.add_trace(
             go.Box(
@@ -39,5 +39,5 @@ def replays(view: RunView) -> Figure | None:
         "Schedule or luck",
         f"Each dot is a fresh agent on its own seed: near the winner's line means that the schedule did the work, far "
         f"below it that the winner was lucky. {' '.join(said)}",
-        styled(plot, "mean return on fresh seeds", height=180 + 80 * len(made)),
+        styled(plot, f"{objective.oriented_title} on fresh seeds", height=180 + 80 * len(made)),
     )

@@ -9,7 +9,8 @@ from typing import get_args
 
 from evo_core.config.run_config import RunConfig
 from evo_core.lineage.tree import Lineage
-from evo_core.records.chain import Confirmation, FailureDetail, Replay, ReplayKind
+from evo_core.records.chain import Confirmation, FailureDetail
+from evo_core.records.replay_record import Replay, ReplayKind
 from flows.outcome import delivery
 from tasks.runs.failed_members import details
 from tasks.runs.record_store import CONNECTIONS
@@ -65,7 +66,7 @@ def view_run(ref: RunRef) -> RunView:
     store, delivered = ref.open(), delivery(ref)
     gc.disable()  # there are no cycles among records, and looking for some takes longer than reading them
     try:
-        lineage = Lineage(store.commits())
+        lineage = Lineage(store.commits(), ref.config.evaluation.objective.sign)
     finally:
         gc.enable()
         gc.freeze()

@@ -18,10 +18,10 @@ def explain(lineage: Lineage, uid: str, detail: FailureDetail | None = None) -> 
     steps = mutated(line[1:])
     said = [_origin(line, len(steps))]
     effects = [(effect, step) for step in steps if (effect := lineage.effect(step)) is not None]
-    largest = sorted(effects, key=lambda pair: -pair[0].value)[:LARGEST]
-    for number, (effect, step) in enumerate(pair for pair in largest if pair[0].value > 0):
+    largest = sorted(effects, key=lambda pair: -pair[0].better)[:LARGEST]
+    for number, (effect, step) in enumerate(pair for pair in largest if pair[0].better > 0):
         said.append(f"{'Then' if number else 'Best against unmutated siblings'}: {_step(lineage, step, effect)}.")
-    if effects and (worst := min(effects, key=lambda pair: pair[0].value))[0].value < 0:
+    if effects and (worst := min(effects, key=lambda pair: pair[0].better))[0].better < 0:
         said.append(f"Worst against unmutated siblings: {_step(lineage, worst[1], worst[0])}.")
     if steps and not effects:
         said.append("None of these mutations has an unmutated sibling to compare with.")

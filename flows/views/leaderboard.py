@@ -15,8 +15,10 @@ from tasks.views.phrases import (
     describe_failure,
     describe_fitness,
     describe_network,
+    describe_number,
     describe_origin,
     describe_score,
+    fitness_name,
     written_genes,
 )
 
@@ -57,6 +59,7 @@ def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
         f"elite {_code(elite.uid)}: {describe_score(elite.fitness, elite.fitness_sem)}",
         f"best so far {_code(best.uid)}: {describe_score(best.fitness, best.fitness_sem)}",
         f"{commit.train_steps:,} training steps",
+        *([] if config.evaluation.objective.is_mean_return else [fitness_name(config)]),
         *([f"{failed} of {len(commit.members)} failed"] if failed else []),
         *([f"the best {SHOWN_MEMBERS} of {len(commit.members)}"] if len(commit.members) > SHOWN_MEMBERS else []),
     ]
@@ -71,7 +74,9 @@ def describe_progress(steps: int, config: RunConfig, generation: int) -> str:
     )
 
 
-def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Location], store: str) -> str:
+def summary(
+    run_id: str, ending: Ending, config: RunConfig, lineage: Lineage, places: Sequence[Location], store: str
+) -> str:
     """Return the summary of a run as Markdown: the delivered agent, its line of descent, and next steps.
 
     `store`: the value of `--store`, without credentials.
@@ -82,7 +87,8 @@ def summary(run_id: str, ending: Ending, lineage: Lineage, places: Sequence[Loca
         [
             f"# {run_id}: {ending.status.replace('_', ' ')}",
             "",
-            f"Delivered: {describe_delivery(ending)}. The checkpoint has the sha256 {_code(ending.elite.blob.sha256)}.",
+            f"Delivered: {describe_delivery(ending, config)}. The checkpoint has the sha256 "
+            f"{_code(ending.elite.blob.sha256)}.",
             "",
             " ".join(explain(lineage, uid)),
             "",
@@ -104,6 +110,7 @@ def _row(rank: int, commit: Generation, index: int, details: Mapping[str, Failur
         "rank": str(rank) if member.failure is None else "–",
         "member": member.uid,
         "fitness": describe_fitness(member) or "–",
+        **_mean_return(commit, member),
         "status": _status(commit, index, details.get(member.uid)),
         "parent": offspring.parent or "founder",
         "mutation": describe_origin(offspring),
@@ -111,6 +118,14 @@ def _row(rank: int, commit: Generation, index: int, details: Mapping[str, Failur
         **written_genes(offspring.genome),
         "network": describe_network(offspring.genome),
     }
+
+
+def _mean_return(commit: Generation, member: Member) -> dict[str, str]:
+    """Return a column of mean returns, if they are other numbers than the fitness."""
+    if all(one.evaluation is None or one.evaluation.other_mean_return is None for one in commit.members):
+        return {}
+    mean = member.evaluation.mean_return if member.evaluation else None
+    return {"mean return": "–" if mean is None else describe_number(mean)}
 
 
 def _status(commit: Generation, index: int, detail: FailureDetail | None) -> str:

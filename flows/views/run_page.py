@@ -79,7 +79,9 @@ class RunPage(View):
         mark = {**self._mark, "head": record_hash(self._head), "delivered": ending.elite.uid, "status": ending.status}
         if self._newest("summary") == mark:
             return
-        text = summary(self._run.run_id, ending, Lineage(self._run.commits()), self._places(), self._store())
+        config = self._config
+        lineage = Lineage(self._run.commits(), config.evaluation.objective.sign)
+        text = summary(self._run.run_id, ending, config, lineage, self._places(), self._store())
         add_markdown(self._key("summary"), text, f"How {self._run.run_id} ended", mark)
 
     def _move(self, steps: int) -> None:

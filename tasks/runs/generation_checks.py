@@ -152,5 +152,5 @@ def _absent_confirmations(run: RunStore, commit: Generation, known: Known) -> It
     reached = reaches_target(config, commit, confirm)
     finished = commit.generation == known.last and (reached or is_spent(config, commit))
     if finished and commit.elite is not None:
-        deliver(commit, confirm)
+        deliver(config, commit, confirm)
     return absent.values()

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from evo_core.records.canonical import sha256
-from evo_core.records.chain import Confirmation, Generation, Member, Replay, ReplayKind, Training
+from evo_core.records.chain import Confirmation, Generation, Member, Training
 from evo_core.records.chain import uid as member_uid
+from evo_core.records.replay_record import Replay, ReplayKind
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification, problem_of
 from tasks.runs.run_records import Timings

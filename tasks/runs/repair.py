@@ -96,7 +96,7 @@ class Repair:
         r = self.recomputer
         blob = r.weights(commit.elite.uid, commit.elite.blob)
         chunks = [play_chunk(r.config, commit.elite, blob, r.spaces, i, r.device) for i in range(chunk_count(r.config))]
-        record = confirmation(commit.elite, chunks)
+        record = confirmation(r.config, commit.elite, chunks)
         if record is None:
             raise Unrepairable(f"{finding.name}: the environment broke while it was played again")
         self._put(finding.name, record)

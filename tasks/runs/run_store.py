@@ -14,12 +14,11 @@ from evo_core.records.chain import (
     Generation,
     Member,
     Offspring,
-    Replay,
-    ReplayKind,
     Training,
     config_hash,
     record_hash,
 )
+from evo_core.records.replay_record import Replay, ReplayKind
 from tasks.runs import layout
 from tasks.runs.record_store import CONNECTIONS, RecordStore
 from tasks.runs.run_records import Extension, Fork, Release, RunFile, Timings, extended

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from typing import get_args
 
 from evo_core.config.run_config import RunConfig
-from evo_core.records.chain import ReplayKind
+from evo_core.records.replay_record import ReplayKind
 from evo_core.spaces.spaces import Spaces
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification, problem_of

@@ -1,7 +1,6 @@
 """Wording of mutations, scores and failures, shared by everything that shows them."""
 
-from collections.abc import Sequence
-
+from evo_core.config.objectives import Objective
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.genome import Genome, sizes
 from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Offspring, Training
@@ -77,16 +76,35 @@ def describe_training(record: Training, genome: Genome) -> str:
     return "; ".join(filter(None, [f"trained {record.steps:,} steps, {reached}", describe_genes(genome)]))
 
 
-def describe_evaluation(evaluation: Evaluation) -> str:
-    """Describe the result of a member's evaluation."""
+def describe_evaluation(evaluation: Evaluation, objective: Objective) -> str:
+    """Describe the result of a member's evaluation; beside another fitness the mean return."""
     score = describe_score(evaluation.fitness, evaluation.fitness_sem)
-    return f"mean return {score} over {evaluation.episodes} episodes"
+    beside = describe_mean_return(evaluation.other_mean_return)
+    return f"{objective.title} {score}{beside} over {evaluation.episodes} episodes"
 
 
-def describe_returns(returns: Sequence[float]) -> str:
+def describe_mean_return(value: float | None) -> str:
+    """Describe the mean return that stands beside another fitness; empty if there is none."""
+    return "" if value is None else f" (mean return {describe_number(value)})"
+
+
+def describe_chunk(fitness: float, episodes: int, objective: Objective) -> str:
     """Describe the result of a chunk of a confirmation."""
-    mean = sum(returns) / len(returns)
-    return f"mean return {describe_number(mean)} over {len(returns)} fresh episodes"
+    return f"{objective.title} {describe_number(fitness)} over {episodes} fresh episodes"
+
+
+def describe_target(config: RunConfig) -> str:
+    """Describe the target of a run, with the fitness that must reach it where that is not the mean return."""
+    target, objective = config.training.target, config.evaluation.objective
+    if target is None:
+        return "none"
+    return f"{target:g}" if objective.is_mean_return else f"{target:g} ({objective.oriented_title})"
+
+
+def fitness_name(config: RunConfig) -> str:
+    """Name the fitness on the axis of a figure: fitness, or what it is if that is not the mean return."""
+    objective = config.evaluation.objective
+    return "fitness" if objective.is_mean_return else f"fitness: {objective.oriented_title}"
 
 
 def describe_failure(failure: Failure, detail: FailureDetail | None = None) -> str:

@@ -4,6 +4,7 @@ The study is a view of the store. It is brought up to date by adding what is mis
 after an outage and rebuilding are the same operation.
 """
 
+import warnings
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -23,6 +25,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from evo_core.config.genes import Gene
 from evo_core.config.network import ACTIVATION_NAMES, BoundsConfig
+from evo_core.config.objectives import Objective
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evaluation.episodes import evaluation_seeds
 from evo_core.genome.genome import Genome, sizes
@@ -57,12 +60,13 @@ class StudyRecorder(View):
     """Recorder that brings a run's study up to date with its store."""
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
-        self._run, self._config = run, config
+        self._run, self._config, objective = run, config, config.evaluation.objective
         run.require_in_place()  # a local store's database lies next to its runs, and must not create the directory
         self._storage = open_storage(study_url, make=True)
         self._study = optuna.create_study(
-            study_name=run.run_id, storage=self._storage, direction="maximize", load_if_exists=True
+            study_name=run.run_id, storage=self._storage, direction=objective.direction, load_if_exists=True
         )
+        self._name_metric(objective)
         self._claim()
         # trials bypass the study, which would keep all of them in memory
         self._id = self._storage.get_study_id_from_name(run.run_id)
@@ -88,6 +92,13 @@ class StudyRecorder(View):
         population = self._config.population
         more = self._config.selection.archive or population.most > population.least
         return max(1, generation - 1) if more else generation
+
+    def _name_metric(self, objective: Objective) -> None:
+        """Name the trials' value, where it is not the mean return."""
+        if not objective.is_mean_return and self._study.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # dashboards show the name if this works
+                self._study.set_metric_names([objective.title])
 
     def _claim(self) -> None:
         """Mark the study as this run's, by the hash of COMMIT 0."""

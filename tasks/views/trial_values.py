@@ -14,6 +14,7 @@ def parameters(genome: Genome) -> dict[str, float | int | str]:
 def attributes(member: Member) -> dict[str, object]:
     """Return a member's trial attributes: its identity, origin and results."""
     offspring, training, evaluation = member.offspring, member.training, member.evaluation
+    mean_return = evaluation.other_mean_return if evaluation else None
     return {
         "uid": member.uid,
         "generation": offspring.generation,
@@ -33,4 +34,5 @@ def attributes(member: Member) -> dict[str, object]:
         "checkpoint": training.blob.sha256 if training.blob else None,
         "failure": member.failure.reason if member.failure else None,
         **({"archived": True} if offspring.archived else {}),
+        **({} if mean_return is None else {"mean_return": mean_return}),
     }

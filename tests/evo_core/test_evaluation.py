@@ -152,7 +152,7 @@ def test_an_error_in_evaluation_fails_the_member_with_reason_and_step(env, what,
     assert 256 <= member.failure.step <= 256 + 2 * 3
     elite = EliteRef(uid=offspring.uid, generation=1, fitness=0, fitness_sem=None, episodes=1, blob=training.blob)
     assert play_chunk(config, elite, blob, spaces, 0) is None
-    assert confirmation(elite, [None]) is None
+    assert confirmation(config, elite, [None]) is None
 
 
 def generation(fitness, best=None):
@@ -186,7 +186,7 @@ def test_a_target_must_be_reached_in_evaluation_and_in_confirmation(fitness, con
 )
 def test_the_better_one_in_confirmation_is_delivered(last, best, delivered):
     scores = {"last": scored(last), "best": scored(best)}
-    elite, confirmed = deliver(generation(1, best=2), lambda elite: scores[elite.uid])
+    elite, confirmed = deliver(make_config(), generation(1, best=2), lambda elite: scores[elite.uid])
     assert elite.uid == delivered
     assert confirmed == scores[delivered]
 
@@ -204,8 +204,8 @@ def test_a_confirmation_in_chunks_equals_one_over_all_episodes():
     spaces = Spaces(env.observation_space, env.action_space)
     assert chunk_count(config) == 3
     chunks = [play_chunk(config, elite, content, spaces, i) for i in range(3)]
-    assert [len(values) for values, _ in chunks] == [25, 25, 10]
-    record = confirmation(elite, chunks)
+    assert [len(chunk.values) for chunk in chunks] == [25, 25, 10]
+    record = confirmation(config, elite, chunks)
     returns, steps = one_by_one(agent, config, confirmation_seeds(config, 1))
     assert (record.mean, record.episodes, record.steps) == (pytest.approx(np.mean(returns)), 60, steps)
     half = 2.000995 * np.std(returns, ddof=1) / np.sqrt(60)  # the 97.5 % quantile of Student's t with 59 degrees

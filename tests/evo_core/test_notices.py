@@ -70,12 +70,13 @@ def test_a_notice_is_given_for_observations_that_never_change():
 
 def test_a_notice_is_given_if_all_returns_of_the_first_generation_are_equal():
     small = {"training.evo_steps": 64, "training.max_steps": 384, "evaluation.confirm_episodes": 2}
-    commits = train_on_policy(make_config("Probe/Zeros-v0", **small)).commits
-    (notice,) = first_generation_notices(commits[1])
+    config = make_config("Probe/Zeros-v0", **small)
+    commits = train_on_policy(config).commits
+    (notice,) = first_generation_notices(config, commits[1])
     assert "every episode of the first generation returned 0, in training and in evaluation" in notice
-    assert first_generation_notices(commits[0]) == first_generation_notices(commits[2]) == []
+    assert first_generation_notices(config, commits[0]) == first_generation_notices(config, commits[2]) == []
     honest = train_on_policy(make_config("Probe/Policy-v0", **small)).commits
-    assert first_generation_notices(honest[1]) == []
+    assert first_generation_notices(config, honest[1]) == []
 
 
 def test_an_environment_that_breaks_raises_no_notice():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from evo_core.config.evolution_sections import SelectionConfig
+from evo_core.config.objectives import Objective
 from evo_core.evolution.selection import is_better, select, selection_score, unmutated_slots
 from evo_core.records.chain import BlobRef, Evaluation, Member, Mutation, Offspring, Training
 
@@ -119,12 +120,18 @@ def finished(*returns):
 def test_a_member_is_better_by_standard_errors_of_the_paired_difference():
     lucky, steady, other = finished(0.0, 100.0, 50.0), finished(2.0, 102.5, 52.0), finished(90.0, 10.0, 60.0)
     members = [lucky, steady, other, finished(2.0, 102.5, 52.0), Member.model_construct(evaluation=None)]
-    assert is_better(members, 2.0, 1, 0) and is_better(members, 10.0, 1, 0)  # differences of 2, 2.5 and 2
-    assert not is_better(members, 2.0, 0, 1)
-    assert is_better(members, 0.0, 2, 1)
-    assert not is_better(members, 0.5, 2, 1)  # 53.3 against 52.2, with errors of fifty
-    assert not is_better(members, 0.1, 3, 1)  # equal
-    assert is_better(members, 2.0, 0, 4)
+
+    def better(margin, one, other, direction="maximize"):
+        objective = Objective(measure="return", direction=direction)
+        return is_better(members, margin, objective, np.random.default_rng(0), one, other)
+
+    assert better(2.0, 1, 0) and better(10.0, 1, 0)  # differences of 2, 2.5 and 2
+    assert not better(2.0, 0, 1)
+    assert better(0.0, 2, 1)
+    assert not better(0.5, 2, 1)  # 53.3 against 52.2, with errors of fifty
+    assert not better(0.1, 3, 1)  # equal
+    assert better(2.0, 0, 4)
+    assert better(2.0, 0, 1, "minimize") and not better(2.0, 1, 0, "minimize")
 
 
 def test_truncation_keeps_members_that_may_not_be_replaced_and_never_failed_ones():

@@ -118,7 +118,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def make_run(store: Path, run_id: str, config: RunConfig) -> RunRef:
     """Evolve a whole run in this process, without Prefect's server."""
     run = RunRef(store.as_uri(), run_id, config, "cpu")
-    deliver(evolve(run, spaces=run.environment().spaces), partial(confirm_elite, run))
+    deliver(config, evolve(run, spaces=run.environment().spaces), partial(confirm_elite, run))
     return run
 
 

@@ -283,7 +283,7 @@ def test_a_summary_shows_the_line_of_descent_and_how_to_continue(commits):
     elite = commits[-1].elite
     lineage = Lineage(commits)
     places = [Location("store", "s3://b/runs/a-run", "https://s3.example/a-run"), Location("study", "sqlite:///x")]
-    text = summary("a-run", Ending("target_reached", elite, None), lineage, places, "s3://b/runs")
+    text = summary("a-run", Ending("target_reached", elite, None), CONFIG, lineage, places, "s3://b/runs")
     line = lineage.line(elite.uid)
     rows = [row for row in text.splitlines() if row.startswith("| g0")]
     told = [m for m in line if m.offspring.mutation.kind != "none" or m.uid in (line[0].uid, elite.uid)]
@@ -304,7 +304,7 @@ def test_tables_of_large_populations_and_long_lines_are_truncated_with_a_note():
     assert f"the best {SHOWN_MEMBERS} of {SHOWN_MEMBERS + 2}" in describe_leaderboard(commit, config)
     long = make_lineage_config(2, 120, **{"selection.elitism": False, "mutation": {"no_mutation": 0, "rl_hp": 1}})
     chain = make_commits(long, lambda child, before, rng: before + 1)
-    text = summary("a-run", Ending("budget_spent", chain[-1].elite, None), Lineage(chain), [], "runs")
+    text = summary("a-run", Ending("budget_spent", chain[-1].elite, None), long, Lineage(chain), [], "runs")
     assert text.count("\n| g0") == SHOWN_STEPS + 2
     assert re.search(r"The first \d+ mutations after the founder are left out.", text)
 

@@ -22,7 +22,8 @@ SEEDS = (1, 2, 3)
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """A store with three seeds of one configuration, two of another, and a run of another environment."""
+    """A store with three seeds of one configuration, two of another, a run of another environment, and one of another
+    fitness."""
     store = tmp_path_factory.mktemp("compared")
     runs = {f"wide-{seed}": make_lineage_config(8, 6, seed=seed) for seed in SEEDS}
     runs |= {f"small-{seed}": make_lineage_config(4, 12, seed=seed) for seed in (1, 2)}
@@ -32,6 +33,8 @@ def stored(tmp_path_factory):
         store_confirmations(store.as_uri(), run_id, commits)
     other = make_config("Acrobot-v1", search=make_lineage_config(4, 2).search, **{"algorithm.ent_coef": 0.01})
     store_lineage(store.as_uri(), "other", other, make_commits(other, learns_by_lr_and_gamma))
+    median = make_lineage_config(4, 2, **{"evaluation.aggregation": "median"})
+    store_lineage(store.as_uri(), "median", median, make_commits(median, learns_by_lr_and_gamma))
     return store
 
 
@@ -121,6 +124,7 @@ def test_the_figures_and_tables_are_one_page(told, here, monkeypatch):
 
 def test_runs_that_cannot_be_compared_are_refused(told):
     assert "expected runs of one environment" in told("compare", "wide-1", "other", expect=2)
+    assert "expected runs of one fitness" in told("compare", "wide-1", "median", expect=2)
     assert "expected 2 to 200 runs, got 1" in told("compare", "wide-1", expect=2)
     assert "wide-1 is named twice" in told("compare", "wide-1", "wide-1", expect=2)
     assert "did you mean wide-" in told("compare", "wide-1", "wide-9", expect=2)

@@ -70,7 +70,7 @@ def test_the_numbers_are_those_of_the_episodes(store, capsys):
     seeds = report_seeds(chosen.config, 30)
     with one_thread():
         played = play_episodes(chosen.agent, chosen.config, seeds)
-    each = [{"seed": s, "return": r, "length": n} for s, r, n in zip(seeds, *played, strict=True)]
+    each = [{"seed": s, "return": r, "length": n} for s, r, n in zip(seeds, *played[:2], strict=True)]
     assert told["played"] == each
     assert told["mean"] == played.returns.mean()
     assert all(one["return"] == one["length"] for one in each)  # as CartPole has it

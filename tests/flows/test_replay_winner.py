@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from evo_core.evolution.schedule_replay import replay_seeds
-from evo_core.records.chain import Confirmation, Replay
+from evo_core.records.chain import Confirmation
+from evo_core.records.replay_record import Replay
 from flows.report.replay_statistics import transfer_of
 from tasks.runs import layout
 from tests.conftest import make_config
+
+RETURN = make_config().evaluation.objective
 
 
 def made(returns, failure=None):
@@ -19,7 +22,7 @@ def made(returns, failure=None):
 def test_transfer_compares_fresh_agents_with_the_winner():
     winner = Confirmation(uid="g0001/m00", mean=10.0, ci95=(9.0, 11.0), episodes=4, steps=9)
     replays = [made((9.0, 10.0)), made((4.0, 6.0)), made((11.0, 13.0)), made((), {"reason": "nan_loss", "step": 3})]
-    transfer = transfer_of(replays, winner)
+    transfer = transfer_of(replays, winner, RETURN)
     assert transfer.means == (9.5, 5.0, 12.0) and transfer.as_good == 2 and transfer.failed == 1
     low, high = transfer.ci95
     assert low < transfer.mean < high
@@ -27,8 +30,8 @@ def test_transfer_compares_fresh_agents_with_the_winner():
         f"4 fresh agents trained along its schedule reached 8.8 (95 % CI {low:.1f} to {high:.1f}), the winner itself "
         "10.0; 2 of them were as good; 1 failed."
     )
-    assert transfer_of(replays[:1], None).ci95 is None
-    assert transfer_of(replays[3:], winner).describe(winner) == (
+    assert transfer_of(replays[:1], None, RETURN).ci95 is None
+    assert transfer_of(replays[3:], winner, RETURN).describe(winner) == (
         "All 1 fresh agents trained along its schedule failed."
     )
 

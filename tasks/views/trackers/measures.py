@@ -35,6 +35,7 @@ def member_columns(member: Member) -> dict[str, float | None]:
     return {
         "fitness": member.fitness,
         "fitness_sem": evaluation.fitness_sem if evaluation else None,
+        "mean_return": evaluation.mean_return if evaluation else None,
         "episodes": evaluation.episodes if evaluation else 0,
         "eval_steps": evaluation.steps if evaluation else 0,
         "output_shift": training.output_shift,

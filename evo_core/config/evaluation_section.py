@@ -1,0 +1,89 @@
+"""Section of the configuration about evaluation: how fitness is measured."""
+
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from evo_core.config.bounds import MOST_EPISODES, SAFE_INTEGER, bounded
+from evo_core.config.objectives import (
+    Aggregation,
+    Direction,
+    MeasureName,
+    Objective,
+    Reduction,
+    measure_problem,
+    read_short_forms,
+    require_used,
+)
+from evo_core.config.sections import Section, unless
+
+
+class EvaluationConfig(Section):
+    """Measurement of fitness, on separate environments."""
+
+    model_config = ConfigDict(title="Evaluation")
+
+    episodes: int = bounded("Episodes per member and generation.", default=8, ge=1, le=MOST_EPISODES)
+    max_steps: int | None = bounded(
+        "Cut an episode after this many steps.", default=None, null="the environment's own limit", ge=1, le=SAFE_INTEGER
+    )
+    deterministic: bool = Field(default=True, description="Take the most likely action instead of a drawn one.")
+    confirm_episodes: int = bounded(
+        "Fresh episodes that confirm the target and the delivered agent.", default=100, ge=2, le=MOST_EPISODES
+    )
+    fitness: MeasureName = Field(
+        default="return",
+        exclude_if=unless("return"),
+        description="What an episode is worth: return, length, success (of the last info: success or is_success), "
+        "info:KEY (a number of the info), or package.module:function, which is called with the episode.",
+    )
+    reduction: Reduction = Field(
+        default="last",
+        exclude_if=unless("last"),
+        description="info:KEY: the number of the last step, or the sum, mean or max over the steps that have it.",
+    )
+    direction: Direction = Field(
+        default="maximize", exclude_if=unless("maximize"), description="Whether more fitness is better, or less."
+    )
+    aggregation: Aggregation = Field(
+        default="mean",
+        exclude_if=unless("mean"),
+        description="Fitness over episodes: mean, median, iqm (mean of the middle half) or cvar (mean of the worst "
+        "share of them).",
+    )
+    cvar: float = bounded(
+        "aggregation cvar: share of the worst episodes.", default=0.25, gt=0, le=1, exclude_if=unless(0.25)
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_forms(cls, values: Any) -> Any:
+        return read_short_forms(values, "fitness")
+
+    @field_validator("fitness")
+    @classmethod
+    def _check_fitness(cls, fitness: str) -> str:
+        if problem := measure_problem(fitness):
+            raise ValueError(problem)
+        return fitness
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        require_used(self.fitness, self.reduction, self.aggregation, self.cvar)
+        return self
+
+    @property
+    def objective(self) -> Objective:
+        """The fitness as an objective."""
+        return Objective(
+            measure=self.fitness,
+            direction=self.direction,
+            reduction=self.reduction,
+            aggregation=self.aggregation,
+            cvar=self.cvar,
+        )
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions of other packages that measure episodes, each package.module:function."""
+        return (self.objective.function,) if self.objective.function else ()
