@@ -72,7 +72,9 @@ def fake_trainer() -> Iterator[None]:
         patch.setattr(
             recent.checkpoints, "get", lambda sha256: None
         )  # every checkpoint comes from the store, as on other workers
-        patch.setattr("evo_core.envs.inspection.inspect_environment", lambda config, packages: _Environment)
+        patch.setattr(
+            "evo_core.envs.inspection.inspect_environment", lambda config, packages, plugins=True: _Environment
+        )
         patch.setattr("tasks.runs.recomputation.train", train)
         patch.setattr("tasks.runs.recomputation.evaluate_member", evaluate)
         patch.setattr("tasks.runs.repair.play_chunk", play_chunk)
