@@ -4,8 +4,12 @@ DECAY = 1 / 3
 """Last share of the budget, over which a linear schedule decays."""
 
 FACTOR = 1.5
-LOWEST, HIGHEST = 1e-5, 1e-2
-"""Step and bounds of the adaptive schedule, as in rsl_rl."""
+LOWEST, HIGHEST = 1e-5, 1e-3
+"""Step and bounds of the adaptive schedule, as in rsl_rl, but for the highest rate, which is 1e-2 there.
+
+First advantages are mostly noise and hardly move the policy, so the rate rises to its bound within an update or two. At
+1e-2 the critic that is learned then takes several times the steps to recover, see benchmarks/arena/results.
+"""
 
 
 def decayed(lr: float, progress: float) -> float:

@@ -24,12 +24,12 @@ def test_a_linear_schedule_decays_over_the_last_third():
 @pytest.mark.parametrize(
     ("lr", "kl", "expected"),
     [
-        (1e-3, 0.021, 1e-3 / 1.5),
-        (1e-3, 0.02, 1e-3),
-        (1e-3, 0.005, 1e-3),
-        (1e-3, 0.0049, 1.5e-3),
-        (1e-3, 0.0, 1.5e-3),
-        (9e-3, 0.0, 1e-2),
+        (1e-4, 0.021, 1e-4 / 1.5),
+        (1e-4, 0.02, 1e-4),
+        (1e-4, 0.005, 1e-4),
+        (1e-4, 0.0049, 1.5e-4),
+        (1e-4, 0.0, 1.5e-4),
+        (9e-4, 0.0, 1e-3),
         (1.2e-5, 1.0, 1e-5),
         (0.1, 0.0, 0.1),
         (0.1, 1.0, 0.1 / 1.5),
@@ -44,14 +44,14 @@ def test_an_adaptive_rate_follows_the_divergence_between_its_bounds(lr, kl, expe
 
 @pytest.mark.parametrize(("desired", "grows"), [(1.0, True), (1e-9, False)])
 def test_learning_adapts_the_agents_rate_after_every_epoch(desired, grows):
-    config = make_config(**KL, **{"algorithm.desired_kl": desired})
+    config = make_config(**KL, **{"algorithm.lr": 1e-4, "algorithm.desired_kl": desired})
     agent = make_agent(config)
     stats = learn(agent, make_rollout(agent, config), config.algorithm, np.random.default_rng(0))
     factor = 1.5 if grows else 1 / 1.5
-    assert stats.lr == pytest.approx(1e-3 * factor**3)  # that of the last of four epochs
-    assert agent.lr == pytest.approx(1e-3 * factor**4)
+    assert stats.lr == pytest.approx(1e-4 * factor**3)  # that of the last of four epochs
+    assert agent.lr == pytest.approx(1e-4 * factor**4)
     again = learn(agent, make_rollout(agent, config), config.algorithm, np.random.default_rng(0))
-    assert again.lr == pytest.approx(min(1e-3 * factor**7, 1e-2), rel=1e-6)
+    assert again.lr == pytest.approx(max(min(1e-4 * factor**7, 1e-3), 1e-5), rel=1e-6)
 
 
 def test_the_rate_is_part_of_the_checkpoint_and_passes_to_offspring():
@@ -71,15 +71,16 @@ def test_the_rate_is_part_of_the_checkpoint_and_passes_to_offspring():
 
 
 def test_an_adaptive_learning_rate_is_inherited_along_a_line():
-    commits = train_on_policy(make_config(**KL)).commits
-    assert train_on_policy(make_config(**KL)).commits == commits
+    config = make_config(**KL, **{"algorithm.lr": 3e-5, "algorithm.desired_kl": 1e-3})
+    commits = train_on_policy(config).commits
+    assert train_on_policy(config).commits == commits
     members = {member.uid: member for commit in commits for member in commit.members}
     children = [member for member in members.values() if member.offspring.parent]
     assert children
     for child in children:
         last, first = members[child.offspring.parent].training.curve[-1].lr, child.training.curve[0].lr
         steps = np.log(first / last) / np.log(1.5)
-        assert abs(steps) <= 4.001  # at most one step per epoch; founders begin at 1e-3
+        assert abs(steps) <= 4.001  # at most one step per epoch; founders begin at 3e-5
     assert len({member.training.curve[-1].lr for member in members.values()}) > 1
 
 
