@@ -67,7 +67,7 @@ def test_a_failed_generation_gives_its_reason_in_run_subflow_and_tasks(cli, api)
     assert "lower population.min_survivors" in said.stderr
     assert "fix the environment" in said.stderr
     assert "Traceback" not in said.stderr
-    assert cli.run_store("broken").training(1, 0) is None  # so that a mended environment is tried
+    assert cli.run_store("broken").training(1, 0) is None  # so that a fixed environment is tried
     assert cli.run_store("broken").head().generation == 0
     result = json.loads(said.stdout)
     assert result["error"].startswith("GenerationFailed: generation 1: 0 of 3 members finished")
