@@ -1,7 +1,7 @@
 """The deterministic policy of an agent as one module of plain tensors, for export.
 
-What an environment gives goes in as it is, and what its step takes comes out: casts, normalization, one-hot indices,
-the order of an image's axes, masks, clipping and squashing are all inside.
+Inputs are observations as the environment returns them, and outputs are arguments of its `step`: casts,
+normalization, one-hot indices, the order of an image's axes, masks, clipping and squashing are all inside.
 """
 
 from collections.abc import Mapping
