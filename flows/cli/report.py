@@ -1,14 +1,16 @@
 """evolve report: one HTML page and figures of a finished or running run. Imports nothing heavy until it draws."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.arguments import Json, Run, Store, Study
+from flows.cli.arguments import Json, Run, Store, Study, number
 from flows.cli.extras import require_extra
 from flows.cli.output import emit
 from flows.cli.session import read_settings
@@ -33,11 +35,18 @@ def report(
     *,
     output: Annotated[Path | None, Parameter(help="Directory for the page and the pictures [reports/RUN].")] = None,
     dashboard: Annotated[bool, Parameter(negative="", help="Put the figures into the Optuna study too.")] = False,
+    follow: Annotated[bool, Parameter(negative="", help="Serve the page on this machine, and refresh it.")] = False,
+    port: Annotated[int | None, number("With --follow: port to listen on [a free one].", 1, 65_535)] = None,
     store: Store = None,
     study: Study = None,
     json: Json = False,
 ) -> int:
     """Write an HTML report of a run, which may still be running."""
+    if follow:
+        flags = {"--output": output, "--dashboard": dashboard or None, "--study": study, "--json": json or None}
+        return _follow(run_id, port, store, flags)
+    if port is not None:
+        raise BadInput("--port: is that of --follow; give both, or neither")
     if dashboard:
         require_extra("dashboard", "optuna_dashboard")
     settings = read_settings({"store": store, "study": study})
@@ -62,6 +71,24 @@ def report(
     print(f"{page}" + (f" and {len(pictures)} pictures" if pictures else ""))
     if dashboard:
         print(f"the figures are in the study: {dashboard_command(settings)}")
+    return 0
+
+
+def _follow(run_id: str, port: int | None, store: str | None, others: Mapping[str, object]) -> int:
+    """Serve the page of a run until Ctrl-C."""
+    if given := [flag for flag, value in others.items() if value is not None]:
+        raise BadInput(f"{given[0]}: --follow serves the page and writes nothing; give one of them")
+    read_settings({"store": store}).export()
+    open_ref(run_id)
+    from flows.report.followed_page import LOOPBACK, FollowedReport, report_server
+
+    try:
+        server = report_server(FollowedReport(partial(open_ref, run_id)), port or 0)
+    except OSError as error:
+        raise BadInput(f"--port {port}: {error.strerror}; choose another one, or leave it out") from None
+    print(f"http://{LOOPBACK}:{server.server_port}/ shows {run_id}; Ctrl-C ends it", flush=True)
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,15 +17,18 @@ from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
 from flows.cli.arguments import MemberName, Run, Seed, Store, Study, number
 from flows.cli.extras import require_extra
+from flows.cli.live_view import follow_run
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import require_directory
 from flows.cli.session import read_settings
 from flows.runs import open_ref
-from flows.settings import BadInput, Failed
+from flows.settings import BadInput, Failed, Settings
 from flows.views.publish import attach_video, dashboard_command, open_study, track_video
 from tasks.views.phrases import describe_number
 
 if TYPE_CHECKING:
+    import optuna
+
     from evo_core.evaluation.episodes import Episodes
 
 Mode = Literal["human", "rgb_array"]
@@ -43,10 +46,15 @@ def watch(
     seed: Seed = None,
     dashboard: Annotated[bool, Parameter(negative="", help="Add the video to the Optuna study.")] = False,
     track: Annotated[str | None, Parameter(help="Add the video to these trackers.")] = None,
+    live: Annotated[bool, Parameter(negative="", help="Follow the run itself in the terminal.")] = False,
     store: Store = None,
     study: Study = None,
 ) -> int:
-    """Watch an agent play, in a window, or in a video if there is no display."""
+    """Watch an agent play, in a window, or in a video if there is no display; with --live, watch the run."""
+    if live:
+        others = {"--member": member, "--video": video, "--seed": seed, "--track": track, "--study": study}
+        others |= {"--dashboard": dashboard or None, "--episodes": None if episodes == 1 else episodes}
+        return _follow(run_id, store, others)
     require_episodes(episodes, seed)
     settings = read_settings({"store": store, "study": study, "track": track})
     settings.check_trackers()
@@ -75,12 +83,7 @@ def watch(
                 console.print(f"{chosen.member.uid} ({chosen.why}), seed {one}: {_describe(played, config)}")
     except KeyboardInterrupt:  # the usual end of watching
         return 1
-    if study_shown is not None:
-        attach_video(open_ref(run_id), study_shown, path, settings.artifact_directory)
-        console.print(f"the video is in the study: {dashboard_command(settings)}")
-    if shared and settings.trackers:
-        trackers = track_video(open_ref(run_id), settings, path)
-        console.print(f"the video is with {', '.join(trackers)}" if trackers else "none of these trackers shows videos")
+    _publish(run_id, settings, path, study_shown, console, track=shared)
     return 0
 
 
@@ -90,6 +93,26 @@ def _describe(played: "Episodes", config: RunConfig) -> str:
     if config.evaluation.fitness == "return":
         return said
     return f"{said}, {config.evaluation.objective.name} {describe_number(float(played.values[0]))}"
+
+
+def _publish(
+    run_id: str, settings: Settings, path: Path, study: "optuna.Study | None", console: Console, *, track: bool
+) -> None:
+    """Add a video to the study and to trackers, where that was asked for."""
+    if study is not None:
+        attach_video(open_ref(run_id), study, path, settings.artifact_directory)
+        console.print(f"the video is in the study: {dashboard_command(settings)}")
+    if track and settings.trackers:
+        trackers = track_video(open_ref(run_id), settings, path)
+        console.print(f"the video is with {', '.join(trackers)}" if trackers else "none of these trackers shows videos")
+
+
+def _follow(run_id: str, store: str | None, others: Mapping[str, object]) -> int:
+    """Follow a run in the terminal; BadInput if a flag about an agent that plays was given too."""
+    if given := [flag for flag, value in others.items() if value is not None]:
+        raise BadInput(f"{given[0]}: is about an agent that plays, and --live follows the run; give one of them")
+    read_settings({"store": store}).export()
+    return follow_run(run_id)
 
 
 def has_display() -> bool:

@@ -29,6 +29,9 @@ from tasks.views.phrases import (
     written_genes,
 )
 
+WAITING = "waiting"
+"""Phase of a member that no worker has begun."""
+
 SHOWN_MEMBERS = 24
 """Rows of the live table; the best of a larger population."""
 
@@ -69,7 +72,9 @@ class LineObserver(Observer):
 
     def committed(self, head: Generation) -> None:
         """Report the result of the generation."""
-        self._console.print(describe_generation(head, self._config, self._rate(head)), highlight=False, soft_wrap=True)
+        self._console.print(
+            describe_generation(head, self._config, self._rate(head) or None), highlight=False, soft_wrap=True
+        )
 
     def confirmed(self, record: Confirmation) -> None:
         """Report the score of a checkpoint on fresh seeds."""
@@ -89,7 +94,7 @@ class Row:
 
     offspring: Offspring
     steps: int = 0
-    phase: str = "waiting"
+    phase: str = WAITING
     result: Member | None = None
 
 
@@ -103,11 +108,14 @@ class LiveState:
 
 
 class LiveObserver(LineObserver):
-    """Observer that shows a live table of the running generation below the lines of the finished ones."""
+    """Observer that shows a live table of the running generation below the lines of the finished ones.
 
-    def __init__(self, console: Console, config: RunConfig) -> None:
+    `unseen` is shown for members of which nothing was heard yet.
+    """
+
+    def __init__(self, console: Console, config: RunConfig, unseen: str = WAITING) -> None:
         super().__init__(console, config)
-        self._state = LiveState()
+        self._state, self._unseen = LiveState(), unseen
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -130,13 +138,13 @@ class LiveObserver(LineObserver):
     def generation_began(self, offspring: tuple[Offspring, ...]) -> None:
         """Show a new generation."""
         self._state.generation = offspring[0].generation
-        self._state.rows = {child.uid: Row(child) for child in offspring}
+        self._state.rows = {child.uid: Row(child, phase=self._unseen) for child in offspring}
 
     def progressed(self, uid: str, steps: int) -> None:
         """Update a member and the progress bar; called from another thread."""
         super().progressed(uid, steps)
         row = self._state.rows.get(uid)
-        if row is not None and row.phase in ("waiting", "training"):
+        if row is not None and row.phase in (self._unseen, "training"):
             row.phase, row.steps = "training", steps
             self._advance()
 
@@ -175,12 +183,12 @@ class LiveObserver(LineObserver):
 
 
 @contextmanager
-def display(console: Console, config: RunConfig) -> Iterator[Observer]:
-    """Show a run on a console while the body runs it."""
+def display(console: Console, config: RunConfig, unseen: str = WAITING) -> Iterator[Observer]:
+    """Show a run on a console while the body runs it; see LiveObserver."""
     if not console.is_terminal:
         yield LineObserver(console, config)
         return
-    observer = LiveObserver(console, config)
+    observer = LiveObserver(console, config, unseen)
     with Live(observer, console=console, refresh_per_second=4, transient=True):
         yield observer
 

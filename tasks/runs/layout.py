@@ -33,6 +33,11 @@ def member(generation: int, index: int) -> str:
     return f"{_member(generation, index)}.json"
 
 
+def members(generation: int) -> str:
+    """Return the prefix of the records of a generation's members."""
+    return f"gen/{generation:06d}/m"
+
+
 def timings(generation: int) -> str:
     """Return the key of when and where the members of a generation ran."""
     return f"gen/{generation:06d}/timings.json"
@@ -64,4 +69,4 @@ def replays(uid: str, kind: str) -> str:
 
 
 def _member(generation: int, index: int) -> str:
-    return f"gen/{generation:06d}/m/{index:04d}"
+    return f"{members(generation)}/{index:04d}"
