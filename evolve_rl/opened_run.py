@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from evo_core.agent.agent import Agent
+    from evo_core.export.schedule_file import Schedule
 
 
 def open_run(store: str | Path, run_id: str, **settings: object) -> "Run":
@@ -139,6 +140,31 @@ class Run:
         if pictures and (missing := write_pictures(drawn, place)[1]):
             raise BadInput(f"pictures: {missing}")
         return page
+
+    def schedule(self, uid: str | None = None) -> "Schedule":
+        """Return what a member's weights, by default the winner's, were trained with, generation by generation."""
+        from evo_core.export.schedule_file import make_schedule
+
+        known = self._known(uid)
+        confirmed = self.confirmed if self.confirmed and self.confirmed.uid == known else None
+        return make_schedule(self.run_id, self.config, self.tree.line(known), confirmed)
+
+    def found_config(self, uid: str | None = None, *, evolve: bool = False) -> RunConfig:
+        """Return a configuration with a member's hyperparameters and exactly its network, by default the winner's.
+
+        It trains that one alone, or with `evolve` a population that evolves from it.
+        """
+        from evo_core.export.found_config import found_config
+
+        return found_config(self.config, self.tree.line(self._known(uid)), evolve=evolve).config
+
+    def export_config(self, directory: str | Path, uid: str | None = None) -> list[Path]:
+        """Write what a member found into a directory, as `evolve export --format config` does; return the files."""
+        from flows.cli.export_config import write_found
+
+        place = Path(directory)
+        files = write_found(self._ref, self._view, self._known(uid), place)
+        return [place / name for name in (*(file.name for file in files), "README.md")]
 
     def refresh(self) -> "Run":
         """Return the run as it stands now."""

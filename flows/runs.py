@@ -142,6 +142,11 @@ def open_run(settings: Settings, config: RunConfig, run_id: str) -> RunRef:
     )
 
 
+def unstored_ref(config: RunConfig, name: str) -> RunRef:
+    """Return a reference for tasks that store nothing, under the configured settings; `name` is only shown."""
+    return _with_limits(open_run(Settings(), config, name))
+
+
 def _with_limits(ref: RunRef) -> RunRef:
     """Limit the tasks of a run by the settings and this machine."""
     return replace(ref, limits=Settings().limits(ref.config.population.most))

@@ -117,3 +117,13 @@ Arguments = Annotated[
     WithJsonSchema({"type": "object", **_entries(_schema(DEEPEST - 1))}),
 ]
 """Keyword arguments of an environment or a wrapper."""
+
+SIZES_DEEPEST = 10
+"""Maximum nesting depth of the sizes of a network's parts: a dictionary under recurrent layers needs eight."""
+
+Sizes = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(lambda value: require_bounded(value, SIZES_DEEPEST)),
+    WithJsonSchema({"type": "object", **_entries(_schema(SIZES_DEEPEST - 1))}),
+]
+"""The sizes of a network's parts, as in the genome of a record."""

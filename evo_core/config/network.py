@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from evo_core.config.bounds import MOST_ENTRIES, MOST_LAYERS, Arguments, bounded
+from evo_core.config.bounds import MOST_ENTRIES, MOST_LAYERS, Arguments, Sizes, bounded
 from evo_core.config.sections import Name, Section, unless
 from evo_core.plugins.kinds import ENCODER
 from evo_core.plugins.naming import PluginName
@@ -132,6 +132,12 @@ class NetworkConfig(Section):
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="From observation to latent vector.")
     head: HeadConfig = Field(default_factory=HeadConfig, description="From latent vector to actions, and to value.")
     bounds: BoundsConfig = Field(default_factory=BoundsConfig, description="Bounds of architecture mutations.")
+    architecture: Sizes | None = Field(
+        default=None,
+        exclude_if=unless(None),
+        description="Sizes of every part as in a genome's architecture: encoder, latent_dim, actor_head, critic_head. "
+        "They take the place of those above; `evolve export --format config` writes them. null = as above.",
+    )
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:

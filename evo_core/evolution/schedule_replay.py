@@ -39,8 +39,25 @@ def replay(
     Weight noise is not part of the schedule and is left out; architecture, activation and hyperparameters follow the
     line, with weights and moments transferred as in evolution.
     """
-    trained = [member for member in line if not member.offspring.archived]
-    genomes = [(line[-1] if kind == "fixed" else member).offspring.genome for member in trained]
+    genomes = [member.offspring.genome for member in line if not member.offspring.archived]
+    return replay_genomes(config, line[-1].uid, genomes, kind, seed, spaces, device, on_generation)
+
+
+def replay_genomes(
+    config: RunConfig,
+    member: str,
+    genomes: Sequence[Genome],
+    kind: ReplayKind,
+    seed: int,
+    spaces: Spaces,
+    device: torch.device | str = "cpu",
+    on_generation: Callable[[Member], None] = lambda member: None,
+) -> Replay:
+    """Train a fresh agent for a generation with each genome in turn, or, of kind `fixed`, with the last one throughout.
+
+    `member` is the name of the member whose schedule it is.
+    """
+    genomes = [genomes[-1]] * len(genomes) if kind == "fixed" else genomes
     again = config.model_copy(update={"seed": seed})
     members: list[Member] = []
     content: bytes | None = None
@@ -50,7 +67,7 @@ def replay(
         on_generation(members[-1])
     done = [member for member in members if member.fitness is not None]
     record = Replay(
-        uid=line[-1].uid,
+        uid=member,
         kind=kind,
         seed=seed,
         steps=tuple(member.offspring.lineage_steps + member.training.steps for member in done),

@@ -11,6 +11,7 @@ from evo_core.config.run_config import RunConfig
 from evo_core.config.sections import AlgorithmConfig
 from evo_core.genome.architecture import Layers, Record, dense_layers, layer_sizes
 from evo_core.genome.encoders import EncoderArchitecture, architecture_by_kind, initial_encoder
+from evo_core.genome.given_sizes import Parts, given_parts
 from evo_core.spaces.observations import ObservationLayout
 
 
@@ -37,16 +38,18 @@ class Genome(Record):
 def initial_genome(config: RunConfig, observation_space: Space[Any]) -> Genome:
     """Create the genome of the configured hyperparameters and network; ValueError when they do not fit the space."""
     network = config.network
+    encoder = initial_encoder(network, ObservationLayout(observation_space), recurrent=config.algorithm.recurrent)
     head = dense_layers(network.head.hidden_size)
+    parts = Parts(encoder=encoder, latent_dim=network.latent_dim, actor_head=head, critic_head=head)
+    if network.architecture is not None:
+        parts = given_parts(network.architecture, encoder, network.bounds)
     return Genome(
         hyperparameters={name: getattr(config.algorithm, name) for name in sorted(config.search)},
         architecture=Architecture(
-            encoder=initial_encoder(
-                network, ObservationLayout(observation_space), recurrent=config.algorithm.recurrent
-            ),
-            latent_dim=network.latent_dim,
-            actor_head=head,
-            critic_head=head,
+            encoder=parts.encoder,
+            latent_dim=parts.latent_dim,
+            actor_head=parts.actor_head,
+            critic_head=parts.critic_head,
             share_encoder=network.share_encoder,
             squash_output=network.squash_output,
         ),

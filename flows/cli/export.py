@@ -18,8 +18,8 @@ from tasks.views.phrases import describe_score
 if TYPE_CHECKING:
     from evo_core.export.policy import Card, Policy
 
-Format = Literal["onnx", "torchscript", "safetensors"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+Format = Literal["onnx", "torchscript", "safetensors", "config"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors", "config": ""}
 CHECKED_ENVS, CHECKED_STEPS = 1, 1000
 """Number of environments and steps of the comparison of an exported file with its agent."""
 
@@ -30,13 +30,23 @@ def export(
     *,
     member: MemberName = None,
     format: Annotated[
-        Format, Parameter(help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here.")
+        Format,
+        Parameter(
+            help="onnx for any runtime, torchscript for libtorch, safetensors to load it again here; config: no policy "
+            "but a directory of configurations, settings for other libraries, and the schedule."
+        ),
     ] = "onnx",
-    output: Annotated[Path | None, Parameter(help="File to write [RUN-MEMBER with the format's suffix].")] = None,
+    output: Annotated[
+        Path | None, Parameter(help="File to write, of config the directory [RUN-MEMBER with the format's suffix].")
+    ] = None,
     store: Store = None,
     json: Json = False,
 ) -> int:
-    """Export an agent's deterministic policy, from raw observations to actions, to one file."""
+    """Export an agent's deterministic policy, from raw observations to actions, to one file; or what was found."""
+    if format == "config":
+        from flows.cli.export_config import export_config
+
+        return export_config(run_id, member, output, store, json=json)
     if format == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)

@@ -71,17 +71,17 @@ def read_yaml(
     return content
 
 
-def read_text(path: Path, given_as: str = "") -> str:
+def read_text(path: Path, given_as: str = "", most: int = MOST_CHARACTERS) -> str:
     """Read a file of limited length; ConfigError says why it cannot be read."""
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(MOST_CHARACTERS + 1)
+            text = file.read(most + 1)
     except FileNotFoundError:
         raise ConfigError([f"{given_as}{path}: there is no such file"]) from None
     except (OSError, ValueError) as error:
         raise ConfigError([f"{given_as}{path}: cannot be read: {error}"]) from None
-    if len(text) > MOST_CHARACTERS:
-        raise ConfigError([f"{given_as}{path}: expected at most {MOST_CHARACTERS} characters, got more"])
+    if len(text) > most:
+        raise ConfigError([f"{given_as}{path}: expected at most {most} characters, got more"])
     return text
 
 

@@ -1,6 +1,7 @@
 """One self-contained HTML page that opens offline and makes no requests."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
@@ -8,6 +9,7 @@ from plotly.offline import get_plotlyjs
 from flows.observers.terminal import describe_confirmation
 from flows.report import cost, evolution
 from flows.report import insights as findings
+from flows.report.found_files import own_files
 from flows.report.replays import replays
 from flows.report.run_data import RunView
 from flows.report.sentences import explain
@@ -32,8 +34,10 @@ def make_figures(view: RunView) -> list[Figure]:
 
 def render_page(view: RunView, figures: Sequence[Figure]) -> str:
     """Write the page of a run."""
-    story = explain(view.lineage, view.winner)
-    return _render("report.html", figures, view=view, facts=facts(view), story=story, found=parameters_found(view))
+    story, files = explain(view.lineage, view.winner), own_files(view, view.winner)
+    links = [(file, f"data:text/plain;charset=utf-8,{quote(file.content)}") for file in files]
+    found = parameters_found(view)
+    return _render("report.html", figures, view=view, facts=facts(view), story=story, found=found, links=links)
 
 
 def render_comparison(

@@ -133,6 +133,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_only_the_process_of_a_run_finds_is_refused_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(evolve_rl.BadInput, match=r"^env\.id 'Nowhere-v0'"):

@@ -22,12 +22,16 @@ LOOKING = (
     "lineage finished g0002/m01",
     "lineage diff finished g0001/m00 g0002/m01",
     "gc finished --dry-run",
+    "members finished",
+    "members finished --format csv",
 )
 """Commands that succeed."""
 
 WRONG = (
     "nosuch",
     *(f"{command} nowhere" for command in ("status", "lineage", "gc", "verify", "report", "replay", "evaluate")),
+    *("members nowhere", "compare finished nowhere", "compare finished", "members finished --line g9999/m01"),
+    *("replay finished --schedule s.json", "replay", "export finished --format config --member g9999/m01"),
     *("watch nowhere", "export nowhere", "delete nowhere", "resume nowhere", "lineage rebuild nowhere"),
     *("status --wrong", "doctor --wrong", "deploy --wrong", "serve --wrong", "run --wrong 3"),
     *("gc finished --keep-generations none", "evaluate finished --episodes 0", "watch finished --episodes none"),

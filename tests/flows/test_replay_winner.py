@@ -61,5 +61,9 @@ def test_a_winner_is_replayed_on_fresh_seeds_and_each_seed_once(cli):
     cli("report", "r")
     page = (cli.directory / "reports" / "r" / "report.html").read_text()
     assert "Schedule or luck" in page and "3 fresh agents trained along its schedule" in page
+    cli("export", "r", "--format", "config", "--output", "found")
+    (cli.directory / "runs").rename(cli.directory / "away")  # the file alone is enough
+    filed = cli.json("replay", "--schedule", "found/schedule.json", "--seeds", "2")
+    assert filed == {**found, "as_good": filed["as_good"]} and not (cli.directory / "runs").exists()
     refused = cli("replay", "r", "--seeds", "0", expect=2)
     assert "--seeds: expected 1 to 1000, got 0" in refused.stderr
