@@ -1,7 +1,6 @@
 """Confidence intervals for small samples."""
 
 import numpy as np
-from scipy.special import stdtrit
 
 FEWEST = 3
 """Fewest values with a useful interval: of two values, Student's t is too wide."""
@@ -10,7 +9,7 @@ FEWEST = 3
 def student_interval(values: np.ndarray) -> tuple[float, float]:
     """Compute the 95 % interval of the mean of at least two independent values: Student's t."""
     count = len(values)
-    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
+    half = float(_t975(count - 1) * values.std(ddof=1) / np.sqrt(count))
     mean = float(values.mean())
     return mean - half, mean + half
 
@@ -30,5 +29,12 @@ def mean_interval(values: np.ndarray, weights: np.ndarray | None = None) -> tupl
     share = weights / weights.mean()
     mean = float((share * values).mean())
     error = float(np.sqrt((share**2 * (values - mean) ** 2).sum() / (count * (count - 1))))
-    half = float(stdtrit(count - 1, 0.975)) * error
+    half = float(_t975(count - 1)) * error
     return mean - half, mean + half
+
+
+def _t975(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t. SciPy is slow to import, and most commands need none."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
