@@ -51,12 +51,16 @@ def export(
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
     chosen = choose(run_id, member, store, device="cpu")
+    path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[format]}")
+    return _export_policy(chosen, format, path, json=json)
+
+
+def _export_policy(chosen: Chosen, format: Format, path: Path, *, json: bool) -> int:
     from evo_core.evaluation.episodes import report_seeds
     from evo_core.export.agreement import TOLERANCE, gives_masks, largest_difference, play_steps
     from evo_core.export.policy import Policy
     from flows.cli.export_formats import WRITERS
 
-    path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[format]}")
     with chosen.playing():
         seeds = report_seeds(chosen.config, CHECKED_ENVS)
         steps = play_steps(chosen.agent, chosen.config, seeds, CHECKED_STEPS)
