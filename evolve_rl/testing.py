@@ -7,10 +7,18 @@ require_own_packages()
 
 from evo_core.testing import (  # noqa: E402  the search path had to be put right
     EncoderContract,
+    FitnessContract,
     MutationContract,
     SelectorContract,
     VectorBackendContract,
 )
 from tasks.views.trackers.tracker_contract import TrackerContract  # noqa: E402
 
-__all__ = ["EncoderContract", "MutationContract", "SelectorContract", "TrackerContract", "VectorBackendContract"]
+__all__ = [
+    "EncoderContract",
+    "FitnessContract",
+    "MutationContract",
+    "SelectorContract",
+    "TrackerContract",
+    "VectorBackendContract",
+]

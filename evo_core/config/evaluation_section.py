@@ -2,10 +2,11 @@
 
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from evo_core.config.bounds import MOST_EPISODES, SAFE_INTEGER, bounded
 from evo_core.config.objectives import (
+    FITNESS_PLUGIN,
     Aggregation,
     Direction,
     MeasureName,
@@ -34,8 +35,9 @@ class EvaluationConfig(Section):
     fitness: MeasureName = Field(
         default="return",
         exclude_if=unless("return"),
+        json_schema_extra=FITNESS_PLUGIN.list_installed,
         description="What an episode is worth: return, length, success (of the last info: success or is_success), "
-        "info:KEY (a number of the info), or package.module:function, which is called with the episode.",
+        "info:KEY (a number of the info), or package.module:function or a plugin, which is called with the episode.",
     )
     reduction: Reduction = Field(
         default="last",
@@ -62,8 +64,8 @@ class EvaluationConfig(Section):
 
     @field_validator("fitness")
     @classmethod
-    def _check_fitness(cls, fitness: str) -> str:
-        if problem := measure_problem(fitness):
+    def _check_fitness(cls, fitness: str, info: ValidationInfo) -> str:
+        if not FITNESS_PLUGIN.is_known(fitness, info) and (problem := measure_problem(fitness)):
             raise ValueError(problem)
         return fitness
 

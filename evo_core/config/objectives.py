@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from evo_core.config.bounds import LONGEST_NAME, bounded
 from evo_core.config.sections import Section
+from evo_core.plugins.installed import doubtful, offers
+from evo_core.plugins.kinds import FITNESS
+from evo_core.plugins.naming import PluginName
 
 Reduction = Literal["last", "sum", "mean", "max"]
 Direction = Literal["maximize", "minimize"]
@@ -20,6 +23,7 @@ OF_EPISODES = ("return", "success", "length")
 OF_MEMBERS: tuple[str, ...] = get_args(OfMember)
 """Measures of an agent's network, which no episode changes."""
 
+FITNESS_PLUGIN = PluginName(FITNESS)
 INFO = "info:"
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -32,7 +36,9 @@ def measure_problem(measure: str, others: tuple[str, ...] = OF_EPISODES) -> str 
         return None
     if _FUNCTION.fullmatch(measure) and not measure.startswith(INFO):
         return None
-    known = ", ".join(others)
+    if reason := doubtful(FITNESS).get(measure):
+        return f"fitness function {measure}: {reason}"
+    known = ", ".join([*others, *offers(FITNESS)])
     return f"expected {known}, info:KEY or package.module:function, got {measure!r}"
 
 
@@ -71,7 +77,9 @@ class Objective(Section):
 
     @field_validator("measure")
     @classmethod
-    def _check_measure(cls, measure: str) -> str:
+    def _check_measure(cls, measure: str, info: ValidationInfo) -> str:
+        if FITNESS_PLUGIN.is_known(measure, info):
+            return measure
         if problem := measure_problem(measure, (*OF_EPISODES, *OF_MEMBERS)):
             raise ValueError(problem)
         return measure
@@ -108,6 +116,11 @@ class Objective(Section):
     def function(self) -> str | None:
         """The function that measures an episode, as package.module:function."""
         return self.measure if ":" in self.measure and self.key is None else None
+
+    @property
+    def plugin(self) -> str | None:
+        """The installed plugin that measures an episode, by its name."""
+        return self.measure if self.measure not in FITNESS.own and ":" not in self.measure else None
 
     @property
     def of_member(self) -> bool:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from evo_core.config.parsing import ConfigError
 from evo_core.config.run_config import RunConfig
 from evo_core.plugins.installed import package_of
-from evo_core.plugins.kinds import ENCODER, MUTATION, SELECTOR, VECTOR_BACKEND, PluginKind
+from evo_core.plugins.kinds import ENCODER, FITNESS, MUTATION, SELECTOR, VECTOR_BACKEND, PluginKind
 from evo_core.plugins.loading import MissingPlugin, PluginError, import_allowed, load
 
 
@@ -49,6 +49,8 @@ def plugins_of(config: RunConfig) -> Iterator[Use]:
         yield Use("mutation.plugins", MUTATION, name, config.mutation.options.get(name, {}))
     if config.selection.method not in SELECTOR.own:
         yield Use("selection.method", SELECTOR, config.selection.method, config.selection.options)
+    if config.evaluation.objective.plugin is not None:
+        yield Use("evaluation.fitness", FITNESS, config.evaluation.objective.plugin)
     if config.env.vectorization not in VECTOR_BACKEND.own:
         yield Use("env.vectorization", VECTOR_BACKEND, config.env.vectorization)
 

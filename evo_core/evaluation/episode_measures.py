@@ -11,6 +11,8 @@ import numpy as np
 from evo_core.config.objectives import Objective, Reduction
 from evo_core.config.parsing import did_you_mean
 from evo_core.config.run_config import RunConfig
+from evo_core.plugins.kinds import FITNESS
+from evo_core.plugins.loading import load
 
 SUCCESS_KEYS = ("success", "is_success")
 """Keys by which environments report success in the info of an episode's last step."""
@@ -53,8 +55,11 @@ Measure = Callable[[Episode], Any]
 def find_measure(objective: Objective) -> Measure:
     """Return the function that an objective names. Its module must have been allowed and imported before.
 
-    Raises MeasureError when the module has no such function.
+    Raises MeasureError when the module has no such function, PluginError for a plugin that cannot be used.
     """
+    if objective.plugin is not None:
+        found: Measure = load(FITNESS, objective.plugin)
+        return found
     if objective.key is not None:
         return partial(_number_of_info, objective.key, objective.reduction)
     return find_function(objective.function) if objective.function else MEASURES[objective.measure]

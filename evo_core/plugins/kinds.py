@@ -8,7 +8,7 @@ class PluginKind:
     """A kind of plugin.
 
     `noun` names it in messages; `group` is the group of entry points by which packages offer theirs; `method` the one
-    that is required; `own` the names that need no plugin.
+    that is required (`__call__`: a function will do); `own` the names that need no plugin.
     """
 
     noun: str
@@ -30,4 +30,8 @@ VECTOR_BACKEND = PluginKind(
 )
 TRACKER = PluginKind("tracker", "evolve.trackers", "log", ("csv", "tensorboard", "wandb", "mlflow"))
 
-PLUGIN_KINDS = (ENCODER, MUTATION, SELECTOR, VECTOR_BACKEND, TRACKER)
+FITNESS = PluginKind(
+    "fitness function", "evolve.fitness", "__call__", ("return", "success", "length", "parameters", "flops")
+)
+
+PLUGIN_KINDS = (ENCODER, MUTATION, SELECTOR, FITNESS, VECTOR_BACKEND, TRACKER)

@@ -101,6 +101,8 @@ def _created(kind: PluginKind, name: str, found: Any, options: dict[str, Any]) -
     shown = f"{kind.noun} {name} ({package_of(kind, name) or 'of no installed package'})"
     if not callable(getattr(found, kind.method, None)):
         raise PluginError(f"{shown}: expected a class with a method {kind.method}, got {found!r:.200}")
+    if not isinstance(found, type) and kind.method == "__call__":
+        return found
     if not isinstance(found, type):
         raise PluginError(f"{shown}: expected a class, got {found!r:.200}; name its class")
     try:

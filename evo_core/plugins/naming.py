@@ -45,12 +45,14 @@ class PluginName:
         if found := describe_offers(self.kind):
             schema["description"] = f"{schema.get('description', '')} Installed: {found}.".strip()
 
-    def _check(self, name: str, info: ValidationInfo) -> str:
-        if name in self._own or OF_MODULE.fullmatch(name):
-            return name
+    def is_known(self, name: str, info: ValidationInfo) -> bool:
+        """Return True for the name of a plugin that is installed; where a stored record is read, of any."""
         context = info.context if isinstance(info.context, dict) else {}
         here = context.get("plugins") != "installed" or name in offers(self.kind)
-        if here and PLAIN.fullmatch(name) and name not in self.kind.own:
+        return here and PLAIN.fullmatch(name) is not None and name not in self.kind.own
+
+    def _check(self, name: str, info: ValidationInfo) -> str:
+        if name in self._own or OF_MODULE.fullmatch(name) or self.is_known(name, info):
             return name
         if reason := doubtful(self.kind).get(name):
             raise ValueError(f"{self.kind.noun} {name}: {reason}")

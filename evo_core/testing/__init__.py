@@ -9,6 +9,7 @@ class TestFourier(EncoderContract):
 
 from evo_core.testing.encoder_contract import EncoderContract
 from evo_core.testing.evolution_contracts import MutationContract, SelectorContract
+from evo_core.testing.fitness_contract import FitnessContract
 from evo_core.testing.vector_contract import VectorBackendContract
 
-__all__ = ["EncoderContract", "MutationContract", "SelectorContract", "VectorBackendContract"]
+__all__ = ["EncoderContract", "FitnessContract", "MutationContract", "SelectorContract", "VectorBackendContract"]

@@ -33,6 +33,7 @@ EVERY_KIND = {
     "selection.method": "lexicase",
     "selection.options": {"epsilon": 0.5},
     "env.vectorization": "gym-sync",
+    "evaluation.fitness": "steady",
 }
 
 
@@ -254,13 +255,38 @@ def test_a_run_with_plugins_of_every_kind_repeats_and_records_them(plugins_insta
     first, again = train_on_policy(config), train_on_policy(config)
     assert first.head == again.head
     assert "resample" in {child.mutation.kind for commit in first.commits for child in commit.offspring}
-    names = ("fourier", "gym-sync", "lexicase", "resample")
+    names = ("fourier", "gym-sync", "lexicase", "resample", "steady")
     assert plugin_versions(config) == "; ".join(f"{name}: evolve-example 0.1.0" for name in names)
     commits = [Generation.model_validate_json(commit.model_dump_json()) for commit in first.commits]
     assert commits == list(first.commits)
     observed = gym.make("CartPole-v1").observation_space
     assert create_population(config, observed) == commits[0]
     assert next_generation(config, commits[0], commits[1].members) == commits[1]
+
+
+def test_a_fitness_function_has_a_name(plugins_installed):
+    config = make_config(**{"evaluation.fitness": "steady"})
+    by_module = make_config(**{"evaluation.fitness": "evolve_example.fitness:steady"})
+    one = train_on_policy(config)
+    other = train_on_policy(by_module, packages=("evolve_example",))
+    for first, second in zip(one.commits[1].members, other.commits[1].members, strict=True):
+        assert first.fitness == second.fitness and first.fitness != np.mean(first.evaluation.returns)
+    assert config.evaluation.objective.title == "mean steady"
+    schema = RunConfig.model_json_schema()["$defs"]["EvaluationConfig"]["properties"]["fitness"]
+    assert schema["description"].endswith("Installed: steady (evolve-example 0.1.0).")
+
+
+def test_a_fitness_function_that_is_not_there_is_refused(plugins_installed):
+    with pytest.raises(ConfigError, match=r"evaluation.fitness: expected return, .*steady, info:KEY or .*got 'stead'"):
+        make_config(**{"evaluation.fitness": "stead"})
+    with pytest.raises(ConfigError, match=r"evaluation.fitness: expected"):
+        make_config(**{"evaluation.fitness": "flops"})  # which no episode changes
+    stored = make_config(**{"evaluation.fitness": "steady"}).model_dump_json().replace('"steady"', '"elsewhere"')
+    config = RunConfig.model_validate_json(stored)
+    with pytest.raises(
+        ConfigError, match=r"evaluation.fitness 'elsewhere': fitness function elsewhere is not installed"
+    ):
+        check_environment(config)
 
 
 def test_a_missing_selector_is_refused_by_name():

@@ -3,6 +3,7 @@
 import json
 
 from evolve_example.encoder import Fourier
+from evolve_example.fitness import steady
 from evolve_example.mutation import Resample
 from evolve_example.selector import Lexicase
 from evolve_example.tracker import Lines
@@ -10,6 +11,7 @@ from evolve_example.vectors import GymSync
 
 from evolve_rl.testing import (
     EncoderContract,
+    FitnessContract,
     MutationContract,
     SelectorContract,
     TrackerContract,
@@ -30,6 +32,10 @@ class TestResample(MutationContract):
 class TestLexicase(SelectorContract):
     plugin = Lexicase
     options = {"epsilon": 0.1}
+
+
+class TestSteady(FitnessContract):
+    plugin = staticmethod(steady)
 
 
 class TestGymSync(VectorBackendContract):
