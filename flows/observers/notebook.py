@@ -22,9 +22,10 @@ SHOWN_LINES = 12
 """Lines of finished generations that stay visible while a run works; all are shown once it has ended."""
 
 PRE = (
-    "<pre style=\"white-space:pre;overflow-x:auto;line-height:1.25;font-family:Menlo,Consolas,'DejaVu Sans Mono',"
-    'monospace">{code}</pre>'
+    '<pre style="white-space:{wrap};word-break:normal;overflow-x:auto;line-height:1.25;'
+    "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace\">{code}</pre>"
 )
+"""Lines wrap (pre-wrap), tables do not (pre)."""
 
 
 def in_notebook() -> bool:
@@ -46,11 +47,11 @@ class CellOutput:
         console = Console(file=io.StringIO(), record=True, width=WIDTH, force_jupyter=False)
         console.print(self.observer)
         last = _html(self._lines).rstrip("\n").split("\n")[-SHOWN_LINES:]
-        return PRE.format(code="\n".join([*filter(None, last), _html(console)]))
+        return _wrapped("\n".join(last)) + PRE.format(wrap="pre", code=_html(console))
 
     def ended(self) -> str:
         """Return all lines."""
-        return PRE.format(code=_html(self._lines))
+        return _wrapped(_html(self._lines))
 
 
 @contextmanager
@@ -76,6 +77,10 @@ def notebook_display(config: RunConfig, describe: Callable[[], str]) -> Iterator
         yield output.observer, refresh
     finally:
         handle.update(HTML(output.ended() + describe()))
+
+
+def _wrapped(code: str) -> str:
+    return PRE.format(wrap="pre-wrap", code=code) if code.strip() else ""
 
 
 def _html(console: Console) -> str:
