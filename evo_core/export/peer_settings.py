@@ -184,7 +184,10 @@ def _encoder(
                 said.append(f"encoder: recurrent layers of {units} units with residual ones; all have {units[0]}")
             if encoder.cell != "lstm":
                 said.append(f"encoder: {encoder.cell} cells; RecurrentPPO has lstm cells only")
-            said.append(f"max_seq_len {encoder.max_seq_len}: RecurrentPPO backpropagates through whole episodes")
+            said.append(
+                f"max_seq_len {encoder.max_seq_len}: RecurrentPPO backpropagates through all of an episode's steps "
+                "in a rollout"
+            )
             said.append("batch_size counts steps of padded sequences there, whole pieces of episodes here")
             sizes = {"lstm_hidden_size": units[0], "n_lstm_layers": len(units)}
             return (), {**sizes, "shared_lstm": shared, "enable_critic_lstm": not shared}, said
