@@ -63,19 +63,25 @@ def _add_band(plot: go.Figure, group: Group, color: str) -> None:
     grid, means, intervals = group.band()
     bounds = np.array([ends for ends in intervals if ends is not None])
     if len(bounds):
-        x, low, high = grid, bounds[:, 0], bounds[:, 1]
-        plot.add_trace(
-            go.Scatter(
-                x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=color, opacity=0.15, mode="lines",
-                line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=group.name,
-            )
-        )  # fmt: skip
+        for edge, fill in zip(bounds.T, (None, "tonexty"), strict=True):
+            plot.add_trace(
+                go.Scatter(
+                    x=grid, y=edge, fill=fill, fillcolor=_pale(color), mode="lines", line={"width": 0, "shape": "hv"},
+                    hoverinfo="skip", showlegend=False, legendgroup=group.name,
+                )
+            )  # fmt: skip
     plot.add_trace(
         go.Scatter(
             x=grid, y=means, mode="lines", line={"color": color, "width": 3, "shape": "hv"}, legendgroup=group.name,
             name=f"{group.name}: mean of {len(group.sides)} runs",
         )
     )  # fmt: skip
+
+
+def _pale(color: str) -> str:
+    """Return a color of six hexadecimal digits with little opacity."""
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"
 
 
 def _confirmed(groups: Sequence[Group]) -> Figure:
