@@ -9,7 +9,7 @@ from prefect.futures import PrefectFuture
 
 from deployments.field_titles import errors_in_form_terms
 from deployments.run_batches import apply_to_runs, select_runs
-from evo_core.evaluation.episodes import play_episodes, report_seeds
+from evo_core.evaluation.episodes import play_episodes, report_seeds, summarize_objectives
 from evo_core.evaluation.scores import Score, add_fitness, score
 from evo_core.records.chain import FailureReason
 from evo_core.seeding import POPULATION, Purpose, stream
@@ -79,6 +79,8 @@ def play(ref: RunRef, request: Request) -> Score:
     rng, objective = stream(request.seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
     found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
     row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json", exclude={"fitness"})}
+    objectives = summarize_objectives(chosen.agent, played.more, chosen.config, rng)
+    row |= {objective.name: objective.value for objective in objectives}
     if (fitness := found.fitness) is not None:
         row |= {fitness.name: fitness.value, f"{fitness.name}, 95 % CI": fitness.ci95}
     table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]

@@ -113,7 +113,7 @@ def run_member(
 
 
 def _needed(commit: Generation, blobs: Blobs) -> Blobs:
-    """Return the checkpoints of the next parents, the last elite and the best elite so far."""
+    """Return the checkpoints of the next parents, the last elite, the best elite so far and the front."""
     references = [offspring.parent_blob for offspring in commit.offspring]
-    references += [elite.blob for elite in (commit.elite, commit.best) if elite]
+    references += [elite.blob for elite in (commit.elite, commit.best, *commit.front) if elite]
     return {reference.sha256: blobs[reference.sha256] for reference in references if reference}

@@ -27,7 +27,7 @@ def confirm_elite(run_id: str, elite: EliteRef, beside: EliteRef | None = None) 
     """
     ref = begun_ref(run_id)
     store, wanted = ref.open(), [one for one in (elite, beside) if one is not None]
-    records = {one.uid: store.confirmation(one.generation) for one in wanted}
+    records = {one.uid: store.confirmation(one) for one in wanted}
     missing = [one for one in wanted if records[one.uid] is None]
     if missing:
         subscribe_to_warnings(ref)
@@ -36,7 +36,7 @@ def confirm_elite(run_id: str, elite: EliteRef, beside: EliteRef | None = None) 
     for one in missing:
         record = _score(ref, one, played[one.uid])
         if record is not None:
-            store.put_confirmation(one.generation, record)
+            store.put_confirmation(one, record)
         records[one.uid] = record
     for record in records.values():
         if record is not None:

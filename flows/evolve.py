@@ -65,7 +65,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
         @cache
         def confirm(elite: EliteRef) -> Confirmation | None:
             other = also_confirmed(config, head, elite)
-            record = store.confirmation(elite.generation) or confirmation(run.run_id, elite, other)
+            record = store.confirmation(elite) or confirmation(run.run_id, elite, other)
             if record is not None and record.uid != elite.uid:
                 raise RuntimeError(f"expected the confirmation of {elite.uid}, got that of {record.uid}")
             return record

@@ -11,7 +11,7 @@ from evo_core.records.chain import Member
 from evo_core.records.chain import uid as member_uid
 from evo_core.records.failures import MemberFailure
 from flows.next_steps import evolve_command, store_flag
-from flows.outcome import delivery
+from flows.outcome import delivery, delivery_by
 from flows.settings import BadInput, Failed
 from tasks.runs import layout
 from tasks.runs.ref import RunRef
@@ -48,15 +48,20 @@ class Chosen:
             raise Failed(f"{self.member.uid} cannot be played: {failure}") from failure
 
 
-def load(ref: RunRef, uid: str | None, device: str | None = None) -> Chosen:
+def load(ref: RunRef, uid: str | None, device: str | None = None, deliver: str | None = None) -> Chosen:
     """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
 
     A checkpoint that was released is computed again. `device` is where the agent is, by default where a run of these
-    settings would compute. BadInput when there is no such member or checkpoint.
+    settings would compute. `deliver`: the rule that chooses one of the front instead. BadInput when there is no such
+    member or checkpoint.
     """
     run, run_id = ref.open(), ref.run_id
     why = "asked for"
-    if uid is None:
+    if deliver is not None:
+        if uid is not None:
+            raise BadInput(f"--deliver {deliver}: it chooses a member, and --member {uid} names one; give one of both")
+        uid, why = delivery_by(ref, deliver)
+    elif uid is None:
         delivered = delivery(ref)
         uid, why = delivered.elite.uid, delivered.why
     member = find_member(run, uid, "--member")

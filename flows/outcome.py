@@ -89,6 +89,21 @@ def delivery(run: RunRef) -> Delivery:
     return Delivery(head.elite, None, "unfinished")
 
 
+def delivery_by(run: RunRef, rule: str) -> tuple[str, str]:
+    """Return the member of a run's front that a rule delivers, and why; raise BadInput for a run without objectives."""
+    evaluation, head = run.config.evaluation, run.open().head()
+    if not evaluation.objectives:
+        raise BadInput(f"--deliver {rule}: run {run.run_id} has no evaluation.objectives, among whose front it chooses")
+    if rule not in evaluation.delivery_rules:
+        raise BadInput(f"--deliver {rule}: expected {', '.join(evaluation.delivery_rules)}")
+    if head is None or not head.front:
+        raise BadInput(f"run {run.run_id} has finished no generation yet, so there is no front to choose from")
+    from evo_core.evolution.fronts import choose_from_front
+
+    said = "the knee" if rule == "knee" else f"best in {rule}"
+    return choose_from_front(head.front, evaluation, rule).uid, f"{said} of a front of {len(head.front)}"
+
+
 def missing_commit(run: RunStore) -> int | None:
     """Return the generation of the first COMMIT that is missing although a later one was begun, else None.
 
@@ -108,9 +123,9 @@ def describe_gap(generation: int, command: str) -> str:
     )
 
 
-def _stored(find: Callable[[int], Confirmation | None]) -> Confirm:
+def _stored(find: Callable[[EliteRef], Confirmation | None]) -> Confirm:
     def confirm(elite: EliteRef) -> Confirmation:
-        record = find(elite.generation)
+        record = find(elite)
         if record is None or record.uid != elite.uid:
             raise NotConfirmed
         return record

@@ -102,11 +102,11 @@ def run_generation(run: RunRef, head: Generation, order: random.Random | None = 
 def confirm_elite(run: RunRef, elite: EliteRef) -> Confirmation:
     """Confirm an elite as flows/confirm_elite.py does; a stored score is taken as it is."""
     store = run.open()
-    record = store.confirmation(elite.generation)
+    record = store.confirmation(elite)
     if record is None:
         chunks = [confirm_chunk.fn(run, elite, chunk).chunk for chunk in range(chunk_count(run.config))]
         record = confirmation(run.config, elite, chunks)
-        store.put_confirmation(elite.generation, record)
+        store.put_confirmation(elite, record)
     return record
 
 

@@ -78,9 +78,7 @@ def store_confirmations(url: str, run_id: str, commits: list[Generation]) -> Non
     for elite in (commits[-1].elite, commits[-1].best):
         assert elite is not None
         mean = elite.fitness
-        run.put_confirmation(
-            elite.generation, Confirmation(uid=elite.uid, mean=mean, ci95=(mean, mean), episodes=2, steps=2)
-        )
+        run.put_confirmation(elite, Confirmation(uid=elite.uid, mean=mean, ci95=(mean, mean), episodes=2, steps=2))
 
 
 def store_lineage(store_url: str, run_id: str, config: RunConfig, commits: list[Generation]) -> None:

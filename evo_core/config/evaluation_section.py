@@ -18,6 +18,12 @@ from evo_core.config.objectives import (
 )
 from evo_core.config.sections import Section, unless
 
+MOST_OBJECTIVES = 4
+"""Further objectives: with more, nearly all members are incomparable."""
+
+KNEE = "knee"
+"""The rule that delivers the member of a front with the best compromise."""
+
 
 class EvaluationConfig(Section):
     """Measurement of fitness, on separate environments."""
@@ -57,6 +63,20 @@ class EvaluationConfig(Section):
         "aggregation cvar: share of the worst episodes.", default=0.25, gt=0, le=1, exclude_if=unless(0.25)
     )
 
+    objectives: tuple[Objective, ...] = Field(
+        default=(),
+        max_length=MOST_OBJECTIVES,
+        exclude_if=unless(()),
+        description="Further objectives, traded off against fitness by NSGA-II, such as [{measure: parameters, "
+        f"direction: minimize}}]. At most {MOST_OBJECTIVES}.",
+    )
+    deliver: MeasureName = Field(
+        default=KNEE,
+        exclude_if=unless(KNEE),
+        description="objectives: which of the front is delivered, and passes unmutated as the elite: knee, fitness, or "
+        "the best in the measure of one of the objectives.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _read_short_forms(cls, values: Any) -> Any:
@@ -72,6 +92,12 @@ class EvaluationConfig(Section):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         require_used(self.fitness, self.reduction, self.aggregation, self.cvar)
+        titles = [objective.title for objective in self.all_objectives]
+        if twice := next((title for title in titles if titles.count(title) > 1), None):
+            raise ValueError(f"objectives: {twice} is there twice, as the fitness or another objective; leave one out")
+        if self.deliver not in self.delivery_rules:
+            known = ", ".join(self.delivery_rules) if self.objectives else "objectives, among which it chooses"
+            raise ValueError(f"deliver: expected {known}, got {self.deliver!r}")
         return self
 
     @property
@@ -86,6 +112,21 @@ class EvaluationConfig(Section):
         )
 
     @property
+    def all_objectives(self) -> tuple[Objective, ...]:
+        """The fitness, then the further objectives."""
+        return self.objective, *self.objectives
+
+    @property
+    def episode_objectives(self) -> tuple[Objective, ...]:
+        """The objectives that measure episodes, the fitness first."""
+        return tuple(objective for objective in self.all_objectives if not objective.of_member)
+
+    @property
+    def delivery_rules(self) -> tuple[str, ...]:
+        """What `deliver` may be: the knee, the best fitness, or the best in a further objective."""
+        return (KNEE, "fitness", *(objective.measure for objective in self.objectives)) if self.objectives else (KNEE,)
+
+    @property
     def functions(self) -> tuple[str, ...]:
         """The functions of other packages that measure episodes, each package.module:function."""
-        return (self.objective.function,) if self.objective.function else ()
+        return tuple(objective.function for objective in self.all_objectives if objective.function)

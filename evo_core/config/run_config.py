@@ -60,6 +60,10 @@ class RunConfig(Section):
                 f"selection.archive: expected at most population.size ({self.population.size}), "
                 f"got {self.selection.archive}"
             )
+        if self.selection.margin and self.evaluation.objectives:
+            raise ValueError(
+                "selection.margin: it compares two members by fitness alone; leave it out with evaluation.objectives"
+            )
         if (self.population.min_survivors or 0) > self.population.size:
             raise ValueError(
                 f"population.min_survivors: expected at most population.size ({self.population.size}), "

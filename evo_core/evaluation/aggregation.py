@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from evo_core.config.objectives import Objective
-from evo_core.evaluation.intervals import student_interval
 
 RESAMPLES = 9999
 ERROR_RESAMPLES = 999
@@ -85,6 +84,8 @@ def interval(values: np.ndarray, objective: Objective, rng: np.random.Generator)
     if objective.measure == "success" and objective.aggregation == "mean" and set(values.tolist()) <= {0.0, 1.0}:
         return wilson_interval(int(values.sum()), len(values))
     if objective.aggregation == "mean":
+        from evo_core.evaluation.intervals import student_interval  # commands that select do without SciPy
+
         return student_interval(values)
     return bootstrap_interval(values, statistic_of(objective), rng)
 

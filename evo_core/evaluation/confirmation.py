@@ -11,10 +11,10 @@ import torch
 from evo_core.agent.agent import Agent
 from evo_core.agent.checkpoint import from_bytes
 from evo_core.config.run_config import RunConfig
-from evo_core.evaluation.aggregation import aggregate, interval
+from evo_core.evaluation.aggregation import aggregate, interval, standard_error
 from evo_core.evaluation.episodes import CHUNK, confirmation_seeds, play_episodes
 from evo_core.numerics.provenance import one_thread
-from evo_core.records.chain import Confirmation, EliteRef, FailureDetail
+from evo_core.records.chain import Confirmation, EliteRef, FailureDetail, ObjectiveValue
 from evo_core.records.failures import REPORTED_ELSEWHERE, MemberFailure
 from evo_core.seeding import POPULATION, Purpose, stream
 from evo_core.spaces.spaces import Spaces
@@ -23,11 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class Chunk(NamedTuple):
-    """One chunk's episodes: what each was worth, the environment steps that all took, and their returns."""
+    """One chunk's episodes: what each was worth, the environment steps that all took, and their returns.
+
+    `more`: what each was worth by the further objectives of episodes, [episodes][objectives].
+    """
 
     values: list[float]
     steps: int
     returns: list[float]
+    more: Sequence[Sequence[float]] = ()
 
 
 def chunk_count(config: RunConfig) -> int:
@@ -55,7 +59,7 @@ def play_chunk(
         log.warning("%s cannot be confirmed: %s", elite.uid, failure, extra=REPORTED_ELSEWHERE)
         on_failure(failure.describe())
         return None
-    return Chunk(played.values.tolist(), played.steps, played.returns.tolist())
+    return Chunk(played.values.tolist(), played.steps, played.returns.tolist(), played.more.tolist())
 
 
 def confirmation(config: RunConfig, elite: EliteRef, chunks: Sequence[Chunk | None]) -> Confirmation | None:
@@ -73,7 +77,24 @@ def confirmation(config: RunConfig, elite: EliteRef, chunks: Sequence[Chunk | No
         episodes=len(values),
         steps=sum(chunk.steps for chunk in played),
     )
-    if objective.is_mean_return:
-        return record
-    returns = float(np.mean([value for chunk in played for value in chunk.returns]))
-    return record.model_copy(update={"measured": objective.title, "mean_return": returns})
+    beside: dict[str, object] = {"objectives": _confirm_objectives(config, elite, played, rng)}
+    if not objective.is_mean_return:
+        returns = float(np.mean([value for chunk in played for value in chunk.returns]))
+        beside |= {"measured": objective.title, "mean_return": returns}
+    return record.model_copy(update=beside)
+
+
+def _confirm_objectives(
+    config: RunConfig, elite: EliteRef, chunks: Sequence[Chunk], rng: np.random.Generator
+) -> tuple[ObjectiveValue, ...]:
+    """Return the further objectives on fresh seeds; those of the network are what they were."""
+    columns = iter(np.array([row for chunk in chunks for row in chunk.more]).T)
+    found = []
+    for objective, before in zip(config.evaluation.objectives, elite.objectives, strict=True):
+        if objective.of_member:
+            found.append(before)
+            continue
+        values = next(columns)
+        sem = standard_error(values, objective, rng)
+        found.append(ObjectiveValue(name=objective.title, value=aggregate(values, objective), sem=sem))
+    return tuple(found)

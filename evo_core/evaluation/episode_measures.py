@@ -1,6 +1,6 @@
 """Measures of an episode: its return, its length, success, a number of its info, or a function of its record."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -175,17 +175,23 @@ class EpisodeRecorder:
 
 def recorder_for(config: RunConfig, count: int) -> EpisodeRecorder | None:
     """Return a recorder for `count` episodes; None where returns and lengths say what they are worth."""
-    objective = config.evaluation.objective
-    if objective.measure in FREE:
+    measured = [one for one in config.evaluation.episode_objectives if one.measure not in FREE]
+    if not measured:
         return None
-    keys = frozenset({objective.key} if objective.key is not None and objective.reduction != "last" else ())
+    keys = frozenset(one.key for one in measured if one.key is not None and one.reduction != "last")
     return EpisodeRecorder(count, config.algorithm.gamma, keys)
 
 
 def measure_episodes(
+    objectives: Sequence[Objective], recorder: EpisodeRecorder | None, returns: np.ndarray, lengths: np.ndarray
+) -> list[np.ndarray]:
+    """Measure episodes by each objective: [episodes] each. Raises MeasureError."""
+    return [_measure_by(objective, recorder, returns, lengths) for objective in objectives]
+
+
+def _measure_by(
     objective: Objective, recorder: EpisodeRecorder | None, returns: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """Measure episodes: [episodes]. Raises MeasureError."""
     if objective.measure in FREE or recorder is None:
         return returns if objective.measure == "return" else lengths.astype(np.float64)
     function = find_measure(objective)

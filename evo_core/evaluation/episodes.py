@@ -13,8 +13,9 @@ from evo_core.config.run_config import RunConfig
 from evo_core.envs.sync_vector import SyncEnvs
 from evo_core.evaluation.aggregation import aggregate, standard_error
 from evo_core.evaluation.episode_measures import MeasureError, measure_episodes, recorder_for
+from evo_core.evaluation.network_measures import NETWORK_MEASURES
 from evo_core.networks.distributions.distribution import masked
-from evo_core.records.chain import Evaluation
+from evo_core.records.chain import Evaluation, ObjectiveValue
 from evo_core.records.failures import MemberFailure
 from evo_core.seeding import POPULATION, Purpose, environment_seeds, stream
 from evo_core.spaces.observations import Arrays, take
@@ -47,12 +48,14 @@ def report_seeds(config: RunConfig, episodes: int, seed: int | None = None) -> l
 class Episodes(NamedTuple):
     """Full episodes: returns and lengths, both [episodes], and what they are worth, [episodes].
 
-    `values` is the measure that `evaluation.fitness` names: the returns, unless it names another.
+    `values` is the measure that `evaluation.fitness` names: the returns, unless it names another. `more` are those of
+    `evaluation.objectives` that measure episodes, [episodes, objectives].
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     values: np.ndarray
+    more: np.ndarray
 
     @property
     def steps(self) -> int:
@@ -76,7 +79,10 @@ def play_episodes(
     return Episodes(*(np.concatenate(parts) for parts in zip(*played, strict=True)))
 
 
-def summarize(played: Episodes, config: RunConfig, rng: np.random.Generator) -> Evaluation:
+_NOTHING = np.zeros((CHUNK, 0))
+
+
+def summarize(agent: Agent, played: Episodes, config: RunConfig, rng: np.random.Generator) -> Evaluation:
     """Reduce episodes to fitness, its standard error and the counts; keep the returns. `rng` resamples."""
     objective, each = config.evaluation.objective, tuple(played.returns.tolist())
     return Evaluation(
@@ -86,13 +92,29 @@ def summarize(played: Episodes, config: RunConfig, rng: np.random.Generator) -> 
         steps=played.steps,
         returns=each,
         values=None if objective.measure == "return" else tuple(played.values.tolist()),
+        objectives=summarize_objectives(agent, played.more, config, rng),
     )
+
+
+def summarize_objectives(
+    agent: Agent, more: np.ndarray, config: RunConfig, rng: np.random.Generator
+) -> tuple[ObjectiveValue, ...]:
+    """Reduce what episodes are worth by further objectives, [episodes, objectives], and measure the network."""
+    columns, found = iter(more.T), []
+    for objective in config.evaluation.objectives:
+        if objective.of_member:
+            found.append(ObjectiveValue(name=objective.title, value=float(NETWORK_MEASURES[objective.measure](agent))))
+            continue
+        values = next(columns)
+        sem = standard_error(values, objective, rng)
+        found.append(ObjectiveValue(name=objective.title, value=aggregate(values, objective), sem=sem))
+    return tuple(found)
 
 
 def evaluate(agent: Agent, config: RunConfig, seeds: Sequence[int]) -> Evaluation:
     """Play one episode per seed and summarize."""
     rng = stream(config.seed, seeds[0], POPULATION, Purpose.RESAMPLE)
-    return summarize(play_episodes(agent, config, seeds), config, rng)
+    return summarize(agent, play_episodes(agent, config, seeds), config, rng)
 
 
 def _play_chunk(
@@ -129,7 +151,8 @@ def _play_group(
     recorder = envs.on_values = recorder_for(config, len(group))
     try:
         returns, lengths = _play(agent, config, envs, seeds, group, assumed, on_step)
-        return Episodes(returns, lengths, measure_episodes(config.evaluation.objective, recorder, returns, lengths))
+        values, *more = measure_episodes(config.evaluation.episode_objectives, recorder, returns, lengths)
+        return Episodes(returns, lengths, values, np.stack(more, 1) if more else _NOTHING[: len(group)])
     except MeasureError as error:
         raise MemberFailure("fitness_error", envs.steps, f"{envs.name}: {error}") from error.__cause__
     finally:

@@ -30,14 +30,15 @@ def preflight(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
 
 def check_fitness(config: RunConfig) -> None:
     """Raise ConfigError when an episode cannot be measured; the environment's packages must have been imported."""
-    objective = config.evaluation.objective
+    where = "evaluation.objectives" if config.evaluation.objectives else "evaluation.fitness"
     try:
-        find_measure(objective)
+        for objective in config.evaluation.episode_objectives:
+            find_measure(objective)
         if recorder_for(config, 1) is not None:
             with ignore_warnings():
                 run_with_timeout(PATIENCE_S, lambda: _play(config))
     except MeasureError as error:
-        raise ConfigError([f"evaluation.fitness {error}"]) from error
+        raise ConfigError([f"{where} {error}"]) from error
     except (MemberFailure, TimeoutError):  # members and `evolve doctor` report what the environment does
         return
 
@@ -57,6 +58,6 @@ def _play(config: RunConfig) -> None:
                 rewards, over = envs.advance_some([0], actions.draw())
                 total, length, left = total + rewards, length + 1, left - 1
                 ended = bool(over[0]) or length == cut
-            measure_episodes(config.evaluation.objective, recorder, total, np.array([length]))
+            measure_episodes(config.evaluation.episode_objectives, recorder, total, np.array([length]))
     finally:
         envs.close()

@@ -58,14 +58,21 @@ def find_ending(config: RunConfig, head: Generation | None, confirm: Confirm) ->
         reached = reaches_target(config, head, confirm)
         if not reached and not is_spent(config, head):
             return None
+        if reached and config.evaluation.objectives:  # the target is one of fitness, which the elite has reached
+            return Ending("target_reached", head.elite, confirm(head.elite))
         return Ending("target_reached" if reached else "budget_spent", *deliver(config, head, confirm))
     except NotConfirmed:
         return None
 
 
 def deliver(config: RunConfig, generation: Generation, confirm: Confirm) -> tuple[EliteRef, Confirmation | None]:
-    """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties."""
+    """Choose between the last elite and the best elite ever: the better one in confirmation, the last one on ties.
+
+    With further objectives neither is better: the one that `evaluation.deliver` chose from the front is delivered.
+    """
     assert generation.elite is not None and generation.best is not None
+    if config.evaluation.objectives:
+        return generation.best, confirm(generation.best)
     last = generation.elite, confirm(generation.elite)
     if generation.best.blob == generation.elite.blob:
         return last

@@ -13,6 +13,7 @@ from evo_core.evaluation.aggregation import (
     standard_error,
 )
 from evo_core.genome.architecture import Record
+from evo_core.records.chain import ObjectiveValue
 
 Interval = tuple[float, float]
 
@@ -32,7 +33,7 @@ class Score(Record):
 
     `iqm` is the mean of the middle half (Agarwal et al. 2021). Intervals are 95 % by the percentile bootstrap; errors
     and intervals are null for one episode. `length` is the mean number of steps. `fitness` is there if the run's is not
-    the mean return.
+    the mean return, `objectives` if it has further ones.
     """
 
     episodes: int
@@ -47,6 +48,7 @@ class Score(Record):
     length_min: int
     length_max: int
     fitness: FitnessScore | None = Field(default=None, exclude_if=lambda value: value is None)
+    objectives: tuple[ObjectiveValue, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 def score(returns: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Score:

@@ -8,6 +8,7 @@ from gymnasium import Space
 
 from evo_core.config.run_config import RunConfig, evolvable_hyperparameters
 from evo_core.evolution.adaptive_size import choose_lines, progress
+from evo_core.evolution.fronts import choose_from_front, extend_front, score_members
 from evo_core.evolution.mutation import NONE, mutate
 from evo_core.evolution.selection import first_slots, is_better, select, selection_score, unmutated_slots
 from evo_core.evolution.selector_plugins import choose_by_plugin
@@ -75,15 +76,16 @@ def next_generation(config: RunConfig, previous: Generation, members: Sequence[M
     ]
     for entry in draw.archive:
         offspring.append(_offspring(config, generation + 1, len(offspring), members[entry], keep=True, archived=True))
-    elite, objective = elite_ref(members[draw.elite]), config.evaluation.objective
-    is_best = previous.best is None or objective.better(elite.fitness, previous.best.fitness)
+    elite = elite_ref(members[draw.elite])
+    front = _extended_front(config, previous, members) if config.evaluation.objectives else []
     return Generation(
         generation=generation,
         previous=previous.sha256,
         members=tuple(members),
         draw=draw,
         elite=elite,
-        best=elite if is_best else previous.best,
+        best=_best(config, previous.best, elite, front),
+        front=tuple(front),
         offspring=tuple(offspring),
         train_steps=previous.train_steps + sum(member.training.steps for member in members),
         eval_steps=previous.eval_steps + sum(member.evaluation.steps for member in members if member.evaluation),
@@ -94,7 +96,10 @@ def _choose_parents(config: RunConfig, generation: int, members: Sequence[Member
     """Return the draw of a generation, and the slots whose offspring is its parent unmutated."""
     selection, objective = config.selection, config.evaluation.objective
     rng, luck = (stream(config.seed, generation, POPULATION, why) for why in (Purpose.SELECT, Purpose.RESAMPLE))
-    scores = [selection_score(member, selection.fitness_window, objective.sign) for member in members]
+    if config.evaluation.objectives:
+        scores = score_members(members, config.evaluation, selection.fitness_window)
+    else:
+        scores = [selection_score(member, selection.fitness_window, objective.sign) for member in members]
     if config.population.sizing == "adaptive":
         draw = choose_lines(members, scores, config.population, rng)
         return draw, first_slots(draw)
@@ -104,6 +109,21 @@ def _choose_parents(config: RunConfig, generation: int, members: Sequence[Member
     choose = None if selection.method in SELECTOR.own else partial(choose_by_plugin, selection, members, scores)
     draw = select(scores, size, selection, rng, warming_up=warming_up, slots=slots, replaces=replaces, choose=choose)
     return draw, unmutated_slots(draw, selection, warming_up=warming_up, slots=slots)
+
+
+def _best(config: RunConfig, before: EliteRef | None, elite: EliteRef, front: Sequence[EliteRef]) -> EliteRef:
+    """Return the best elite so far; with further objectives the one of the front that is delivered."""
+    if front:
+        return choose_from_front(front, config.evaluation, config.evaluation.deliver)
+    if before is None or config.evaluation.objective.better(elite.fitness, before.fitness):
+        return elite
+    return before
+
+
+def _extended_front(config: RunConfig, previous: Generation, members: Sequence[Member]) -> list[EliteRef]:
+    """Return the front with a generation's members; archived ones were judged in the generation that trained them."""
+    finished = [one for one in members if one.evaluation is not None and not one.offspring.archived]
+    return extend_front(previous.front, [elite_ref(member) for member in finished], config.evaluation)
 
 
 def elite_ref(member: Member) -> EliteRef:
@@ -116,6 +136,7 @@ def elite_ref(member: Member) -> EliteRef:
         fitness_sem=member.evaluation.fitness_sem,
         episodes=member.evaluation.episodes,
         blob=member.training.blob,
+        objectives=member.evaluation.objectives,
     )
 
 
@@ -154,8 +175,10 @@ def _offspring(
     genome, mutation = parent.offspring.genome, NONE
     if not keep:
         genome, mutation = mutate(genome, config, stream(config.seed, generation - 1, index, Purpose.MUTATE))
-    assert parent.fitness is not None
-    history = (*parent.offspring.ancestor_fitness, parent.fitness)
+    assert parent.evaluation is not None
+    history = (*parent.offspring.ancestor_fitness, parent.evaluation.fitness)
+    objectives = tuple(one.value for one in parent.evaluation.objectives)
+    others = (*parent.offspring.ancestor_objectives, objectives)
     window = config.selection.fitness_window - 1
     returns: tuple[float, ...] = ()
     if config.population.sizing == "adaptive":
@@ -169,6 +192,7 @@ def _offspring(
         genome=genome,
         mutation=mutation,
         ancestor_fitness=history[-window:] if window else (),
+        ancestor_objectives=others[-window:] if window and parent.evaluation.objectives else (),
         lineage_steps=parent.offspring.lineage_steps + parent.training.steps,
         ancestor_progress=returns,
         archived=archived,

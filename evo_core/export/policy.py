@@ -21,6 +21,7 @@ from evo_core.genome.architecture import Record
 from evo_core.networks.actor_critic import ActorCritic
 from evo_core.networks.distributions.distribution import masked
 from evo_core.networks.inputs import Tensors
+from evo_core.records.chain import ObjectiveValue
 from evo_core.spaces.observations import Leaf
 
 FORMAT = 1
@@ -46,7 +47,7 @@ class Card(Record):
     """The description in an exported file.
 
     `fitness` is that of its member's evaluation, whose episodes ended after `max_steps` at the latest: what
-    `fitness_name` says, better in the `direction`. `mean_return` stands beside it.
+    `fitness_name` says, better in the `direction`. `mean_return` and further `objectives` stand beside it.
     """
 
     format: int = FORMAT
@@ -59,6 +60,7 @@ class Card(Record):
     fitness_name: str = "mean return"
     direction: Direction = "maximize"
     mean_return: float | None = None
+    objectives: tuple[ObjectiveValue, ...] = ()
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 

@@ -2,9 +2,9 @@
 
 import math
 from functools import cached_property
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, SerializeAsAny
+from pydantic import Field, JsonValue
 
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.architecture import Record
@@ -52,10 +52,11 @@ class Mutation(Record):
 class Offspring(Record):
     """A member before its generation trains it.
 
-    `ancestor_fitness` holds the fitnesses of its line within the selection window, newest last; `lineage_steps` the
-    environment steps that its weights have been trained for. Founders have no parent and no blob. `archived`: one of
-    the best checkpoints so far, which is evaluated again and not trained. `ancestor_progress`: in adaptive populations,
-    the mean returns of its line's last generations in training, newest last.
+    `ancestor_fitness` holds the fitnesses of its line within the selection window, newest last, `ancestor_objectives`
+    the values of further objectives with them; `lineage_steps` the environment steps that its weights have been trained
+    for. Founders have no parent and no blob. `archived`: one of the best checkpoints so far, which is evaluated again
+    and not trained. `ancestor_progress`: in adaptive populations, the mean returns of its line's last generations in
+    training, newest last.
     """
 
     uid: str
@@ -66,6 +67,7 @@ class Offspring(Record):
     genome: Genome
     mutation: Mutation
     ancestor_fitness: tuple[float, ...] = ()
+    ancestor_objectives: tuple[tuple[float, ...], ...] = Field(default=(), exclude_if=lambda value: not value)
     lineage_steps: int = 0
     ancestor_progress: tuple[float, ...] = Field(default=(), exclude_if=lambda value: not value)
     archived: bool = Field(default=False, exclude_if=lambda value: not value)
@@ -138,6 +140,14 @@ class Training(Record):
     failure: Failure | None = None
 
 
+class ObjectiveValue(Record):
+    """The value of a further objective, with its standard error where it is of several episodes."""
+
+    name: str
+    value: float
+    sem: float | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class Evaluation(Record):
     """The result of full episodes: fitness, its standard error (null for one episode), count, steps, and the returns.
 
@@ -152,6 +162,7 @@ class Evaluation(Record):
     steps: int
     returns: tuple[float, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     values: tuple[float, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    objectives: tuple[ObjectiveValue, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def episode_values(self) -> tuple[float, ...] | None:
@@ -198,6 +209,7 @@ class EliteRef(Record):
     fitness_sem: float | None
     episodes: int
     blob: BlobRef
+    objectives: tuple[ObjectiveValue, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class Draw(Record):
@@ -217,7 +229,7 @@ class Generation(Record):
     """A COMMIT: the members of generation g, the draw among them, and the offspring of generation g + 1.
 
     COMMIT 0 has offspring only. `previous` is the hash of COMMIT g - 1; for COMMIT 0 that of the configuration
-    without its budget.
+    without its budget. `front`: with further objectives, the members so far that no other dominates.
     """
 
     generation: int
@@ -226,6 +238,7 @@ class Generation(Record):
     draw: Draw | None = None
     elite: EliteRef | None = None
     best: EliteRef | None = None
+    front: tuple[EliteRef, ...] = Field(default=(), exclude_if=lambda value: not value)
     offspring: tuple[Offspring, ...] = Field(min_length=1)
     train_steps: int = 0
     eval_steps: int = 0
@@ -250,23 +263,7 @@ class Confirmation(Record):
     steps: int
     measured: str | None = Field(default=None, exclude_if=lambda value: value is None)
     mean_return: float | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
-RecordT = TypeVar("RecordT", bound=Record)
-
-
-class Sealed(Record, Generic[RecordT]):
-    """A record as stored: with its hash and, outside the hashed part, the numerics it was computed under.
-
-    `detail`, of members that failed, is there too. `seal` is the hash of hash, numerics and detail, so that any
-    change of a stored record is detected.
-    """
-
-    record: SerializeAsAny[RecordT]
-    sha256: str
-    numerics: dict[str, str]
-    detail: FailureDetail | None = Field(default=None, exclude_if=lambda value: value is None)
-    seal: str
+    objectives: tuple[ObjectiveValue, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 def record_hash(record: Record) -> str:

@@ -96,4 +96,10 @@ DEFAULTS = Operational()
 MemberName = Annotated[
     str | None, Parameter(name="--member", help="A member, such as g0003/m05 [the delivered agent, else the elite].")
 ]
+Deliver = Annotated[
+    str | None,
+    Parameter(
+        help="Of the front of a run with objectives: knee, fitness or an objective's measure [evaluation.deliver]."
+    ),
+]
 Seed = Annotated[int | None, number("Draws the episodes [the run's seed].", 0, SAFE_INTEGER)]

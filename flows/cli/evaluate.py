@@ -7,11 +7,11 @@ from rich.table import Table
 
 from evo_core.config.bounds import MOST_EPISODES
 from evo_core.seeding import POPULATION, Purpose, stream
-from flows.cli.arguments import Json, MemberName, Run, Seed, Store, number
+from flows.cli.arguments import Deliver, Json, MemberName, Run, Seed, Store, number
 from flows.cli.member_choice import choose, require_episodes
 from flows.cli.output import emit
 from flows.member_lookup import SCORED_EPISODES, Chosen
-from tasks.views.phrases import describe_interval, describe_number, describe_score
+from tasks.views.phrases import describe_interval, describe_number, describe_objective, describe_score
 
 if TYPE_CHECKING:
     from evo_core.evaluation.scores import Interval, Score
@@ -22,6 +22,7 @@ def evaluate(
     /,
     *,
     member: MemberName = None,
+    deliver: Deliver = None,
     episodes: Annotated[int, number("Full episodes to play.", 1, MOST_EPISODES)] = SCORED_EPISODES,
     seed: Seed = None,
     store: Store = None,
@@ -29,8 +30,8 @@ def evaluate(
 ) -> int:
     """Score an agent on fresh episodes, which neither selection nor confirmation used."""
     require_episodes(episodes, seed)
-    chosen = choose(run_id, member, store)
-    from evo_core.evaluation.episodes import play_episodes, report_seeds
+    chosen = choose(run_id, member, store, deliver=deliver)
+    from evo_core.evaluation.episodes import play_episodes, report_seeds, summarize_objectives
     from evo_core.evaluation.scores import add_fitness, score
 
     seed = chosen.config.seed if seed is None else seed
@@ -39,6 +40,7 @@ def evaluate(
         played = play_episodes(chosen.agent, chosen.config, seeds)
     rng, objective = stream(seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
     found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
+    found = found.model_copy(update={"objectives": summarize_objectives(chosen.agent, played.more, chosen.config, rng)})
     if json:
         rows = zip(seeds, played.returns.tolist(), played.lengths.tolist(), strict=True)
         each: list[dict[str, float]] = [{"seed": one, "return": total, "length": length} for one, total, length in rows]
@@ -64,6 +66,8 @@ def _print(chosen: Chosen, found: "Score", seed: int) -> None:
     table.add_row("lowest, highest", f"{describe_number(found.min)}, {describe_number(found.max)}", "")
     table.add_row("steps per episode", f"{found.length:.1f} ({found.length_min:,} to {found.length_max:,})", "")
     console.print(table, highlight=False)
+    for objective in found.objectives:
+        console.print(describe_objective(objective), highlight=False)
     if (fitness := found.fitness) is not None:
         less = ", less is better" if fitness.direction == "minimize" else ""
         value = describe_score(fitness.value, fitness.sem)

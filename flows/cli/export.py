@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.arguments import Json, MemberName, Run, Store
+from flows.cli.arguments import Deliver, Json, MemberName, Run, Store
 from flows.cli.extras import require_extra
 from flows.cli.member_choice import choose
 from flows.cli.output import emit, require_directory
@@ -29,6 +29,7 @@ def export(
     /,
     *,
     member: MemberName = None,
+    deliver: Deliver = None,
     format: Annotated[
         Format,
         Parameter(
@@ -50,7 +51,7 @@ def export(
     if format == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)
-    chosen = choose(run_id, member, store, device="cpu")
+    chosen = choose(run_id, member, store, device="cpu", deliver=deliver)
     path = output or Path(f"{run_id}-{chosen.member.uid.replace('/', '-')}{SUFFIXES[format]}")
     return _export_policy(chosen, format, path, json=json)
 
@@ -96,6 +97,7 @@ def _card(chosen: Chosen, policy: "Policy") -> "Card":
         fitness_name=objective.title,
         direction=objective.direction,
         mean_return=evaluation.mean_return if evaluation else None,
+        objectives=evaluation.objectives if evaluation else (),
         inputs=policy.inputs,
         outputs=policy.outputs,
     )

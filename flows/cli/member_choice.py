@@ -6,11 +6,13 @@ from flows.runs import open_ref
 from flows.settings import BadInput
 
 
-def choose(run_id: str, uid: str | None, store: str | None, device: str | None = None) -> Chosen:
+def choose(
+    run_id: str, uid: str | None, store: str | None, device: str | None = None, deliver: str | None = None
+) -> Chosen:
     """Find a run in a store and load a member as `load` does; raise BadInput if there is no such run."""
     settings = read_settings({"store": store})
     settings.export()
-    return load(open_ref(run_id), uid, device)
+    return load(open_ref(run_id), uid, device, deliver)
 
 
 def require_episodes(episodes: int, seed: int | None) -> None:

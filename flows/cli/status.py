@@ -30,6 +30,7 @@ from tasks.views.phrases import (
     describe_origin,
     describe_population,
     describe_target,
+    objective_cells,
 )
 
 WIDE = 110
@@ -90,7 +91,7 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print(members_table(head, console.width))
         for line in _reasons(failed_members(run, head.members)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if (confirmation := run.confirmation(head.generation)) is not None:
+        if head.elite is not None and (confirmation := run.confirmation(head.elite)) is not None:
             console.print(describe_confirmation(confirmation), highlight=False)
     ending, target = stored_ending(ref, head), config.training.target
     spent = ending is not None and ending.status == "budget_spent"
@@ -142,10 +143,12 @@ def members_table(head: Generation, width: int) -> Table:
     """Tabulate a generation's members, with hyperparameters if there is room."""
     wide = width >= WIDE
     returns = any(member.evaluation and member.evaluation.other_mean_return is not None for member in head.members)
-    names = ["fitness", *(["mean return"] if returns else []), *(["hyperparameters"] if wide else [])]
+    objectives = list(objective_cells(head.members, head.members[0]))
+    numbers = ["fitness", *(["mean return"] if returns else []), *objectives]
+    names = [*numbers, *(["hyperparameters"] if wide else [])]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("member", "parent", "mutation", *names, "steps", "result"):
-        right = name in ("fitness", "mean return", "steps")
+        right = name in (*numbers, "steps")
         table.add_column(name, justify="right" if right else "left", no_wrap=right or name in ("member", "parent"))
     for member in head.members:
         genes = [describe_genes(member.offspring.genome)] if wide else []
@@ -156,6 +159,7 @@ def members_table(head: Generation, width: int) -> Table:
             describe_origin(member.offspring),
             describe_fitness(member),
             *([_mean_return(member)] if returns else []),
+            *objective_cells(head.members, member).values(),
             *genes,
             f"{member.training.steps:,}",
             result,

@@ -15,7 +15,7 @@ from evo_core.config.bounds import MOST_EPISODES
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.making import close_env, make_env
 from evo_core.envs.sync_vector import SyncEnvs
-from flows.cli.arguments import MemberName, Run, Seed, Store, Study, number
+from flows.cli.arguments import Deliver, MemberName, Run, Seed, Store, Study, number
 from flows.cli.extras import require_extra
 from flows.cli.live_view import follow_run
 from flows.cli.member_choice import choose, require_episodes
@@ -41,6 +41,7 @@ def watch(
     /,
     *,
     member: MemberName = None,
+    deliver: Deliver = None,
     video: Annotated[Path | None, Parameter(help="Record to this .mp4 instead of opening a window.")] = None,
     episodes: Annotated[int, number("Episodes to show.", 1, MOST_EPISODES)] = 1,
     seed: Seed = None,
@@ -66,7 +67,7 @@ def watch(
     if video is not None and video.suffix != ".mp4":
         raise BadInput(f"--video {video}: expected a name that ends in .mp4")
     require_directory("--video", video)
-    chosen = choose(run_id, member, settings.store)
+    chosen = choose(run_id, member, settings.store, deliver=deliver)
     from evo_core.evaluation.episodes import play_episodes, report_seeds
 
     study_shown = open_study(settings, run_id) if dashboard else None

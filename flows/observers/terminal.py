@@ -23,6 +23,7 @@ from tasks.views.phrases import (
     describe_left_over,
     describe_mean_return,
     describe_number,
+    describe_objective,
     describe_origin,
     describe_population,
     describe_score,
@@ -227,6 +228,7 @@ def describe_beginning(run_id: str, head: Generation, config: RunConfig) -> str:
         f"run {run_id} {origin}: population {describe_population(config)}, at most {most} of {steps}"
         f"{f'; {left_over}' if left_over else ''}"
         f"{'' if objective.is_mean_return else f'; fitness: {objective.oriented_title}'}"
+        f"{''.join(f'; objective: {one.oriented_title}' for one in config.evaluation.objectives)}"
     )
 
 
@@ -241,6 +243,7 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
         f"mean {sum(finished) / len(finished):.1f}",
         f"{head.train_steps:,} steps",
         *([f"{rate:,.0f} steps/s"] if rate is not None else []),
+        *([f"{len(head.front)} on the front"] if head.front else []),
         *([f"{failed} failed"] if failed else []),
     ]
     return "  ".join(parts)
@@ -249,19 +252,22 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
 def describe_confirmation(record: Confirmation) -> str:
     """Report the score of a checkpoint on fresh seeds."""
     interval = describe_interval(record.ci95, record.mean)
+    more = "".join(f", {describe_objective(one)}" for one in record.objectives)
     fitness = " ".join(filter(None, [record.measured, describe_number(record.mean)]))
     beside = describe_mean_return(record.mean_return)
-    return f"confirmed {record.uid}: {fitness} (95 % CI {interval}, {record.episodes} fresh episodes){beside}"
+    return f"confirmed {record.uid}: {fitness} (95 % CI {interval}, {record.episodes} fresh episodes){beside}{more}"
 
 
 def describe_delivery(ending: Ending, config: RunConfig) -> str:
     """Describe the delivered agent and its score on fresh episodes in one line."""
     elite, confirmed, title = ending.elite, ending.confirmed, config.evaluation.objective.title
+    more = "".join(f", {describe_objective(one)}" for one in (confirmed or elite).objectives)
     if confirmed is None:
-        return f"{elite.uid}: {title} {describe_number(elite.fitness)} in selection, not confirmed"
+        return f"{elite.uid}: {title} {describe_number(elite.fitness)}{more} in selection, not confirmed"
+    beside = describe_mean_return(confirmed.mean_return) + more
     return (
         f"{elite.uid}: {title} {describe_number(confirmed.mean)} over {confirmed.episodes} fresh episodes "
-        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)}){describe_mean_return(confirmed.mean_return)}"
+        f"(95 % CI {describe_interval(confirmed.ci95, confirmed.mean)}){beside}"
     )
 
 

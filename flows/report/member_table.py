@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from evo_core.records.chain import Member
 from flows.report.run_data import RunView
 from tasks.views.trial_values import attributes, parameters
 
@@ -45,6 +46,7 @@ def _row(view: RunView, uid: str, winning: set[str]) -> Row:
         "fitness": member.fitness,
         **about,
         "mean_return": member.evaluation.mean_return if member.evaluation else None,
+        **_objectives(view, member),
         "total_steps": view.lineage.steps[member.offspring.generation],
         "begun": train.start.isoformat() if train else None,
         "train_s": (train.end - train.start).total_seconds() if train else None,
@@ -54,6 +56,13 @@ def _row(view: RunView, uid: str, winning: set[str]) -> Row:
         "alive": uid in view.lineage.alive,
         "in_winning_line": uid in winning,
     }
+
+
+def _objectives(view: RunView, member: Member) -> Row:
+    """Return the further objectives by their names; unknown for members that failed."""
+    names = [objective.title for objective in view.config.evaluation.objectives]
+    known = {one.name: one.value for one in member.evaluation.objectives} if member.evaluation else {}
+    return {name: known.get(name) for name in names}
 
 
 def curve_rows(view: RunView, uid: str | None = None) -> list[Row]:

@@ -19,6 +19,7 @@ from tasks.views.phrases import (
     describe_origin,
     describe_score,
     fitness_name,
+    objective_cells,
     written_genes,
 )
 
@@ -111,6 +112,7 @@ def _row(rank: int, commit: Generation, index: int, details: Mapping[str, Failur
         "member": member.uid,
         "fitness": describe_fitness(member) or "–",
         **_mean_return(commit, member),
+        **objective_cells(commit.members, member),
         "status": _status(commit, index, details.get(member.uid)),
         "parent": offspring.parent or "founder",
         "mutation": describe_origin(offspring),

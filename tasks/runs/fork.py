@@ -43,8 +43,11 @@ def _fork(source: RunStore, target: RunStore, generation: int, recomputer: "Reco
         target.put_release(Release(head=generation, keep_generations=0, blobs=hashes))
     for commit in chain:
         _copy(source, target, layout.timings(commit.generation))
-        _copy(source, target, layout.confirmation(commit.generation))
+        if commit.elite is not None:
+            _copy(source, target, layout.confirmation_of(commit.elite))
         _copy(source, target, layout.commit(commit.generation))
+    if head.front and head.best is not None and head.best != head.elite:
+        _copy(source, target, layout.confirmation_of(head.best))
     source.require_in_place()  # else objects missing from the source were not copied
     if target.commit(generation) != head:
         raise CorruptError(f"{target.key(layout.commit(generation))}: it differs from the one of {source.run_id}")
@@ -54,7 +57,7 @@ def _fork(source: RunStore, target: RunStore, generation: int, recomputer: "Reco
 
 def _needed(head: Generation) -> dict[str, BlobRef]:
     """Return the checkpoints that a run needs to continue, by uid."""
-    elites = {elite.uid: elite.blob for elite in (head.elite, head.best) if elite is not None}
+    elites = {elite.uid: elite.blob for elite in (head.elite, head.best, *head.front) if elite is not None}
     return elites | {o.parent: o.parent_blob for o in head.offspring if o.parent is not None and o.parent_blob}
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.run_end import deliver, is_spent, reaches_target
 from evo_core.evolution.population import create_population, next_generation
-from evo_core.records.chain import Confirmation, EliteRef, Generation, Sealed, config_hash
+from evo_core.records.chain import Confirmation, EliteRef, Generation, config_hash
+from evo_core.records.sealed import Sealed
 from evo_core.spaces.spaces import Spaces
 from tasks.runs import layout
 from tasks.runs.findings import Finding, Verification, problem_of
@@ -138,11 +139,11 @@ def _absent_confirmations(run: RunStore, commit: Generation, known: Known) -> It
 
     def confirm(elite: EliteRef) -> Confirmation | None:
         try:
-            record = run.confirmation(elite.generation)
+            record = run.confirmation(elite)
         except StoreError:  # reported as a finding already
             return None
         if record is None:
-            name = layout.confirmation(elite.generation)
+            name = layout.confirmation_of(elite)
             problem = f"{run.key(name)}: not there; `evolve resume {run.run_id}` plays the confirmation of {elite.uid}"
             absent[name] = Finding("confirmation", name, problem, elite.generation, elite.uid)
         return record

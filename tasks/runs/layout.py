@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from evo_core.records.chain import EliteRef
+
 RUN = "run.json"
 
 DELETION = "deleting.json"
@@ -21,6 +23,16 @@ def commit(generation: int) -> str:
 def confirmation(generation: int) -> str:
     """Return the key of a confirmation: the score of a generation's elite on fresh seeds."""
     return f"gen/{generation:06d}/confirm.json"
+
+
+def confirmation_of(elite: EliteRef) -> str:
+    """Return the key of an elite's confirmation.
+
+    With further objectives several members of a generation may be confirmed, so each has a key of its own.
+    """
+    if elite.objectives:
+        return f"{_member(elite.generation, int(elite.uid.rpartition('/m')[2]))}.confirm.json"
+    return confirmation(elite.generation)
 
 
 def training(generation: int, index: int) -> str:

@@ -14,14 +14,25 @@ from tasks.store import CorruptError, MissingError, StoreError
 
 
 def check_confirmation(run: RunStore, generation: int, commit: Generation | None) -> Iterator[Finding]:
-    """Check that a confirmation is of its generation's elite."""
-    name = layout.confirmation(generation)
+    """Check that a confirmation is of its generation's elite; with a front, those of elite and delivered member."""
+    if commit is not None and commit.front:
+        for elite in {one.uid: one for one in (commit.elite, commit.best) if one is not None}.values():
+            yield from _check_confirmation(run, layout.confirmation_of(elite), generation, elite.uid)
+    else:
+        elite_uid = commit.elite.uid if commit is not None and commit.elite is not None else None
+        name = layout.confirmation(generation)
+        yield from _check_confirmation(run, name, generation, elite_uid, known=commit is not None)
+
+
+def _check_confirmation(
+    run: RunStore, name: str, generation: int, uid: str | None, *, known: bool = True
+) -> Iterator[Finding]:
     try:
         record = run.find(name, Confirmation)
     except StoreError as error:
         yield Finding("confirmation", name, problem_of(run, error), generation)
         return
-    if record is not None and commit is not None and (commit.elite is None or record.uid != commit.elite.uid):
+    if record is not None and known and record.uid != uid:
         yield Finding("confirmation", name, f"{run.key(name)}: it confirms {record.uid}", generation)
 
 

@@ -48,7 +48,8 @@ def quiet_s(run: RunStore) -> float:
     """Return how long ago the newest record of a run was written, by the store's own clock."""
     names, head = [layout.RUN], run.head()
     if head is not None:
-        names += [layout.commit(head.generation), layout.confirmation(head.generation)]
+        elites = [elite for elite in (head.elite, head.best if head.front else None) if elite is not None]
+        names += [layout.commit(head.generation), *map(layout.confirmation_of, elites)]
         for child in head.offspring:
             names += [phase(child.generation, child.index) for phase in (layout.training, layout.member)]
     ages = []

@@ -12,7 +12,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from evo_core.genome.architecture import Record
-from evo_core.records.chain import FailureDetail, Sealed, record_hash
+from evo_core.records.chain import FailureDetail, record_hash
+from evo_core.records.sealed import Sealed
 from tasks.runs import layout
 from tasks.runs.run_records import sealed_bytes
 from tasks.store import ConflictError, CorruptError, GoneError, MissingError, Store

@@ -91,12 +91,14 @@ class Repair:
 
     def _confirmation(self, finding: Finding) -> str:
         commit = self._intact(finding.generation)
-        if commit is None or commit.elite is None:
+        elites = [elite for elite in (commit.elite, commit.best) if elite is not None] if commit else []
+        elite = next((one for one in elites if layout.confirmation_of(one) == finding.name), None)
+        if elite is None:
             raise Unrepairable(f"{finding.name}: repair the COMMIT of its generation first, then repeat")
         r = self.recomputer
-        blob = r.weights(commit.elite.uid, commit.elite.blob)
-        chunks = [play_chunk(r.config, commit.elite, blob, r.spaces, i, r.device) for i in range(chunk_count(r.config))]
-        record = confirmation(r.config, commit.elite, chunks)
+        blob = r.weights(elite.uid, elite.blob)
+        chunks = [play_chunk(r.config, elite, blob, r.spaces, i, r.device) for i in range(chunk_count(r.config))]
+        record = confirmation(r.config, elite, chunks)
         if record is None:
             raise Unrepairable(f"{finding.name}: the environment broke while it was played again")
         self._put(finding.name, record)

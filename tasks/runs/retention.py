@@ -1,8 +1,8 @@
 """Retention: determine which checkpoints a run still needs, and release the others.
 
 Always kept: run.json, COMMITs and records, and the weights of every generation's elite. Kept while needed: weights of
-the last generations, of all parents of the current offspring, and of members that are not committed yet. Released
-checkpoints can be recomputed from the nearest kept ancestor.
+the last generations, of the front, of all parents of the current offspring, and of members that are not committed yet.
+Released checkpoints can be recomputed from the nearest kept ancestor.
 """
 
 from collections.abc import Sequence
@@ -108,8 +108,8 @@ def _in_use(run: RunStore, head: Generation) -> set[str]:
 
 
 def _needed(commit: Generation) -> set[str]:
-    """Return the checkpoints of the elite, the best elite and all parents."""
-    elites = [elite.blob for elite in (commit.elite, commit.best) if elite is not None]
+    """Return the checkpoints of the elite, the best elite, the front and all parents."""
+    elites = [elite.blob for elite in (commit.elite, commit.best, *commit.front) if elite is not None]
     parents = [child.parent_blob for child in commit.offspring if child.parent_blob is not None]
     return {reference.sha256 for reference in (*elites, *parents)}
 

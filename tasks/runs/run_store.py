@@ -10,6 +10,7 @@ from evo_core.records.canonical import sha256
 from evo_core.records.chain import (
     BlobRef,
     Confirmation,
+    EliteRef,
     FailureDetail,
     Generation,
     Member,
@@ -191,13 +192,13 @@ class RunStore(RecordStore):
         """Read the numerics that a record was computed under."""
         return self.sealed(name, kind).numerics
 
-    def put_confirmation(self, generation: int, record: Confirmation) -> None:
-        """Write the confirmation of a generation's elite."""
-        self.put(layout.confirmation(generation), record)
+    def put_confirmation(self, elite: EliteRef, record: Confirmation) -> None:
+        """Write the confirmation of an elite."""
+        self.put(layout.confirmation_of(elite), record)
 
-    def confirmation(self, generation: int) -> Confirmation | None:
-        """Read the confirmation of a generation's elite; None if there is none."""
-        return self.find(layout.confirmation(generation), Confirmation)
+    def confirmation(self, elite: EliteRef) -> Confirmation | None:
+        """Read the confirmation of an elite; None if there is none."""
+        return self.find(layout.confirmation_of(elite), Confirmation)
 
     def put_replay(self, number: int, record: Replay) -> None:
         """Write the result of a replay."""

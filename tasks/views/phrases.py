@@ -1,9 +1,20 @@
 """Wording of mutations, scores and failures, shared by everything that shows them."""
 
+from collections.abc import Iterable
+
 from evo_core.config.objectives import Objective
 from evo_core.config.run_config import RunConfig
 from evo_core.genome.genome import Genome, sizes
-from evo_core.records.chain import Evaluation, Failure, FailureDetail, Member, Mutation, Offspring, Training
+from evo_core.records.chain import (
+    Evaluation,
+    Failure,
+    FailureDetail,
+    Member,
+    Mutation,
+    ObjectiveValue,
+    Offspring,
+    Training,
+)
 
 SMALL = 2.0
 """Scores smaller than this in magnitude are formatted with three decimals."""
@@ -80,7 +91,27 @@ def describe_evaluation(evaluation: Evaluation, objective: Objective) -> str:
     """Describe the result of a member's evaluation; beside another fitness the mean return."""
     score = describe_score(evaluation.fitness, evaluation.fitness_sem)
     beside = describe_mean_return(evaluation.other_mean_return)
-    return f"{objective.title} {score}{beside} over {evaluation.episodes} episodes"
+    said = f"{objective.title} {score}{beside} over {evaluation.episodes} episodes"
+    return ", ".join([said, *map(describe_objective, evaluation.objectives)])
+
+
+def describe_objective(objective: ObjectiveValue) -> str:
+    """Describe the value of a further objective: parameters 658, mean length 61.2 ± 4.1."""
+    return f"{objective.name} {describe_value(objective)}"
+
+
+def describe_value(objective: ObjectiveValue) -> str:
+    """Format the value of a further objective; whole numbers, such as a network's, in full."""
+    if objective.sem is None and objective.value == round(objective.value):
+        return f"{objective.value:,.0f}"
+    return describe_score(objective.value, objective.sem)
+
+
+def objective_cells(members: Iterable[Member], member: Member) -> dict[str, str]:
+    """Return the further objectives of one of several members, for a table: by the names that any of them has."""
+    names = [one.name for other in members if other.evaluation for one in other.evaluation.objectives]
+    known = {one.name: describe_value(one) for one in member.evaluation.objectives} if member.evaluation else {}
+    return {name: known.get(name, "–") for name in dict.fromkeys(names)}
 
 
 def describe_mean_return(value: float | None) -> str:

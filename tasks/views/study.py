@@ -5,6 +5,7 @@ after an outage and rebuilding are the same operation.
 """
 
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -60,13 +61,16 @@ class StudyRecorder(View):
     """Recorder that brings a run's study up to date with its store."""
 
     def __init__(self, run: RunStore, config: RunConfig, study_url: str) -> None:
-        self._run, self._config, objective = run, config, config.evaluation.objective
+        self._run, self._config, objectives = run, config, config.evaluation.all_objectives
         run.require_in_place()  # a local store's database lies next to its runs, and must not create the directory
         self._storage = open_storage(study_url, make=True)
         self._study = optuna.create_study(
-            study_name=run.run_id, storage=self._storage, direction=objective.direction, load_if_exists=True
+            study_name=run.run_id,
+            storage=self._storage,
+            directions=[one.direction for one in objectives],
+            load_if_exists=True,
         )
-        self._name_metric(objective)
+        self._name_metrics(objectives)
         self._claim()
         # trials bypass the study, which would keep all of them in memory
         self._id = self._storage.get_study_id_from_name(run.run_id)
@@ -93,12 +97,12 @@ class StudyRecorder(View):
         more = self._config.selection.archive or population.most > population.least
         return max(1, generation - 1) if more else generation
 
-    def _name_metric(self, objective: Objective) -> None:
-        """Name the trials' value, where it is not the mean return."""
-        if not objective.is_mean_return and self._study.metric_names is None:
+    def _name_metrics(self, objectives: Sequence[Objective]) -> None:
+        """Name the trials' values, where they are not the mean return alone."""
+        if (len(objectives) > 1 or not objectives[0].is_mean_return) and self._study.metric_names is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # dashboards show the name if this works
-                self._study.set_metric_names([objective.title])
+                self._study.set_metric_names([one.title for one in objectives])
 
     def _claim(self) -> None:
         """Mark the study as this run's, by the hash of COMMIT 0."""
@@ -119,7 +123,7 @@ class StudyRecorder(View):
     def _trial(self, member: Member, timings: Timings, detail: FailureDetail | None) -> FrozenTrial:
         trial = create_trial(
             state=TrialState.COMPLETE if member.evaluation else TrialState.FAIL,
-            value=member.fitness,
+            values=_values(member),
             params=parameters(member.offspring.genome),
             distributions=distributions(self._config, member.offspring.genome),
             user_attrs={**attributes(member), "seeds": self._seeds(member), KEY: f"{self._run.run_id} {member.uid}"},
@@ -133,6 +137,13 @@ class StudyRecorder(View):
     def _seeds(self, member: Member) -> list[int]:
         """Return the seeds of a member's evaluation episodes, which its whole generation shares."""
         return evaluation_seeds(self._config, member.offspring.generation)
+
+
+def _values(member: Member) -> list[float] | None:
+    """Return a member's fitness and further objectives; None for one that failed."""
+    if member.evaluation is None:
+        return None
+    return [member.evaluation.fitness, *(one.value for one in member.evaluation.objectives)]
 
 
 def _times(uid: str, timings: Timings) -> tuple[datetime, datetime]:

@@ -124,7 +124,7 @@ def test_prefect_shows_every_generation_and_member(finished, prefect_url):
     assert states(generations) == [(f"generation {g}", "COMPLETED") for g in (1, 2, 3)]
     # the last elite and the best one are confirmed together
     last = cli.run_store("whole").head()
-    assert last.elite.blob != last.best.blob and cli.run_store("whole").confirmation(last.best.generation) is not None
+    assert last.elite.blob != last.best.blob and cli.run_store("whole").confirmation(last.best) is not None
     confirmed = [run for run in below if run["name"].startswith("confirm")]
     assert states(confirmed) == [(f"confirm {last.elite.uid}", "COMPLETED")]
     which = {"flow_run_id": {"any_": [run["id"] for run in generations]}}

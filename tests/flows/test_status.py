@@ -26,9 +26,7 @@ def run(here, monkeypatch) -> RunStore:
     run = store_run((here / "runs").as_uri(), "run", config, commits)
     last = commits[-1]
     for elite in {last.elite.generation: last.elite, last.best.generation: last.best}.values():
-        run.put_confirmation(
-            elite.generation, Confirmation(uid=elite.uid, mean=198.0, ci95=(197.0, 199.0), episodes=4, steps=9)
-        )
+        run.put_confirmation(elite, Confirmation(uid=elite.uid, mean=198.0, ci95=(197.0, 199.0), episodes=4, steps=9))
     monkeypatch.setenv("EVOLVE_STORE", (here / "runs").as_uri())
     return run
 

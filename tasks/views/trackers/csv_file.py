@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Mapping, Sequence
 from itertools import groupby, takewhile
 from pathlib import Path
 
@@ -31,12 +32,18 @@ class Tracker(base.Tracker):
         rows = [_row(member, commit) for member in commit.members]
         text = io.StringIO(newline="")
         columns = _columns(self._path)  # a file of an earlier version keeps its own
-        writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n", extrasaction="ignore")
+        writer = csv.DictWriter(text, columns or _all_columns(rows), lineterminator="\n", extrasaction="ignore")
         if not columns:
             writer.writeheader()
         writer.writerows(rows)
         with self._path.open("ab") as file:
             file.write(text.getvalue().encode())
+
+
+def _all_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the columns of all rows; members that failed lack those of further objectives."""
+    longest = max(rows, key=len)
+    return list(longest)
 
 
 def _columns(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Metrics of members and generations that trackers show, by name."""
 
+import re
 from collections.abc import Mapping
 
 from evo_core.config.run_config import RunConfig
@@ -36,6 +37,7 @@ def member_columns(member: Member) -> dict[str, float | None]:
         "fitness": member.fitness,
         "fitness_sem": evaluation.fitness_sem if evaluation else None,
         "mean_return": evaluation.mean_return if evaluation else None,
+        **objective_columns(member),
         "episodes": evaluation.episodes if evaluation else 0,
         "eval_steps": evaluation.steps if evaluation else 0,
         "output_shift": training.output_shift,
@@ -44,6 +46,12 @@ def member_columns(member: Member) -> dict[str, float | None]:
         **{f"hyperparameters/{name}": value for name, value in genome.hyperparameters.items()},
         **{f"sizes/{name}": value for name, value in sizes(genome).items()},
     }
+
+
+def objective_columns(member: Member) -> dict[str, float]:
+    """Return the values of a member's further objectives, by names that every tracker takes."""
+    objectives = member.evaluation.objectives if member.evaluation else ()
+    return {f"objectives/{re.sub(r'[^A-Za-z0-9_. -]', '', one.name)}": one.value for one in objectives}
 
 
 def member_measures(member: Member) -> Measures:
