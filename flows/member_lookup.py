@@ -58,8 +58,7 @@ def load(ref: RunRef, uid: str | None, device: str | None = None, deliver: str |
     run, run_id = ref.open(), ref.run_id
     why = "asked for"
     if deliver is not None:
-        if uid is not None:
-            raise BadInput(f"--deliver {deliver}: it chooses a member, and --member {uid} names one; give one of both")
+        require_one(deliver, uid)
         uid, why = delivery_by(ref, deliver)
     elif uid is None:
         delivered = delivery(ref)
@@ -79,6 +78,18 @@ def load(ref: RunRef, uid: str | None, device: str | None = None, deliver: str |
         print(f"{uid}: its checkpoint was released; computing it again", file=sys.stderr)
     agent = load_agent(recomputer.weights(uid, blob), spaces, device or ref.resolve_device())
     return Chosen(run_id, ref.config, member, why, agent)
+
+
+def chosen_by(ref: RunRef, deliver: str, uid: str | None) -> str:
+    """Return the member of the front that a rule delivers; BadInput if another one is named too."""
+    require_one(deliver, uid)
+    return delivery_by(ref, deliver)[0]
+
+
+def require_one(deliver: str, uid: str | None) -> None:
+    """Raise BadInput if a member is both named and chosen by a rule."""
+    if uid is not None:
+        raise BadInput(f"--deliver {deliver}: it chooses a member, and --member {uid} names one; give one of both")
 
 
 def find_member(run: RunStore, uid: str, flag: str) -> Member:

@@ -47,7 +47,7 @@ def export(
     if format == "config":
         from flows.cli.export_config import export_config
 
-        return export_config(run_id, member, output, store, json=json)
+        return export_config(run_id, member, output, store, json=json, deliver=deliver)
     if format == "onnx":
         require_extra("export", "onnx", "onnxscript", "onnxruntime")
     require_directory("--output", output)

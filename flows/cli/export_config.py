@@ -9,7 +9,7 @@ from rich.table import Table
 from flows.cli.output import emit, make_console
 from flows.cli.report import make_directory
 from flows.cli.session import read_settings
-from flows.member_lookup import find_member
+from flows.member_lookup import chosen_by, find_member
 from flows.report.run_data import RunView, view_run
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from flows.report.found_files import FoundFile
 
 
-def export_config(run_id: str, member: str | None, output: Path | None, store: str | None, *, json: bool) -> int:
+def export_config(
+    run_id: str, member: str | None, output: Path | None, store: str | None, *, json: bool, deliver: str | None = None
+) -> int:
     """Write the files of a member, by default of the delivered agent, into a directory that is made."""
     read_settings({"store": store}).export()
     ref = open_ref(run_id)
     view = view_run(ref)
-    uid = find_member(view.store, member or view.winner, "--member").uid
+    chosen = member if deliver is None else chosen_by(ref, deliver, member)
+    uid = find_member(view.store, chosen or view.winner, "--member").uid
     directory = output or Path(f"{run_id}-{uid.replace('/', '-')}-config")
     files = write_found(ref, view, uid, directory)
     if json:

@@ -10,6 +10,7 @@ from flows.observers.terminal import describe_confirmation
 from flows.report import cost, evolution
 from flows.report import insights as findings
 from flows.report.found_files import own_files
+from flows.report.pareto import pareto
 from flows.report.replays import replays
 from flows.report.run_data import RunView
 from flows.report.sentences import explain
@@ -17,6 +18,7 @@ from flows.report.style import Figure
 from tasks.views.phrases import (
     describe_evaluation_steps,
     describe_mean_return,
+    describe_objective,
     describe_population,
     describe_score,
     describe_target,
@@ -28,7 +30,7 @@ INTERACTION = {"responsive": True, "displaylogo": False, "scrollZoom": False}
 
 def make_figures(view: RunView) -> list[Figure]:
     """Draw every figure of a run."""
-    drawn = [draw(view) for draw in (*evolution.FIGURES, *findings.FIGURES, replays, *cost.FIGURES)]
+    drawn = [draw(view) for draw in (*evolution.FIGURES, pareto, *findings.FIGURES, replays, *cost.FIGURES)]
     return [figure for figure in drawn if figure is not None]
 
 
@@ -64,12 +66,14 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     config, last = view.config, view.lineage.commits[-1]
     winner = view.lineage[view.winner].evaluation
     assert winner is not None
-    objective = config.evaluation.objective
+    objective, objectives = config.evaluation.objective, config.evaluation.objectives
     beside = describe_mean_return(winner.other_mean_return)
+    beside += "".join(f", {describe_objective(one)}" for one in winner.objectives)
     listed = [
         ("environment", config.env.id),
         ("status", view.status),
         *([] if objective.is_mean_return else [("fitness", objective.oriented_title)]),
+        *([("objectives", "; ".join(one.oriented_title for one in objectives))] if objectives else []),
         ("target", describe_target(config)),
         ("winner", f"{view.winner}, fitness {describe_score(winner.fitness, winner.fitness_sem)}{beside}"),
         ("generations", f"{last.generation} of {config.max_generations}"),
