@@ -16,7 +16,16 @@ from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.confirmation import Chunk, chunk_count, confirmation
 from evo_core.evaluation.run_end import find_ending
 from evo_core.records.canonical import canonical_json, sha256
-from evo_core.records.chain import BlobRef, Confirmation, EliteRef, Evaluation, Generation, Member, Training
+from evo_core.records.chain import (
+    BlobRef,
+    Confirmation,
+    EliteRef,
+    Evaluation,
+    Generation,
+    Member,
+    ObjectiveValue,
+    Training,
+)
 from evo_core.spaces.spaces import Spaces
 from tasks.generation_tasks import create_first_population, release_checkpoints, select_and_mutate
 from tasks.member_tasks import Evaluated, confirm_chunk, evaluate_member, train_member
@@ -48,14 +57,18 @@ def evaluate(config, offspring, training, blob, spaces, device="cpu", on_failure
     """Compute a fitness from the checkpoint; for an archived one, from the generation's seeds as well."""
     played = blob + offspring.uid.encode() if offspring.archived else blob
     fitness = int(sha256(played)[:8], 16) / 2**32 * 100
-    evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=2, steps=20)
+    objectives = tuple(
+        ObjectiveValue(name=one.title, value=int(sha256(played)[n * 2 : n * 2 + 2], 16))
+        for n, one in enumerate(config.evaluation.objectives, start=4)
+    )
+    evaluation = Evaluation(fitness=fitness, fitness_sem=1.0, episodes=2, steps=20, objectives=objectives)
     return Member(offspring=offspring, training=training, evaluation=evaluation)
 
 
 def play_chunk(config, elite, blob, spaces, chunk, device="cpu", on_failure=None):
     """Compute returns from the checkpoint."""
     values = [int(sha256(blob)[i : i + 4], 16) / 655.36 for i in range(chunk, chunk + 4)]
-    return Chunk(values, 40, values)
+    return Chunk(values, 40, values, [values[:1] * (len(config.evaluation.episode_objectives) - 1)] * len(values))
 
 
 class _Environment:

@@ -69,8 +69,8 @@ class ExitReport:
             "train_steps": s.train_steps,
             "eval_steps": s.eval_steps,
             "left_over_steps": self._left_over_steps(s.train_steps) if s.status == "budget_spent" else 0,
-            "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes"}),
-            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes", "mean_return"})
+            "elite": s.elite.model_dump(include={"uid", "fitness", "fitness_sem", "episodes", "objectives"}),
+            "confirmed": s.confirmed.model_dump(include={"mean", "ci95", "episodes", "mean_return", "objectives"})
             if s.confirmed
             else None,
             "head": s.head,

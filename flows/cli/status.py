@@ -64,6 +64,7 @@ def _as_json(ref: RunRef, run: RunStore, head: Generation | None) -> dict[str, o
         "eval_steps": head.eval_steps if head else 0,
         "elite": head.elite.model_dump(mode="json") if head and head.elite else None,
         "best": head.best.model_dump(mode="json") if head and head.best else None,
+        **({"front": [one.model_dump(mode="json") for one in head.front]} if head and head.front else {}),
         "head": record_hash(head) if head else None,
         "target": ref.config.training.target,
         "fitness": ref.config.evaluation.objective.summary,
@@ -86,6 +87,8 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
     if head is not None and head.members:
         if not config.evaluation.objective.is_mean_return:
             console.print(f"fitness: {config.evaluation.objective.oriented_title}", highlight=False)
+        for objective in config.evaluation.objectives:
+            console.print(f"objective: {objective.oriented_title}", highlight=False)
         console.print(describe_generation(head, config), highlight=False)
         console.print(f"evaluation {describe_evaluation_steps(head.eval_steps, head.train_steps)}", highlight=False)
         console.print(members_table(head, console.width))

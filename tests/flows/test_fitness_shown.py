@@ -13,8 +13,10 @@ from flows.cli.export import export
 from flows.cli.status import status
 from flows.observers.terminal import LiveState, Row, describe_beginning, generation_table
 from flows.report.html_page import make_figures, render_page
+from flows.report.member_table import member_rows
 from flows.report.run_data import view_run
 from flows.runs import open_ref
+from flows.settings import BadInput
 from flows.views.leaderboard import describe_leaderboard, leaderboard
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
@@ -27,12 +29,27 @@ CONFIG = make_config(
     "Probe/Reports-v0", **SHORT, **{"evaluation.episodes": 4, "training.max_steps": 1536, "training.target": 1}
 )
 NAME = "mean length of the worst 50 %"
+TRADED = make_config(
+    "Probe/Reports-v0",
+    **{
+        "evaluation.objectives": [
+            {"measure": "parameters", "direction": "minimize"},
+            {"measure": {"info": "fuel"}, "reduction": "sum", "direction": "maximize"},
+        ],
+        "evaluation.episodes": 4,
+        "population.size": 5,
+        "training.max_steps": 5 * 256 * 2,
+        "mutation": {"no_mutation": 0.2, "architecture": 0.8, "rl_hp": 0.0, "parameters": 0.0},
+    },
+)
+FUEL = "mean fuel (sum)"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     make_run(directory, "short", CONFIG)
+    make_run(directory, "traded", TRADED)
     return directory
 
 
@@ -42,9 +59,9 @@ def run(store, here, monkeypatch) -> RunStore:
     return RunStore(open_store(store.as_uri()), "short")
 
 
-def said(capsys, command, **arguments) -> str:
+def said(capsys, command, run="short", **arguments) -> str:
     capsys.readouterr()
-    assert command("short", **arguments) == 0
+    assert command(run, **arguments) == 0
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -111,3 +128,66 @@ def test_tables_put_the_least_first(run):
     state = LiveState({member.uid: Row(member.offspring, result=member) for member in commit.members})
     cells = list(generation_table(state, config, 120).columns[3].cells)
     assert [float(cell.split()[0]) for cell in cells] == shown
+
+
+@pytest.fixture
+def traded(run, store) -> RunStore:
+    return RunStore(open_store(store.as_uri()), "traded")
+
+
+def test_objectives_stand_beside_the_fitness(traded, capsys):
+    text = said(capsys, status, "traded")
+    assert "objective: parameters, less is better" in text and f"objective: {FUEL}" in text
+    told = json.loads(said(capsys, status, "traded", json=True))
+    commit = traded.head()
+    assert [one["uid"] for one in told["front"]] == [one.uid for one in commit.front]
+    assert f"{len(commit.front)} on the front" in text
+    row = leaderboard(commit)[0]
+    assert row["parameters"].isdigit() and float(row[FUEL].split()[0]) > 0
+    view = view_run(open_ref("traded"))
+    assert {"parameters", FUEL} <= member_rows(view)[0].keys()
+    text = render_page(view, figures := make_figures(view))
+    assert f"parameters, less is better; {FUEL}" in text
+    pareto = next(figure.plot for figure in figures if figure.name == "pareto")
+    assert [axis.title.text for axis in (pareto.layout.xaxis, pareto.layout.xaxis2)] == [
+        "parameters, less is better",
+        FUEL,
+    ]
+    front, delivered = pareto.data[1], pareto.data[2]
+    assert len(front.x) == len(commit.front) and delivered.x[0] in front.x
+    assert len(pareto.data[0].x) == 10
+
+
+def test_a_study_of_several_objectives_has_their_directions_and_its_own_best_trials(traded, tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    rebuild_study(traded, traded.config(), url)
+    study = optuna.load_study(study_name="traded", storage=url)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE", "MAXIMIZE"]
+    assert study.metric_names == ["mean return", "parameters", FUEL]
+    values = [(one.fitness, *(each.value for each in one.objectives)) for one in traded.head().front]
+    assert set(values) == {tuple(trial.values) for trial in study.best_trials}  # Optuna's front is ours
+
+
+def test_which_of_the_front_is_taken_can_be_said_afterwards(traded, capsys):
+    front, delivered = traded.head().front, traded.head().best
+    assert json.loads(said(capsys, evaluate, "traded", episodes=3, json=True))["member"] == delivered.uid
+    small = json.loads(said(capsys, evaluate, "traded", episodes=3, deliver="parameters", json=True))
+    least = min(one.objectives[0].value for one in front)
+    assert small["objectives"][0] == {"name": "parameters", "value": least}
+    assert small["why"] == f"best in parameters of a front of {len(front)}"
+    card = json.loads(said(capsys, export, "traded", deliver="fitness", format="safetensors", json=True))["card"]
+    assert card["fitness"] == max(one.fitness for one in front)
+    assert [one["name"] for one in card["objectives"]] == ["parameters", FUEL]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "member", "rule", "why"),
+    [
+        ("traded", None, "length", "--deliver length: expected knee, fitness, parameters, info:fuel"),
+        ("traded", "g0001/m00", "knee", "--deliver knee: it chooses a member, and --member g0001/m00 names one"),
+        ("short", None, "knee", "--deliver knee: run short has no evaluation.objectives"),
+    ],
+)
+def test_a_rule_that_cannot_choose_is_refused(traded, run_id, member, rule, why):
+    with pytest.raises(BadInput, match=why):
+        evaluate(run_id, member=member, deliver=rule)

@@ -25,6 +25,15 @@ OPTIONS = {
     "diverse": {"population.init": "diverse"},
     "adaptive": {"population.sizing": "adaptive", "population.patience": 1, "training.max_steps": 12 * 256},
     "linear": {"algorithm.lr_schedule": "linear"},
+    "minimized": {"evaluation.direction": "minimize", "evaluation.fitness": "length"},
+    "objectives": {
+        "evaluation.objectives": [
+            {"measure": "parameters", "direction": "minimize"},
+            {"measure": "length", "direction": "maximize"},
+        ],
+        "selection.fitness_window": 2,
+        "selection.archive": 2,
+    },
     "all": {
         "selection.warm_up": 1,
         "selection.archive": 3,
