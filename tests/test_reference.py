@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from evo_core import RunConfig
+from evo_core.config.objectives import Objective
 from evo_core.records.chain import Update
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
@@ -42,7 +43,9 @@ def test_every_field_of_the_configuration_has_a_row_with_what_it_takes(pages):
     text = pages.configuration()
     rows = {row[0]: row for row in (line.strip("| ").split(" | ") for line in text.splitlines()) if row[0][:1] == "`"}
     shown = {name.strip("`") for name in rows}
-    assert {name for name in shown if not name.startswith("search.")} == set(fields(RunConfig))
+    entries = {name for name in shown if "[]" in name}
+    assert entries == {f"evaluation.objectives[].{name}" for name in Objective.model_fields}
+    assert {name for name in shown - entries if not name.startswith("search.")} == set(fields(RunConfig))
     assert {name for name in shown if name.startswith("search.")} == {
         f"search.NAME.{name}" for name in ("min", "max", "scale", "step")
     }
@@ -153,7 +156,7 @@ def test_the_metrics_of_trackers_are_documented(run):
     member, commit = run[3][-1].members[0], run[3][-1]
     complete = {
         *general(member_measures(member)),
-        *("output_shift", "mean_return"),  # unknown here
+        *("output_shift", "mean_return", "objectives/NAME"),  # unknown here
         *(f"training/{name}" for name in Update.model_fields),
     }
     assert set(named("## Member metrics")) == complete - {"training/steps"}
@@ -169,7 +172,7 @@ def test_the_columns_of_the_csv_file_are_documented(run):
     with (directory / "tracking/csv/run/members.csv").open() as file:
         columns = general(next(csv.reader(file)))
     metrics = named("## Member metrics")
-    assert set(columns) == {*named("## Lineage"), "total_train_steps", *metrics}
+    assert set(columns) == {*named("## Lineage"), "total_train_steps", *metrics} - {"objectives/NAME"}
     assert "`total_train_steps`" in METRICS
 
 

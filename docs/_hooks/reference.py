@@ -94,11 +94,11 @@ GENERATED: dict[str, Callable[[], str]] = {
 def _sections(schema: Schema, definitions: Schema, prefix: str) -> Iterator[str]:
     """Describe the sections below a schema, each with its own table; sections within a section follow it."""
     for name, field in schema["properties"].items():
-        inner = field.get("additionalProperties", {}) if name == "search" else field
+        inner = field.get("additionalProperties", {}) if name == "search" else field.get("items", field)
         if "$ref" not in inner:
             continue
         section = definitions[inner["$ref"].rpartition("/")[2]]
-        depth, path = "#" * (2 + prefix.count(".")), f"{prefix}{name}"
+        depth, path = "#" * (2 + prefix.count(".")), f"{prefix}{name}{'[]' if 'items' in field else ''}"
         lines = [f"{depth} `{path}`", inspect.cleandoc(section.get("description", ""))]
         if name == "search":
             lines.append(f"One entry per hyperparameter that evolves. Known ones: {hyperparameters()}.")
@@ -146,6 +146,8 @@ def _kind(field: Schema, definitions: Schema) -> str:
         return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_kind(option, definitions) for option in field["anyOf"]))
+    if "$ref" in field:
+        return "mapping"
     match field.get("type"):
         case "integer" | "number" | "null":
             return str(field["type"])
