@@ -94,8 +94,10 @@ def _print(console: Console, ref: RunRef, run: RunStore, head: Generation | None
         console.print(members_table(head, console.width))
         for line in _reasons(failed_members(run, head.members)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if head.elite is not None and (confirmation := run.confirmation(head.elite)) is not None:
-            console.print(describe_confirmation(confirmation), highlight=False)
+        elites = {one.uid: one for one in (head.elite, head.best if head.front else None) if one is not None}
+        for elite in elites.values():
+            if (confirmation := run.confirmation(elite)) is not None:
+                console.print(describe_confirmation(confirmation), highlight=False)
     ending, target = stored_ending(ref, head), config.training.target
     spent = ending is not None and ending.status == "budget_spent"
     aim = "" if target is None else f", target {describe_target(config)}{' not reached' if spent else ''}"

@@ -24,7 +24,7 @@ class StoreFollower:
         self._head: Generation | None = None
         self._trained: set[str] = set()
         self._evaluated: set[str] = set()
-        self._confirmed: set[int] = set()
+        self._confirmed: set[str] = set()
         self.ending: Ending | None = None
 
     def look(self) -> bool:
@@ -113,10 +113,10 @@ class StoreFollower:
 
     def _follow_confirmations(self, run: RunStore) -> bool:
         assert self._head is not None
-        elites = [elite.generation for elite in (self._head.elite, self._head.best) if elite is not None]
+        elites = {elite.uid: elite for elite in (self._head.elite, self._head.best) if elite is not None}
         before = len(self._confirmed)
-        for generation in sorted(set(elites) - self._confirmed):
-            if (record := run.confirmation(generation)) is not None:
-                self._confirmed.add(generation)
+        for uid in sorted(elites.keys() - self._confirmed):
+            if (record := run.confirmation(elites[uid])) is not None:
+                self._confirmed.add(uid)
                 self._watcher.confirmed(record)
         return len(self._confirmed) > before

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evo_core.records.chain import EliteRef, Evaluation
+from flows.report.evolution import LINEAR_RATIO
 from flows.report.run_data import RunView
 from flows.report.style import BLUE, GRAY, ORANGE, Figure, styled
 from tasks.views.phrases import describe_objective, describe_score, fitness_name
@@ -26,6 +27,9 @@ def pareto(view: RunView) -> Figure | None:
     for row, objective in enumerate(objectives):
         plot.update_xaxes(title_text=objective.oriented_title, row=row + 1, col=1)
         plot.update_yaxes(title_text=fitness_name(view.config), row=row + 1, col=1)
+        values = [one.objectives[row].value for _, one in _trained(view)]
+        if min(values) > 0 and max(values) / min(values) > LINEAR_RATIO:
+            plot.update_xaxes(type="log", row=row + 1, col=1)
     return Figure(
         "pareto",
         "Pareto front",
@@ -39,15 +43,20 @@ def pareto(view: RunView) -> Figure | None:
 
 def _panel(view: RunView, front: Sequence[EliteRef], number: int) -> list[go.Scatter]:
     """Return the traces of one further objective: all members, the front, and the delivered member."""
-    evaluated = [(uid, member.evaluation) for uid, member in view.lineage.members.items() if member.evaluation]
     ordered = sorted(front, key=lambda elite: (elite.objectives[number].value, elite.fitness))
     winner = view.lineage[view.winner].evaluation
     delivered = [(view.winner, winner)] if winner is not None else []
     return [
-        _points(evaluated, number, "members", {"size": 5, "color": GRAY}),
+        _points(_trained(view), number, "members", {"size": 5, "color": GRAY}),
         _points([(one.uid, one) for one in ordered], number, "front", {"size": 9, "color": ORANGE}),
         _points(delivered, number, "delivered", {"size": 16, "color": BLUE, "symbol": "star"}),
     ]
+
+
+def _trained(view: RunView) -> list[tuple[str, Evaluation]]:
+    """Return the evaluations of all members by uid, those of archived ones excepted, which were judged before."""
+    members = [member for member in view.lineage.members.values() if not member.offspring.archived]
+    return [(member.uid, member.evaluation) for member in members if member.evaluation is not None]
 
 
 def _points(
