@@ -52,7 +52,7 @@ def evolve(config: RunConfig, run_id: str | None = None) -> RunSummary:
     with (
         run_context(store),
         also_watched_by(RunLog(config)),
-        Views(run, settings, record_view, page=partial(RunPage, run, settings)) as views,
+        Views(run, settings, record_view, page=partial(RunPage, run, settings), apart=True) as views,
         also_watched_by(Progress(views.advance)) as watcher,
         open_engine(settings, config.population.most) as runner,
     ):

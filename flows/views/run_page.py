@@ -26,7 +26,6 @@ from tasks.views.artifacts import (
     move_progress,
     newest,
 )
-from tasks.views.study import study_number
 from tasks.views.view import View
 
 INTERVAL_S = 10.0
@@ -118,6 +117,8 @@ class RunPage(View):
     def _study_page(self) -> str | None:
         """Return the study's page in optuna-dashboard, which numbers studies; None if it cannot be determined."""
         if (page := self._settings.study_page) is not None:
+            from tasks.views.study import study_number  # imports Optuna
+
             with tolerated(lambda reason: observer().warned(f"the summary has no link to the study: {reason}")):
                 return page.replace("{study}", str(study_number(self._settings.study_url, self._run.run_id)))
         return None

@@ -12,8 +12,8 @@ from flows.observers.observer import observer
 from flows.outcome import RunSummary
 from flows.settings import Settings
 from flows.views.database_faults import tolerated
+from flows.views.view_process import ViewProcess
 from tasks.runs.ref import RunRef
-from tasks.views.study import StudyRecorder
 from tasks.views.trackers.recorder import TrackRecorder
 from tasks.views.view import View
 
@@ -116,13 +116,22 @@ class Views:
     """All views of a run.
 
     `page`, of a flow run, shows it in the Prefect UI. It alone receives steps, and is not reported as behind, because
-    it cannot be updated outside of that flow run.
+    it cannot be updated outside of that flow run. With `apart` the study is recorded by a process of its own.
     """
 
-    def __init__(self, run: RunRef, settings: Settings, record: Record, page: Callable[[], View] | None = None) -> None:
-        makers: dict[str, Callable[[], View]] = {
-            "the study": lambda: StudyRecorder(run.open(), run.config, settings.study_url)
-        }
+    def __init__(
+        self,
+        run: RunRef,
+        settings: Settings,
+        record: Record,
+        page: Callable[[], View] | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
+        study: Callable[[], View] = partial(_open_study, run, settings.study_url)
+        if apart:
+            study = partial(ViewProcess, study, forked=settings.engine == "local")
+        makers = {"the study": study}
         for name in settings.trackers:
             makers[f"the {name} tracker"] = partial(_track, name, run, settings)
         self._syncs = [ViewSync(name, make, record) for name, make in makers.items()]
@@ -159,6 +168,12 @@ class Views:
 def catch_up(name: str, view: View, head: Generation) -> int:
     """Update a view to a COMMIT, outside of any flow."""
     return view.catch_up(head)
+
+
+def _open_study(run: RunRef, study_url: str) -> View:
+    from tasks.views.study import StudyRecorder  # imports Optuna, which the flow does without
+
+    return StudyRecorder(run.open(), run.config, study_url)
 
 
 def _track(name: str, run: RunRef, settings: Settings) -> View:
