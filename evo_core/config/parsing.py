@@ -26,17 +26,20 @@ class ConfigError(ValueError):
         return "\n".join(self.problems)
 
 
-def parse_config(mapping: Mapping[str, object], overrides: Mapping[str, object] | None = None) -> RunConfig:
+def parse_config(
+    mapping: Mapping[str, object], overrides: Mapping[str, object] | None = None, *, installed: bool = True
+) -> RunConfig:
     """Build a RunConfig from nested sections and dotted overrides such as {"algorithm.lr": 3e-4}.
 
-    Raises ConfigError with one line per problem.
+    Raises ConfigError with one line per problem. Plugins must be `installed`, unless the configuration only describes a
+    run.
     """
     merged: dict[str, object] = dict(mapping)
     for dotted, value in (overrides or {}).items():
         _set_dotted(merged, dotted, value)
     try:
         plain = {key: numbers(value) for key, value in merged.items()}
-        return RunConfig.model_validate(plain, context=INSTALLED)
+        return RunConfig.model_validate(plain, context=INSTALLED if installed else None)
     except ValidationError as error:
         problems = sorted(
             error.errors(), key=lambda item: item["type"] == "missing"

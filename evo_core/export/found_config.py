@@ -45,7 +45,7 @@ def found_config(config: RunConfig, line: Sequence[Member], *, evolve: bool) -> 
         mapping["selection"] = {"tournament_size": 1}
         mapping["mutation"] = {"no_mutation": 1, "architecture": 0, "parameters": 0, "activation": 0, "rl_hp": 0}
         mapping["training"]["max_steps"] = max(steps, config.training.evo_steps)
-    return Found(parse_config(mapping), tuple(left_out))
+    return Found(parse_config(mapping, installed=False), tuple(left_out))
 
 
 def network_sizes(genome: Genome) -> dict[str, object]:

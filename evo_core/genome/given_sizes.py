@@ -56,16 +56,20 @@ def _structure(encoder: Mapping[str, Any]) -> str:
     if kind == "recurrent":
         over = encoder["features"]
         return f"{encoder['cell']}({_structure(over) if over else 'observation'})"
+    if kind == "plugin":
+        return f"{encoder['name']} with options {encoder['options']}"
     return f"{kind} of width {encoder['width']}" if kind == "simba" else str(kind)
 
 
 def _sizes(place: str, part: Any, bounds: BoundsConfig) -> Iterator[tuple[str, int, tuple[int, int]]]:
     """Yield every size below a part, its place, and the bounds that it must lie in."""
-    if isinstance(part, Mapping) and part.get("kind") != "plugin":  # whose sizes are its own affair
+    if isinstance(part, Mapping):
         units = bounds.units if part.get("kind") == "recurrent" else bounds.nodes
         limits = {"nodes": bounds.nodes, "channels": bounds.channels, "kernel": bounds.kernels}
         limits["feature_dim"] = bounds.latent_dim
         for name, value in part.items():
+            if name == "options":  # of a plugin
+                continue
             if name in limits:
                 yield f"{place}.{name}", value, limits[name]
             elif name == "layers" and units is bounds.units:

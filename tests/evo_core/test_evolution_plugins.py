@@ -1,5 +1,6 @@
 """Plugins of evolution and of environments: mutations, selectors and vector backends, and what they must not do."""
 
+import json
 import re
 import sys
 from functools import partial
@@ -16,8 +17,10 @@ from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import check_environment
 from evo_core.evolution.mutation import mutate
 from evo_core.evolution.population import create_population, next_generation
+from evo_core.export.found_config import found_config
 from evo_core.genome.architecture import Layer
 from evo_core.genome.genome import initial_genome
+from evo_core.lineage.tree import Lineage
 from evo_core.local import train_on_policy
 from evo_core.plugins.loading import PluginError
 from evo_core.records.chain import Generation, config_hash, record_hash
@@ -25,6 +28,7 @@ from evo_core.records.failures import MemberFailure
 from evo_core.testing import MutationContract, SelectorContract, VectorBackendContract
 from tests.conftest import make_config
 from tests.lineages import learns_by_lr_and_gamma, make_commits, make_lineage_config
+from tests.plugins import importable
 
 HERE = __name__
 EVERY_KIND = {
@@ -298,3 +302,25 @@ def test_a_missing_selector_is_refused_by_name():
         check_environment(config)
     with pytest.raises(PluginError, match=re.escape(missing)):
         make_commits(config, learns_by_lr_and_gamma)
+
+
+def test_what_a_run_with_plugins_found_is_a_configuration(example_plugin):
+    with importable(example_plugin):
+        config = make_config(**EVERY_KIND, **{"network.encoder.options": {"size": 8}})
+        commits = train_on_policy(config).commits
+        lineage = Lineage(commits)
+        line = lineage.line(commits[-1].elite.uid)
+    further = found_config(config, line, evolve=True).config  # also where the plugins are not installed
+    observed = gym.make("CartPole-v1").observation_space
+    assert initial_genome(further, observed).architecture == line[-1].offspring.genome.architecture
+    for change in ({"name": "other"}, {"options": {"size": 9}}):
+        given = json.loads(json.dumps(further.network.architecture))
+        given["encoder"] |= change
+        network = further.network.model_copy(update={"architecture": given})
+        with pytest.raises(ValueError, match=r"network.architecture.encoder: expected fourier with options"):
+            initial_genome(further.model_copy(update={"network": network}), observed)
+    given = json.loads(json.dumps(further.network.architecture))
+    given["encoder"]["layers"] = [{"kind": "dense", "nodes": 9999}]
+    network = further.network.model_copy(update={"architecture": given})
+    with pytest.raises(ValueError, match=r"encoder.layers.0.nodes: expected 8 to 64 .* got 9999"):
+        initial_genome(further.model_copy(update={"network": network}), observed)
