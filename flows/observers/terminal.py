@@ -239,7 +239,8 @@ def describe_generation(head: Generation, config: RunConfig, rate: float | None 
     failed = len(head.members) - len(finished)
     parts = [
         f"generation {head.generation:>3}/{config.max_generations}",
-        f"best {describe_score(head.elite.fitness, head.elite.fitness_sem)} ({head.elite.uid})",
+        f"{'elite' if head.front else 'best'} {describe_score(head.elite.fitness, head.elite.fitness_sem)} "
+        f"({head.elite.uid})",
         f"mean {sum(finished) / len(finished):.1f}",
         f"{head.train_steps:,} steps",
         *([f"{rate:,.0f} steps/s"] if rate is not None else []),
