@@ -218,3 +218,13 @@ def test_messages_name_the_fields_of_the_form():
         body()
     with pytest.raises(BadInput, match=r"^Name of the branch one: this run exists already$"):
         resume()
+
+
+def test_installed_plugins_are_offered(plugins_installed):
+    sections = Advanced.model_json_schema()["$defs"]
+    assert "fourier" in sections["EncoderConfig"]["properties"]["kind"]["anyOf"][0]["enum"]
+    assert "lexicase" in sections["AdvancedSelectionConfig"]["properties"]["method"]["anyOf"][0]["enum"]
+    assert "gym-sync" in sections["AdvancedEnvConfig"]["properties"]["vectorization"]["anyOf"][0]["enum"]
+    for section, field, name in (("Mutation", "plugins", "resample"), ("Evaluation", "fitness", "steady")):
+        described = sections[f"Advanced{section}Config"]["properties"][field]["description"]
+        assert f"Installed: {name} (evolve-example 0.1.0)." in described
