@@ -50,7 +50,7 @@ def test_the_flow_makes_the_chain_of_the_local_loop(finished, oracle):
     assert result["elite"]["uid"] == oracle.elite.uid
     assert set(result) == {
         *("run_id", "status", "generations", "train_steps", "eval_steps", "wall_s", "elite", "confirmed", "head"),
-        *("store", "study", "failures", "left_over_steps"),
+        *("store", "study", "failures", "left_over_steps", "fitness"),
     }
 
 
