@@ -17,6 +17,7 @@ from xdist.remote import Producer
 
 from evo_core.config.parsing import parse_config
 from evo_core.config.run_config import RunConfig
+from flows.cli import output
 from flows.prefect_server.embedded import EMBEDDED, prefect_api
 from flows.settings import ENV_PREFIX
 from tests import probes
@@ -92,6 +93,12 @@ def make_config(env: str = "CartPole-v1", **overrides: object) -> RunConfig:
         "mutation": {"no_mutation": 0.2, "activation": 0.2},
     }
     return parse_config(base, overrides)
+
+
+@pytest.fixture(autouse=True)
+def _own_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give standard output back after a test whose command, called in this process, reserved it for JSON."""
+    monkeypatch.setattr(output, "_reserved", None)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -40,7 +40,6 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def told(stored, here, capfd, monkeypatch):
-    monkeypatch.setattr("flows.cli.output._reserved", None)
     monkeypatch.setenv("EVOLVE_STORE", str(stored))
 
     def run(*arguments, expect=0):

@@ -41,7 +41,6 @@ def store(made, tmp_path, monkeypatch):
     """A copy of this store, below the working directory."""
     shutil.copytree(made, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.cli.output._reserved", None)
     with patch.dict(os.environ):
         yield open_store((tmp_path / "runs").as_uri())
 

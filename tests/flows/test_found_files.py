@@ -221,7 +221,6 @@ def test_the_exported_configurations_are_read_by_the_command_that_runs_them(expo
 
 def test_the_command_writes_a_directory_and_lists_what_is_missing(exported, here, capsys, monkeypatch):
     run, _ = exported["cartpole"]
-    monkeypatch.setattr("flows.cli.output._reserved", None)
     asked = ["export", "cartpole", "--format", "config", "--store", run.store]
     assert _main(asked) == 0
     shown = capsys.readouterr().out

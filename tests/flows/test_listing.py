@@ -26,7 +26,6 @@ def drawn(table, width=80):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.cli.output._reserved", None)
     config = make_lineage_config(4, 3)
     commits = make_commits(config, learns_by_lr_and_gamma)
     for run_id, stop in (("whole", 4), ("half", 2), ("new", 1), ("broken", 2)):

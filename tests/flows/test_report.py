@@ -60,7 +60,6 @@ def stored(tmp_path_factory):
 def told(stored, capfd, monkeypatch):
     directory, _, commits = stored
     monkeypatch.chdir(directory)
-    monkeypatch.setattr("flows.cli.output._reserved", None)
     with patch.dict(os.environ):  # each command exports its settings
         yield Told(directory, commits, capfd)
 
