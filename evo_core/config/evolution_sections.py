@@ -60,7 +60,8 @@ class PopulationConfig(Section):
     def _check_sizes(self) -> Self:
         if self.sizing == "adaptive" and self.size < 2:
             raise ValueError(
-                f"sizing: adaptive needs room for more than one line, population.size is {self.size}; raise it"
+                f"sizing: adaptive needs room for more than one line, population.size is {self.size}; raise it, or use "
+                "sizing: fixed"
             )
         if self.sizing == "adaptive" and self.schedule:
             raise ValueError("schedule: adaptive chooses the sizes of all generations; remove it, or use sizing: fixed")
@@ -90,7 +91,7 @@ class PopulationConfig(Section):
 
     def required_survivors(self, size: int) -> int:
         """Return how many of `size` members must finish for their generation to be committed."""
-        return self.min_survivors if self.min_survivors is not None else max(1, size // 2)
+        return min(self.min_survivors, size) if self.min_survivors is not None else max(1, size // 2)
 
 
 class SelectionConfig(Section):

@@ -104,6 +104,11 @@ class RunConfig(Section):
         return self.population.size * self.training.evo_steps
 
     @property
+    def least_generation_steps(self) -> int:
+        """Training steps of the smallest generation."""
+        return self.population.least * self.training.evo_steps
+
+    @property
     def max_generations(self) -> int:
         """Number of full generations within the budget; the most if the population's size adapts."""
         members = self.training.max_steps // self.training.evo_steps

@@ -61,7 +61,8 @@ def progress(member: Member) -> tuple[float, float]:
     """Return the mean return of a finished member's training episodes, and about its standard error.
 
     There are several times as many of these as in evaluation, and they cost nothing. Their spread is taken to be that
-    of the evaluation's. Where no episode ended in training, evaluation takes their place. Returns are what training
+    of the evaluation's, or, where that has none, as from a single episode or where all returns are equal, is that of
+    the updates' means. Where no episode ended in training, evaluation takes their place. Returns are what training
     maximizes, whatever the fitness is.
     """
     assert member.evaluation is not None
@@ -71,6 +72,9 @@ def progress(member: Member) -> tuple[float, float]:
     if not count:
         return mean, error
     total = sum(update.episodes * (update.episode_return or 0.0) for update in updates)
+    if error == 0.0:
+        means = [update.episode_return or 0.0 for update in updates]
+        return total / count, float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else 0.0
     return total / count, error * math.sqrt(member.evaluation.episodes / count)
 
 

@@ -69,7 +69,7 @@ class RunPage(View):
     def advance(self, steps: int) -> None:
         """Update the progress bar if more than a third of a generation was trained since its last update."""
         late_enough = time.monotonic() - self._moved >= INTERVAL_S
-        if late_enough and self._head is not None and steps - self._shown > self._config.generation_steps / 3:
+        if late_enough and self._head is not None and steps - self._shown > self._config.least_generation_steps / 3:
             self._move(steps)
 
     def finish(self, ending: Ending) -> None:

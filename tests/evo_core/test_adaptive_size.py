@@ -86,6 +86,21 @@ def test_evaluation_takes_the_place_of_training_where_no_episode_ended(make_memb
     assert progress(make_member(7.0, fitness=3.0, error=0.5)) == (7.0, 0.5)
 
 
+def test_where_evaluation_has_no_spread_that_of_the_updates_counts(make_member):
+    member = make_member(5.0, (4.9,), error=0.0)
+    update = member.training.curve[0]
+    curve = tuple(update.model_copy(update={"episode_return": value}) for value in (4.0, 6.0))
+    spread = member.model_copy(update={"training": member.training.model_copy(update={"curve": curve})})
+    assert progress(spread) == (5.0, pytest.approx(1.0))
+    assert not improves(spread, 1)
+    assert improves(spread.model_copy(update={"offspring": make_member(5.0, (3.5,)).offspring}), 1)
+
+
+def test_survivors_are_asked_of_those_there_are():
+    careful = PopulationConfig(size=4, sizing="adaptive", min_survivors=2)
+    assert [careful.required_survivors(size) for size in (1, 2, 4)] == [1, 2, 2]
+
+
 def test_failed_members_are_never_parents(make_member):
     stalled = make_member(5.0, (5.0, 5.0))
     failed = stalled.model_copy(update={"evaluation": None})

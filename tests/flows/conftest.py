@@ -18,6 +18,7 @@ import yaml
 
 from evo_core.config.run_config import RunConfig
 from evo_core.evaluation.run_end import deliver
+from flows.views.view_process import NAME as STUDY
 from tasks.runs.ref import RunRef
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
@@ -171,7 +172,7 @@ def command_of(pid: int) -> str:
 
 def workers_of(pid: int) -> set[int]:
     """Return the ids of the Dask workers below a process: forks of its fork server, or started by `dask worker`."""
-    below = descendants(pid)
+    below = {child for child in descendants(pid) if name_of(child) != STUDY}
     forked = {child for server in below & fork_servers(below) for child in descendants(server) & fork_servers(below)}
     return forked or {child for child in below if "spawn_main" in command_of(child)}
 

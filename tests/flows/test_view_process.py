@@ -1,15 +1,19 @@
 """A view in a process of its own: what it returns, raises and leaves behind."""
 
+import logging
 import multiprocessing
 import os
 import signal
+import warnings
 
 import psutil
 import pytest
 
+from flows.observers.observer import Observer, watched_by
 from flows.views.sync import ViewSync
 from flows.views.view_process import ViewProcess
 from tasks.views.view import View
+from tests.flows.conftest import alive
 from tests.lineages import make_commits, make_lineage_config
 from tests.services import wait_for
 
@@ -29,10 +33,23 @@ class Probing(View):
             raise RuntimeError("outer") from LookupError("the cause")
         if head == "unportable":
             raise Unportable(1, 2)
+        if head == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if head == "warns":
+            logging.getLogger("tasks.store").warning("trying again s3://user:secretpw@host/bucket")
+            warnings.warn("beware", stacklevel=1)
         return os.getpid()
 
     def finish(self, ending):
         raise LookupError(f"finished with {ending}")
+
+
+class Warned(Observer):
+    def __init__(self):
+        self.said = []
+
+    def warned(self, message):
+        self.said.append(message)
 
 
 class Refusing(Probing):
@@ -50,10 +67,16 @@ def test_a_view_works_in_another_process_and_raises_here():
         view.catch_up("unportable")
     with pytest.raises(LookupError, match="finished with 3"):
         view.finish(3)
+    with watched_by(warned := Warned()):
+        view.catch_up("warns")
+    assert "secretpw" not in str(warned.said) and len(warned.said) == 2
     process.send_signal(signal.SIGINT)  # as a terminal does
     assert view.catch_up("any") == process.pid
+    with pytest.raises(RuntimeError, match=r"the process that records it has ended \(exit code -9\)"):
+        view.catch_up("killed")
+    again = psutil.Process(view.catch_up("any"))
     view.close()
-    assert not process.is_running()
+    assert not process.is_running() and not again.is_running()
 
 
 def test_a_view_that_does_not_open_raises_and_leaves_no_process():
@@ -73,8 +96,7 @@ def test_a_view_whose_process_was_killed_is_opened_again():
     sync.record(head)
     wait_for(lambda: len(found) == 1)
     os.kill(found[0], signal.SIGKILL)
-    sync.record(head)
-    wait_for(lambda: sync.behind is not None and "has ended (exit code -9)" in sync.behind)
+    wait_for(lambda: not alive(found[0]))
     sync.record(head)
     wait_for(lambda: len(found) == 2)
     sync.end()
