@@ -1,5 +1,6 @@
 """Section of the configuration about evaluation: how fitness is measured."""
 
+from itertools import combinations
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -89,12 +90,29 @@ class EvaluationConfig(Section):
             raise ValueError(problem)
         return fitness
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _check_list(cls, objectives: Any) -> Any:
+        if not isinstance(objectives, list | tuple):
+            raise ValueError(
+                "expected a list, such as [{measure: parameters, direction: minimize}], in YAML a line `- {measure: …}`"
+                f" for each objective, got {repr(objectives)[:200]}"
+            )
+        return objectives
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         require_used(self.fitness, self.reduction, self.aggregation, self.cvar)
-        titles = [objective.title for objective in self.all_objectives]
-        if twice := next((title for title in titles if titles.count(title) > 1), None):
-            raise ValueError(f"objectives: {twice} is there twice, as the fitness or another objective; leave one out")
+        for one, other in combinations(self.all_objectives, 2):
+            if one.identity == other.identity:
+                raise ValueError(
+                    f"objectives: {one.title} is there twice, as the fitness or another objective; leave one out"
+                )
+            if one.title == other.title:
+                raise ValueError(
+                    f"objectives: {one.measure} and {other.measure} are both called {one.title!r}; name one of them as "
+                    "package.module:function"
+                )
         if self.deliver not in self.delivery_rules:
             known = ", ".join(self.delivery_rules) if self.objectives else "objectives, among which it chooses"
             raise ValueError(f"deliver: expected {known}, got {self.deliver!r}")
@@ -117,14 +135,27 @@ class EvaluationConfig(Section):
         return self.objective, *self.objectives
 
     @property
+    def named_objectives(self) -> tuple[tuple[str, Objective], ...]:
+        """All objectives, each with the field that names its measure."""
+        further = ((f"evaluation.objectives.{n}.measure", objective) for n, objective in enumerate(self.objectives))
+        return ("evaluation.fitness", self.objective), *further
+
+    @property
     def episode_objectives(self) -> tuple[Objective, ...]:
         """The objectives that measure episodes, the fitness first."""
         return tuple(objective for objective in self.all_objectives if not objective.of_member)
 
     @property
     def delivery_rules(self) -> tuple[str, ...]:
-        """What `deliver` may be: the knee, the best fitness, or the best in a further objective."""
-        return (KNEE, "fitness", *(objective.measure for objective in self.objectives)) if self.objectives else (KNEE,)
+        """What `deliver` may be: the knee, the best fitness, or the best in a further objective.
+
+        An objective is named by its measure; by its title, if another one or another rule has that name.
+        """
+        if not self.objectives:
+            return (KNEE,)
+        names = [KNEE, "fitness", *(objective.measure for objective in self.objectives)]
+        further = (one.measure if names.count(one.measure) == 1 else one.title for one in self.objectives)
+        return KNEE, "fitness", *further
 
     @property
     def functions(self) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ class Objective(Section):
     model_config = ConfigDict(title="Objective")
 
     measure: MeasureName = Field(
+        json_schema_extra=FITNESS_PLUGIN.list_installed,
         description="return, success, length, info:KEY or package.module:function, as evaluation.fitness; or of the "
-        "network: parameters (their number) or flops (operations per action)."
+        "network: parameters (their number) or flops (operations per action).",
     )
     direction: Direction = Field(description="Which is better, more or less.")
     reduction: Reduction = Field(default="last", description="info:KEY: as evaluation.reduction.")
@@ -123,16 +124,26 @@ class Objective(Section):
         return self.measure if self.measure not in FITNESS.own and ":" not in self.measure else None
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """What determines the number: equal for two objectives that always have the same one."""
+        if self.of_member:
+            return (self.measure,)
+        return self.measure, self.reduction, self.aggregation, self.cvar
+
+    @property
     def of_member(self) -> bool:
         """Whether it measures the network instead of episodes."""
         return self.measure in OF_MEMBERS
 
     @property
     def name(self) -> str:
-        """What is measured, in words: return, energy (sum)."""
+        """What is measured, in words: return, energy (sum). Keys of the info that are called as a built-in measure keep
+        their prefix.
+        """
         if self.key is None:
             return self.measure
-        return self.key if self.reduction == "last" else f"{self.key} ({self.reduction})"
+        key = self.measure if self.key in FITNESS.own else self.key
+        return key if self.reduction == "last" else f"{key} ({self.reduction})"
 
     @property
     def title(self) -> str:

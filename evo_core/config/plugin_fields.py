@@ -49,8 +49,9 @@ def plugins_of(config: RunConfig) -> Iterator[Use]:
         yield Use("mutation.plugins", MUTATION, name, config.mutation.options.get(name, {}))
     if config.selection.method not in SELECTOR.own:
         yield Use("selection.method", SELECTOR, config.selection.method, config.selection.options)
-    if config.evaluation.objective.plugin is not None:
-        yield Use("evaluation.fitness", FITNESS, config.evaluation.objective.plugin)
+    for where, objective in config.evaluation.named_objectives:
+        if objective.plugin is not None:
+            yield Use(where, FITNESS, objective.plugin)
     if config.env.vectorization not in VECTOR_BACKEND.own:
         yield Use("env.vectorization", VECTOR_BACKEND, config.env.vectorization)
 

@@ -46,7 +46,8 @@ def inspect_environment(config: RunConfig, packages: Collection[str] = (), *, pl
     if plugins:
         require_plugins(config, packages)
     require_known(config.env, packages)
-    import_named([("evaluation.fitness", name) for name in config.evaluation.functions], packages)
+    measured = config.evaluation.named_objectives
+    import_named([(where, one.function) for where, one in measured if one.function is not None], packages)
     require_available(config.env)
     try:
         env = make_env(config.env)

@@ -30,7 +30,6 @@ def preflight(config: RunConfig, packages: Collection[str] = ()) -> EnvSpec:
 
 def check_fitness(config: RunConfig) -> None:
     """Raise ConfigError when an episode cannot be measured; the environment's packages must have been imported."""
-    where = "evaluation.objectives" if config.evaluation.objectives else "evaluation.fitness"
     try:
         for objective in config.evaluation.episode_objectives:
             find_measure(objective)
@@ -38,9 +37,16 @@ def check_fitness(config: RunConfig) -> None:
             with ignore_warnings():
                 run_with_timeout(PATIENCE_S, lambda: _play(config))
     except MeasureError as error:
-        raise ConfigError([f"{where} {error}"]) from error
+        raise ConfigError([f"{_field_of(error, config)} {error}"]) from error
     except (MemberFailure, TimeoutError):  # members and `evolve doctor` report what the environment does
         return
+
+
+def _field_of(error: MeasureError, config: RunConfig) -> str:
+    """Return the field whose measure an error is about: its message begins with the measure."""
+    named = config.evaluation.named_objectives
+    fields = [field for field, objective in named if str(error).startswith(f"{objective.measure}: ")]
+    return " and ".join(fields) or "evaluation"
 
 
 def _play(config: RunConfig) -> None:

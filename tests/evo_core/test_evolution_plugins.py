@@ -11,7 +11,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from evo_core.config.parsing import ConfigError
-from evo_core.config.plugin_fields import plugin_versions
+from evo_core.config.plugin_fields import MissingPluginError, plugin_versions, require_plugins
 from evo_core.config.run_config import RunConfig
 from evo_core.envs.backends import make_vect_envs
 from evo_core.envs.inspection import check_environment
@@ -291,6 +291,19 @@ def test_a_fitness_function_that_is_not_there_is_refused(plugins_installed):
         ConfigError, match=r"evaluation.fitness 'elsewhere': fitness function elsewhere is not installed"
     ):
         check_environment(config)
+
+
+def test_a_fitness_function_of_a_further_objective_is_recorded_and_required(plugins_installed):
+    steady = {"measure": "steady", "direction": "maximize"}
+    config = make_config(**{"evaluation.objectives": [{"measure": "length", "direction": "minimize"}, steady]})
+    assert plugin_versions(config) == "steady: evolve-example 0.1.0"
+    require_plugins(config)
+    stored = RunConfig.model_validate_json(config.model_dump_json().replace('"steady"', '"elsewhere"'))
+    said = r"evaluation.objectives.1.measure 'elsewhere': fitness function elsewhere is not installed"
+    with pytest.raises(MissingPluginError, match=said):
+        require_plugins(stored)
+    schema = RunConfig.model_json_schema()["$defs"]["Objective"]["properties"]["measure"]
+    assert schema["description"].endswith("Installed: steady (evolve-example 0.1.0).")
 
 
 def test_a_missing_selector_is_refused_by_name():

@@ -1,17 +1,21 @@
 """Fitness other than the mean return: measures, aggregation, direction, and what is refused before a run."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.stats import trim_mean
 
 from evo_core.config.objectives import Objective
 from evo_core.config.parsing import ConfigError
 from evo_core.evaluation.aggregation import (
     aggregate,
     difference_and_error,
+    interquartile_mean,
     interval,
     lower_mean,
     standard_error,
@@ -28,6 +32,7 @@ from tests.evo_core.test_learn import make_agent
 
 SEEDS = list(range(30))
 PACKAGES = ("tests",)
+LENGTH = {"measure": "length", "direction": "minimize"}
 SMALL = {"evaluation.episodes": 6, "evaluation.confirm_episodes": 8}
 
 
@@ -131,6 +136,33 @@ def test_what_cannot_be_measured_is_refused_before_a_run(why):
         preflight(configured(**overrides), PACKAGES)
 
 
+WRONG_OBJECTIVES = {
+    "the fitness": (
+        {"fitness": "info:energy", "objectives": [{"measure": "parameters", "direction": "minimize"}]},
+        r"^evaluation.fitness info:energy: expected energy",
+    ),
+    "an objective": (
+        {"objectives": [LENGTH, {"measure": "tests.own_fitness:broken", "direction": "minimize"}]},
+        r"^evaluation.objectives.1.measure tests.own_fitness:broken: ZeroDivisionError",
+    ),
+    "no function": (
+        {"objectives": [{"measure": "tests.own_fitness:brokn", "direction": "minimize"}]},
+        r"^evaluation.objectives.0.measure tests.own_fitness:brokn: .* has no function brokn",
+    ),
+    "a package": (
+        {"objectives": [LENGTH, {"measure": "os:getpid", "direction": "minimize"}]},
+        r"^evaluation.objectives.1.measure 'os:getpid': package os is not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", WRONG_OBJECTIVES)
+def test_the_field_of_what_cannot_be_measured_is_named(why):
+    overrides, said = WRONG_OBJECTIVES[why]
+    with pytest.raises(ConfigError, match=said):
+        preflight(configured(**overrides), PACKAGES)
+
+
 def test_success_that_is_not_reported_is_refused_with_the_keys_that_are():
     config = make_config("CartPole-v1", **{"evaluation.fitness": "success"})
     with pytest.raises(ConfigError, match=r"expected success or is_success in the info .* got an empty one"):
@@ -160,9 +192,24 @@ def test_aggregations_are_the_textbook_ones():
     assert aggregate(values, objective("cvar")) == 1.5
     assert aggregate(values, objective("cvar", "minimize")) == 54.0
     assert aggregate(values, objective("cvar", cvar=1.0)) == pytest.approx(values.mean())
+    assert aggregate(values[:7], objective("iqm")) == 4.0
+    assert aggregate(values[[0, 7, 0]], objective("iqm")) == pytest.approx(116 / 3)  # too few to leave any out
     # three eighths and a half: the fourth value counts half
     assert lower_mean(values, 3.5 / 8) == pytest.approx((1 + 2 + 3 + 4 / 2) / 3.5)
     assert aggregate(np.array([7.0]), objective("cvar")) == 7.0
+
+
+@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 20)), elements=st.floats(-1e3, 1e3)))
+def test_the_interquartile_mean_is_scipys_trimmed_one(values):
+    assert interquartile_mean(values) == pytest.approx(trim_mean(values, 0.25, axis=-1), abs=1e-9)
+    assert interquartile_mean(values, axis=0) == pytest.approx(trim_mean(values, 0.25, axis=0), abs=1e-9)
+
+
+def test_fitness_is_aggregated_without_scipy_whose_version_no_run_records(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    for aggregation in ("mean", "median", "iqm", "cvar"):
+        assert aggregate(np.arange(8.0), objective(aggregation)) >= 0.5
+        assert standard_error(np.arange(8.0), objective(aggregation), np.random.default_rng(0)) > 0
 
 
 VALUES = arrays.arrays(np.float64, st.integers(2, 12), elements=st.floats(-1e3, 1e3))
