@@ -160,7 +160,7 @@ def test_the_metrics_of_trackers_are_documented(run):
         *(f"training/{name}" for name in Update.model_fields),
     }
     assert set(named("## Member metrics")) == complete - {"training/steps"}
-    assert named("## Population metrics") == list(generation_measures(commit))
+    assert named("## Population metrics") == list(generation_measures(commit, run[2]))
     assert named("## Lineage") == list(lineage_row(member))
 
 

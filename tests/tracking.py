@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.views.trackers.measures import generation_measures, member_measures, member_steps
+from tests.conftest import make_config
 
 WANDB = Path(sys.executable).parent / "wandb"
 
@@ -18,13 +19,13 @@ Series = dict[tuple[str, str], list[tuple[int, float]]]
 
 
 def expected(commits):
-    """Return the series that follow from the store's COMMITs."""
+    """Return the series that follow from the store's COMMITs, of a run whose fitness is the mean return."""
     found = defaultdict(list)
     for commit in commits[1:]:
         for member in commit.members:
             for name, value in member_measures(member).items():
                 found[f"member {member.offspring.index:02d}", name].append((member_steps(member), float(value)))
-        for name, value in generation_measures(commit).items():
+        for name, value in generation_measures(commit, make_config()).items():
             found["population", name].append((commit.train_steps, float(value)))
     return dict(found)
 

@@ -55,8 +55,10 @@ def extend_front(
     front: Sequence[EliteRef], members: Sequence[EliteRef], evaluation: EvaluationConfig
 ) -> list[EliteRef]:
     """Return the members of a front and new ones that none of them dominates; of equal ones the earliest."""
-    every = list(front)
-    every += [member for member in members if objectives_of(member) not in [objectives_of(one) for one in every]]
+    first: dict[tuple[float, ...], EliteRef] = {}
+    for one in (*front, *members):
+        first.setdefault(objectives_of(one), one)
+    every = list(first.values())
     table = front_table(every, evaluation)
     found = [every[index] for index in np.flatnonzero(front_ranks(table) == 0)]
     return [found[index] for index in thin_front(front_table(found, evaluation), LARGEST_FRONT)]

@@ -243,6 +243,13 @@ class Generation(Record):
     train_steps: int = 0
     eval_steps: int = 0
 
+    def fittest(self, sign: int) -> EliteRef | None:
+        """Return the elite with the best fitness so far; with further objectives, the member of the front with it.
+
+        `sign`: 1 if more fitness is better, -1 if less is.
+        """
+        return max(self.front, key=lambda one: sign * one.fitness) if self.front else self.best
+
     @cached_property
     def sha256(self) -> str:
         """The hash by which the next COMMIT names this one, computed once."""

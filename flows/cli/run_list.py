@@ -91,6 +91,7 @@ def _line(settings: Settings, run_id: str) -> Line:
         ref = open_run(settings, config, run_id)
         head = run.head()
         ending = stored_ending(ref, head)
+        best = head.fittest(config.evaluation.objective.sign) if head else None
         state = "running" if ending is None and is_being_worked_on(run) else describe_status(ending)
     except MissingError:
         return Line(run_id, "half deleted", age_s=age_s)
@@ -102,7 +103,7 @@ def _line(settings: Settings, run_id: str) -> Line:
         config.env.id,
         head.generation if head else 0,
         config.max_generations,
-        head.best.fitness if head and head.best else None,
+        best.fitness if best else None,
         head.train_steps if head else 0,
         age_s,
     )

@@ -140,9 +140,9 @@ def differing_fields(groups: Sequence[Group]) -> tuple[list[str], list[list[str]
 
 
 def _side(view: RunView) -> Side:
-    commits = view.lineage.commits
-    best = [commit.best.fitness for commit in commits if commit.best is not None]
-    return Side(view, np.array([commit.train_steps for commit in commits if commit.best is not None]), np.array(best))
+    sign = view.config.evaluation.objective.sign
+    found = [(commit.train_steps, one.fitness) for commit in view.lineage.commits if (one := commit.fittest(sign))]
+    return Side(view, np.array([steps for steps, _ in found]), np.array([best for _, best in found]))
 
 
 def _without_seed(config: RunConfig) -> RunConfig:

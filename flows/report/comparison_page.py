@@ -52,9 +52,10 @@ def _progress(groups: Sequence[Group]) -> Figure:
     return Figure(
         "best_so_far",
         "Best so far",
-        "Each line is the best fitness that an elite of a run had until then, at equal training steps of the whole "
-        "population. Of runs of one configuration the thick line is the mean, and the band, from three runs on, its "
-        "95 % interval over seeds (Student's t). A best of many noisy scores is optimistic: compare confirmed ones.",
+        "Each line is the best fitness that an elite of a run had until then, or with further objectives a member of "
+        "its front, at equal training steps of the whole population. Of runs of one configuration the thick line is "
+        "the mean, and the band, from three runs on, its 95 % interval over seeds (Student's t). A best of many noisy "
+        "scores is optimistic: compare confirmed ones.",
         styled(plot, STEPS, f"best {fitness_name(groups[0].sides[0].view.config)} so far"),
     )
 

@@ -52,8 +52,8 @@ def leaderboard(commit: Generation, details: Mapping[str, FailureDetail] | None 
 
 def describe_leaderboard(commit: Generation, config: RunConfig) -> str:
     """Summarize a generation in one line of Markdown."""
-    assert commit.elite is not None and commit.best is not None
-    elite, best = commit.elite, commit.best
+    elite, best = commit.elite, commit.fittest(config.evaluation.objective.sign)
+    assert elite is not None and best is not None
     failed = sum(member.failure is not None for member in commit.members)
     parts = [
         f"**Generation {commit.generation}** of at most {config.max_generations}",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo_core.config.parsing import ConfigError
+from evo_core.config.parsing import ConfigError, parse_config
 from evo_core.evaluation.network_measures import count_flops, count_parameters
 from evo_core.evolution.fronts import LARGEST_FRONT, choose_from_front, extend_front, member_objectives
 from evo_core.evolution.nsga2 import (
@@ -23,6 +23,7 @@ from tests.evo_core.test_learn import make_agent
 
 SIZE = {"measure": "parameters", "direction": "minimize"}
 LENGTH = {"measure": "length", "direction": "minimize"}
+BASE = {"env": {"id": "CartPole-v1"}, "training": {"max_steps": 100_000}}
 GROWING = {
     "population.size": 5,
     "training.evo_steps": 128,
@@ -112,6 +113,29 @@ def test_a_front_grows_by_what_nothing_dominates_and_loses_what_is_dominated():
     assert choose_from_front(many, evaluation, "parameters").fitness == 0
 
 
+def test_of_equal_members_of_one_generation_the_front_has_the_earliest():
+    evaluation = make_config(**{"evaluation.objectives": [SIZE]}).evaluation
+    front = extend_front([], [elite(0, 10, 100), elite(1, 10, 100), elite(2, 5, 50), elite(3, 5, 50)], evaluation)
+    assert [one.uid for one in front] == ["g0001/m00", "g0001/m02"]
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_the_best_fitness_so_far_is_that_of_the_front_not_of_the_chosen_member(direction, sign):
+    evaluation = make_config(**{"evaluation.objectives": [SIZE], "evaluation.direction": direction}).evaluation
+    commit = train_on_policy(make_config(**{"training.max_steps": 512, "population.size": 2})).commits[1]
+    generations = [[elite(0, 3, 60)], [elite(1, 10, 80)], [elite(2, 9, 10), elite(3, 1, 5)]]
+    front, chosen, found = [], [], []
+    for members in generations:
+        measured = [one.model_copy(update={"fitness": sign * one.fitness}) for one in members]
+        front = extend_front(front, measured, evaluation)
+        knee = choose_from_front(front, evaluation, "knee")
+        head = commit.model_copy(update={"front": tuple(front), "best": knee})
+        chosen.append(sign * knee.fitness)
+        found.append(sign * head.fittest(evaluation.objective.sign).fitness)
+    assert (chosen, found) == ([3, 10, 9], [3, 10, 10])
+    assert commit.fittest(sign) == commit.best  # without further objectives
+
+
 def test_the_size_and_cost_of_a_policy_are_those_of_its_layers():
     agent = make_agent(make_config())  # 4 → 16 → 16 (latent) → 16 → 2
     weights = 4 * 16 + 16 * 16 + 16 * 16 + 16 * 2
@@ -135,6 +159,18 @@ REFUSED = {
         "expected knee, fitness, parameters, got",
     ),
     "a rule without a front": ({"deliver": "fitness"}, "deliver: expected objectives, among which it chooses"),
+    "a number in two directions": (
+        {"objectives": [SIZE, {**SIZE, "direction": "maximize", "aggregation": "median"}]},
+        "parameters is there twice",
+    ),
+    "two of one name": (
+        {"objectives": [{**LENGTH, "measure": "info:a (sum)"}, {**LENGTH, "measure": "info:a", "reduction": "sum"}]},
+        r"info:a \(sum\) and info:a are both called 'mean a \(sum\)'; name one of them as package.module:function",
+    ),
+    "no list": (
+        {"objectives": SIZE},
+        r"evaluation.objectives: expected a list, .* `- \{measure: …\}` for each objective",
+    ),
     "too many": ({"objectives": [{**LENGTH, "measure": f"info:{n}"} for n in range(5)]}, "at most 4 items"),
 }
 
@@ -144,6 +180,29 @@ def test_objectives_that_make_no_sense_are_refused(why):
     overrides, said = REFUSED[why]
     with pytest.raises(ConfigError, match=said):
         make_config(**{f"evaluation.{name}": value for name, value in overrides.items()})
+
+
+def test_objectives_of_one_measure_and_those_called_as_a_rule_are_delivered_by_their_titles():
+    worst, fuel = {**LENGTH, "aggregation": {"cvar": 0.5}}, {"measure": "info:fuel", "direction": "maximize"}
+    evaluation = make_config(**{"evaluation.objectives": [LENGTH, worst, fuel]}).evaluation
+    assert evaluation.delivery_rules == ("knee", "fitness", "mean length", "mean length of the worst 50 %", "info:fuel")
+    measured = {0: (1, 5, 0), 1: (2, 3, 0), 2: (3, 4, 0)}
+    front = [
+        elite(n, n, 0).model_copy(update={"objectives": tuple(ObjectiveValue(name="", value=v) for v in values)})
+        for n, values in measured.items()
+    ]
+    chosen = {rule: choose_from_front(front, evaluation, rule).fitness for rule in evaluation.delivery_rules[1:4]}
+    assert chosen == {"fitness": 2, "mean length": 0, "mean length of the worst 50 %": 1}
+    plugins = [{"measure": name, "direction": "maximize"} for name in ("knee", "fitness")]
+    config = parse_config({**BASE, "evaluation": {"objectives": plugins, "deliver": "mean knee"}}, installed=False)
+    assert config.evaluation.delivery_rules == ("knee", "fitness", "mean knee", "mean fitness")
+
+
+def test_a_key_of_the_info_may_be_called_as_a_built_in_measure():
+    evaluation = make_config(
+        **{"evaluation.objectives": [{"measure": "info:return", "direction": "minimize"}]}
+    ).evaluation
+    assert [one.title for one in evaluation.all_objectives] == ["mean return", "mean info:return"]
 
 
 def test_a_margin_of_fitness_alone_is_refused_with_objectives():

@@ -59,13 +59,14 @@ def member_measures(member: Member) -> Measures:
     return {**_known(member_columns(member)), "generation": member.offspring.generation}
 
 
-def generation_measures(commit: Generation) -> Measures:
+def generation_measures(commit: Generation, config: RunConfig) -> Measures:
     """Return a generation's known metrics; its number is last."""
+    best = commit.fittest(config.evaluation.objective.sign)
     finished = [member.fitness for member in commit.members if member.fitness is not None]
     return _known(
         {
             "best_fitness": commit.elite.fitness if commit.elite else None,
-            "best_fitness_so_far": commit.best.fitness if commit.best else None,
+            "best_fitness_so_far": best.fitness if best else None,
             "mean_fitness": sum(finished) / len(finished) if finished else None,
             "failed": len(commit.members) - len(finished),
             "eval_steps": commit.eval_steps,

@@ -59,7 +59,13 @@ class Tracker(base.Tracker):
         for member, at in zip(commit.members, ends, strict=True):
             run_id = self._members[member.offspring.index]
             self._add(run_id, member_measures(member), member_steps(member), commit.generation, at)
-        self._add(self._population, generation_measures(commit), commit.train_steps, commit.generation, max(ends))
+        self._add(
+            self._population,
+            generation_measures(commit, self._run.config),
+            commit.train_steps,
+            commit.generation,
+            max(ends),
+        )
 
     def finish(self, ending: Ending) -> None:
         """Add the family tree as an artifact and the delivered agent as tags, and mark the runs as finished."""

@@ -51,7 +51,7 @@ class Tracker(base.Tracker):
         for member, at in zip(commit.members, ends, strict=True):
             self._add(member_name(member.offspring.index), member_measures(member), member_steps(member), at)
         self._writers[POPULATION].add_text("lineage", _table(commit), commit.train_steps)
-        self._add(POPULATION, generation_measures(commit), commit.train_steps, max(ends))
+        self._add(POPULATION, generation_measures(commit, self._run.config), commit.train_steps, max(ends))
 
     def finish(self, ending: Ending) -> None:
         """Add the last genome of every slot with its fitness, for the hyperparameter tab, and the delivered agent."""

@@ -59,7 +59,10 @@ class Tracker(base.Tracker):
         W&B drops a row whose step it has: steps of generations are even, so that the table of a run that is extended
         later has a step of its own in between.
         """
-        row: dict[str, object] = {"train_steps": commit.train_steps, **generation_measures(commit)}
+        row: dict[str, object] = {
+            "train_steps": commit.train_steps,
+            **generation_measures(commit, self._tracked.config),
+        }
         for member in commit.members:
             slot, offspring = member_name(member.offspring.index), member.offspring
             row |= {f"{slot}/{name}": value for name, value in member_measures(member).items()}
