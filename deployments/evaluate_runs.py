@@ -14,7 +14,7 @@ from evo_core.evaluation.scores import Score, add_fitness, score
 from evo_core.records.chain import FailureReason
 from evo_core.seeding import POPULATION, Purpose, stream
 from flows.engine.runner import subscribe_to_worker_exits
-from flows.member_lookup import load
+from flows.member_lookup import Chosen, load
 from flows.observers.observer import Observer
 from flows.settings import Failed, Settings
 from tasks.logs.redaction import concealed
@@ -73,14 +73,10 @@ def play(ref: RunRef, request: Request) -> Score:
     """Play fresh episodes with a member, and add its score to the run's table of evaluations."""
     with watched(ref.limits, ref.session, ref.run_id):
         chosen = load(ref, request.member)
-        with chosen.playing():
-            seeds = report_seeds(chosen.config, request.episodes, request.seed)
-            played = play_episodes(chosen.agent, chosen.config, seeds)
-    rng, objective = stream(request.seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
-    found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
-    row = {"member": chosen.member.uid, "seed": request.seed, **found.model_dump(mode="json", exclude={"fitness"})}
-    objectives = summarize_objectives(chosen.agent, played.more, chosen.config, rng)
-    row |= {objective.name: objective.value for objective in objectives}
+        found = play_and_score(chosen, request)
+    numbers = found.model_dump(mode="json", exclude={"fitness", "objectives"})
+    row = {"member": chosen.member.uid, "seed": request.seed, **numbers}
+    row |= {objective.name: objective.value for objective in found.objectives}
     if (fitness := found.fitness) is not None:
         row |= {fitness.name: fitness.value, f"{fitness.name}, 95 % CI": fitness.ci95}
     table = [{name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in row.items()}]
@@ -88,6 +84,17 @@ def play(ref: RunRef, request: Request) -> Score:
     said = f", {fitness.name} {describe_score(fitness.value, fitness.sem)}" if fitness is not None else ""
     log_to_run(f"{ref.run_id}: {chosen.member.uid} ({chosen.why}): mean return {found.mean:.1f}{said}")
     return found
+
+
+def play_and_score(chosen: Chosen, request: Request) -> Score:
+    """Return the score of an agent on fresh episodes, with its fitness and further objectives."""
+    with chosen.playing():
+        seeds = report_seeds(chosen.config, request.episodes, request.seed)
+        played = play_episodes(chosen.agent, chosen.config, seeds)
+    rng, objective = stream(request.seed, 0, POPULATION, Purpose.RESAMPLE), chosen.config.evaluation.objective
+    found = add_fitness(score(played.returns, played.lengths, rng), played.values, objective, rng)
+    further = summarize_objectives(chosen.agent, played.more, chosen.config, rng)
+    return found.model_copy(update={"objectives": further})
 
 
 def _score_of(reasons: dict[str, FailureReason], playing: PrefectFuture[Score]) -> Score:

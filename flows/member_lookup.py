@@ -49,7 +49,7 @@ class Chosen:
 
 
 def load(ref: RunRef, uid: str | None, device: str | None = None, deliver: str | None = None) -> Chosen:
-    """Load a member by its name, or the delivered agent of a run: of an unfinished one, the elite so far.
+    """Load a member by its name, or the delivered agent of a run: of an unfinished one, see `Delivery`.
 
     A checkpoint that was released is computed again. `device` is where the agent is, by default where a run of these
     settings would compute. `deliver`: the rule that chooses one of the front instead. BadInput when there is no such

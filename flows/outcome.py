@@ -62,18 +62,22 @@ def summarize(run_id: str, head: Generation, ending: Ending) -> RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The delivered agent; of an unfinished run, its elite so far. `confirmed` is None if there was no confirmation."""
+    """The delivered agent; of an unfinished run its elite so far, or with further objectives the one that
+    `evaluation.deliver` chooses from the front so far, as `choice` describes. `confirmed` is None if there was no
+    confirmation.
+    """
 
     elite: EliteRef
     confirmed: Confirmation | None
     status: str
+    choice: str | None = None
 
     @property
     def why(self) -> str:
         """Return why this agent is the delivered one."""
         if self.status != "unfinished":
             return "the delivered agent"
-        return f"the elite of generation {self.elite.generation}; the run is not finished"
+        return f"{self.choice or f'the elite of generation {self.elite.generation}'}; the run is not finished"
 
 
 def delivery(run: RunRef) -> Delivery:
@@ -86,6 +90,8 @@ def delivery(run: RunRef) -> Delivery:
         if (missing := missing_commit(run.open())) is not None:
             raise BadInput(describe_gap(missing, evolve_command("verify", run.run_id, "--repair", **store_flag())))
         raise BadInput(f"run {run.run_id} has finished no generation yet; `{command}` continues it")
+    if head.front and head.best is not None:
+        return Delivery(head.best, None, "unfinished", _describe_choice(run.config.evaluation.deliver, head))
     return Delivery(head.elite, None, "unfinished")
 
 
@@ -100,8 +106,12 @@ def delivery_by(run: RunRef, rule: str) -> tuple[str, str]:
         raise BadInput(f"run {run.run_id} has finished no generation yet, so there is no front to choose from")
     from evo_core.evolution.fronts import choose_from_front
 
+    return choose_from_front(head.front, evaluation, rule).uid, _describe_choice(rule, head)
+
+
+def _describe_choice(rule: str, head: Generation) -> str:
     said = "the knee" if rule == "knee" else f"best in {rule}"
-    return choose_from_front(head.front, evaluation, rule).uid, f"{said} of a front of {len(head.front)}"
+    return f"{said} of a front of {len(head.front)}"
 
 
 def missing_commit(run: RunStore) -> int | None:

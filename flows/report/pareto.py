@@ -34,11 +34,17 @@ def pareto(view: RunView) -> Figure | None:
         "pareto",
         "Pareto front",
         f"Each dot is a member; the {len(front)} on the front (orange) are those so far that no other exceeds in one "
-        "objective without losing in another, and the star is the delivered one "
-        f"(evaluation.deliver: {view.config.evaluation.deliver}). Values are of few episodes, so the ends of a front "
-        "are optimistic.",
+        f"objective without losing in another, and the star is the delivered one ({_rule(view)}). Values are of few "
+        "episodes, so the ends of a front are optimistic.",
         plot,
     )
+
+
+def _rule(view: RunView) -> str:
+    """Return why the delivered member is the delivered one."""
+    if view.status == "target reached":
+        return "the elite that reached the target"
+    return f"evaluation.deliver: {view.config.evaluation.deliver}"
 
 
 def _panel(view: RunView, front: Sequence[EliteRef], number: int) -> list[go.Scatter]:

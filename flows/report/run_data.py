@@ -23,7 +23,7 @@ PHASES = ("train", "evaluate")
 
 @dataclass(frozen=True)
 class RunView:
-    """A run: its family tree, and the delivered member (the last elite while it runs). Timings and replays are many
+    """A run: its family tree, and the delivered member (see `Delivery` while it runs). Timings and replays are many
     more objects of the store, and are read at first use.
     """
 

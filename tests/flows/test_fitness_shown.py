@@ -1,28 +1,36 @@
 """What commands, the study, the report and exported files say where fitness is not the mean return."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import optuna
 import pytest
 
+from deployments.evaluate_runs import Request, play_and_score
 from evo_core.config.run_config import RunConfig
 from evo_core.records.chain import Generation
 from flows.cli.evaluate import evaluate
 from flows.cli.export import export
+from flows.cli.run_list import list_runs
 from flows.cli.status import status
+from flows.member_lookup import load
 from flows.observers.terminal import LiveState, Row, describe_beginning, generation_table
+from flows.outcome import delivery
+from flows.report.comparison import compare_runs
 from flows.report.html_page import make_figures, render_page
 from flows.report.member_table import member_rows
 from flows.report.run_data import view_run
 from flows.runs import open_ref
-from flows.settings import BadInput
+from flows.settings import BadInput, Settings
 from flows.views.leaderboard import describe_leaderboard, leaderboard
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
 from tasks.views.study import rebuild_study
+from tasks.views.trackers.measures import generation_measures
 from tests.conftest import make_config
 from tests.flows.conftest import make_run
+from tests.lineages import store_run
 
 SHORT = {"evaluation.fitness": "length", "evaluation.direction": "minimize", "evaluation.aggregation": {"cvar": 0.5}}
 CONFIG = make_config(
@@ -153,6 +161,9 @@ def test_objectives_stand_beside_the_fitness(traded, capsys):
         "parameters, less is better",
         FUEL,
     ]
+    assert "the star is the delivered one (evaluation.deliver: knee)." in text
+    reached = next(one.reading for one in make_figures(replace(view, status="target reached")) if one.name == "pareto")
+    assert "the star is the delivered one (the elite that reached the target)." in reached
     front, delivered = pareto.data[1], pareto.data[2]
     assert len(front.x) == len(commit.front) and delivered.x[0] in front.x
     assert len(pareto.data[0].x) == 10
@@ -178,6 +189,42 @@ def test_which_of_the_front_is_taken_can_be_said_afterwards(traded, capsys):
     card = json.loads(said(capsys, export, "traded", deliver="fitness", format="safetensors", json=True))["card"]
     assert card["fitness"] == max(one.fitness for one in front)
     assert [one["name"] for one in card["objectives"]] == ["parameters", FUEL]
+
+
+def test_the_flow_that_evaluates_returns_the_objectives_too(traded, capsys):
+    told = json.loads(said(capsys, evaluate, "traded", episodes=3, seed=5, json=True))
+    found = play_and_score(load(open_ref("traded"), None), Request(None, 3, 5))
+    assert found.objectives and [one.model_dump() for one in found.objectives] == told["objectives"]
+
+
+@pytest.fixture
+def cut(traded, store) -> Generation:
+    """The last COMMIT of an unfinished run, the chosen one of whose front is neither its elite nor the fittest."""
+    *before, last = traded.commits()
+    low, *_, high = sorted(last.front, key=lambda one: one.fitness)
+    head = Generation.model_validate(last.model_dump() | {"best": low.model_dump(), "elite": high.model_dump()})
+    longer = TRADED.model_copy(update={"training": TRADED.training.model_copy(update={"max_steps": 10**6})})
+    if not (store / "cut").exists():
+        store_run(store.as_uri(), "cut", longer, [*before, head])
+    return head
+
+
+def test_of_an_unfinished_run_the_chosen_one_of_the_front_is_taken(cut):
+    found = delivery(open_ref("cut"))
+    assert found.elite == cut.best != cut.elite
+    assert found.why == f"the knee of a front of {len(cut.front)}; the run is not finished"
+
+
+def test_best_so_far_is_the_best_fitness_on_the_front(cut, store, capsys):
+    most = max(one.fitness for one in cut.front)
+    assert most > cut.best.fitness
+    assert f"best so far `{cut.elite.uid}`" in describe_leaderboard(cut, TRADED)
+    assert generation_measures(cut, TRADED)["best_fitness_so_far"] == most
+    groups = compare_runs([view_run(open_ref(name)) for name in ("cut", "traded")])
+    assert groups[0].sides[0].best[-1] == most
+    capsys.readouterr()
+    list_runs(Settings(store=str(store)), json=True)
+    assert {one["run_id"]: one["best"] for one in json.loads(capsys.readouterr().out)["details"]}["cut"] == most
 
 
 @pytest.mark.parametrize(
