@@ -67,7 +67,8 @@ def run(
     report = _Launched(process).follow(request, loaded, progress=progress)
     if report["behind"]:
         warnings.warn(f"{report['behind']}; call run again with run_id={report['run_id']!r}", stacklevel=2)
-    return open_run(report["store"].rpartition("/")[0], report["run_id"])
+    others = {name: value for name, value in given.items() if name != "store"}
+    return open_run(report["store"].rpartition("/")[0], report["run_id"], **others)
 
 
 class _Launched:

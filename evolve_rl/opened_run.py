@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evo_core.config.parsing import did_you_mean
 from evo_core.config.run_config import RunConfig
 from evo_core.lineage.tree import Lineage
@@ -38,12 +40,22 @@ def open_run(store: str | Path, run_id: str, **settings: object) -> "Run":
 
 
 def check_settings(given: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that have a value, as plain values; BadInput for an unknown name."""
+    """Return the settings that have a value, as plain values; BadInput for an unknown name or kind of value."""
     for name in given:
         if name not in Settings.model_fields:
             raise BadInput(f"{name}: not an operational setting; {did_you_mean(name, Settings.model_fields)}")
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    return {name: value for name, value in plain.items() if value is not None}
+    return {name: _plain(name, value) for name, value in given.items() if value is not None}
+
+
+def _plain(name: str, value: object) -> str | int | float | bool:
+    """Return a setting as a value of JSON; numbers of NumPy become Python's."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if not isinstance(value, str | int | float | bool):
+        raise BadInput(f"{name}: expected text or a number, got {value!r}")
+    return value
 
 
 class Run:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import psutil
 import pytest
 
@@ -52,6 +53,20 @@ class Breaks(gymnasium.Env):
         raise OSError("the simulator is off")
 
 gymnasium.register("Breaks-v0", Breaks, max_episode_steps=20)
+"""
+OWN = """
+import gymnasium, numpy
+
+class Own(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return numpy.zeros(2, numpy.float32), {}
+
+    def step(self, action):
+        return numpy.zeros(2, numpy.float32), float(action), False, False, {}
+
+gymnasium.register("Own-v0", Own, max_episode_steps=20)
 """
 
 
@@ -118,6 +133,18 @@ def test_a_failed_run_gives_the_reason_and_how_to_continue(tmp_path, prefect_env
         evolve_rl.run(config, store=tmp_path, run_id="f", env_path=tmp_path, env_packages="off", progress=False)
 
 
+@pytest.mark.slow
+def test_the_returned_run_plays_an_environment_of_ones_own(tmp_path, prefect_environment, monkeypatch):
+    for name, value in prefect_environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "launched_own.py").write_text(OWN)
+    given = {"env_path": tmp_path, "env_packages": "launched_own", "device": "cpu", "workers": np.int64(1)}
+    config = make_config("launched_own:Own-v0", **{"training.max_steps": 768})
+    run = evolve_rl.run(config, store=tmp_path / "runs", run_id="own", progress=False, **given)
+    actions, _ = run.agent().act([np.zeros(2, np.float32)])
+    assert len(actions) == 1
+
+
 def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(evolve_rl.ConfigError, match=r"algorithm\.lr: .*got 5"):
@@ -126,6 +153,8 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, monkeyp
         evolve_rl.run("cartpol")
     with pytest.raises(evolve_rl.BadInput, match="wrkers: not an operational setting; did you mean workers"):
         evolve_rl.run("cartpole", wrkers=2)
+    with pytest.raises(evolve_rl.BadInput, match=r"workers: expected text or a number, got \[2\]"):
+        evolve_rl.run("cartpole", workers=[2])
     with pytest.raises(evolve_rl.BadInput, match="expected a RunConfig, a mapping, a YAML file or"):
         evolve_rl.run(3)
     assert list(tmp_path.iterdir()) == []
