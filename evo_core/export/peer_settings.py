@@ -14,20 +14,15 @@ from evo_core.agent.normalization import LIMIT
 from evo_core.config.network import Activation
 from evo_core.config.run_config import RunConfig
 from evo_core.config.sections import AlgorithmConfig
+from evo_core.export.peer_rollout import rollout_differences, rollout_of
 from evo_core.genome.architecture import Layers
 from evo_core.genome.encoders import EncoderArchitecture, MlpArchitecture, RecurrentArchitecture, SimbaArchitecture
 from evo_core.genome.genome import Genome, algorithm_of
 from evo_core.spaces.observations import ObservationLayout
 from evo_core.spaces.spaces import Spaces
 
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """Lengths of a rollout: steps of each environment, minibatches, and steps in each (the last may be shorter)."""
-
-    n_steps: int
-    minibatches: int
-    batch_size: int
+SEEDS = 2**32
+"""Number of seeds that NumPy's global generator takes, which the other libraries seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +60,6 @@ class CleanrlSettings:
     left_out: tuple[str, ...]
 
 
-def rollout_of(config: RunConfig, algorithm: AlgorithmConfig) -> Rollout:
-    """Return the rollout that comes nearest to the member's: the same length for every environment and update."""
-    learn_step = min(algorithm.learn_step, config.training.evo_steps)
-    n_steps = max(1, round(learn_step / config.env.num_envs))
-    steps = n_steps * config.env.num_envs
-    minibatches = math.ceil(steps / min(algorithm.batch_size, steps))
-    return Rollout(n_steps, minibatches, math.ceil(steps / minibatches))
-
-
 def sb3_settings(config: RunConfig, genome: Genome, spaces: Spaces) -> Sb3Settings:
     """Translate a member for Stable-Baselines3."""
     algorithm, architecture = algorithm_of(genome, config), genome.architecture
@@ -99,7 +85,7 @@ def sb3_settings(config: RunConfig, genome: Genome, spaces: Spaces) -> Sb3Settin
             "vf_coef": algorithm.vf_coef / 2,  # of the mean squared error, without the half
             "max_grad_norm": algorithm.max_grad_norm,
             "target_kl": None if algorithm.target_kl is None else algorithm.target_kl / 1.5,  # stops at 1.5 times it
-            "seed": config.seed,
+            "seed": config.seed % SEEDS,
         },
         shared=layers if shares else (),
         pi=pi if shares else (*layers, *pi),
@@ -152,9 +138,9 @@ def cleanrl_settings(config: RunConfig, genome: Genome, spaces: Spaces, steps: i
         "vf_coef": algorithm.vf_coef,
         "max_grad_norm": algorithm.max_grad_norm,
         "target_kl": algorithm.target_kl,
-        "seed": config.seed,
+        "seed": config.seed % SEEDS,
     }
-    said += [*_rollouts(config, algorithm), *_of_every_peer(algorithm, genome)]
+    said += [*_cleanrl_differences(algorithm, spaces), *_of_every_peer(config, algorithm, genome, spaces)]
     return CleanrlSettings("ppo_continuous_action.py" if continuous else "ppo.py", arguments, tuple(said))
 
 
@@ -229,7 +215,7 @@ def _normalize(algorithm: AlgorithmConfig) -> dict[str, float | bool] | None:
 
 
 def _sb3_differences(config: RunConfig, algorithm: AlgorithmConfig, genome: Genome, spaces: Spaces) -> Sequence[str]:
-    said = [*_rollouts(config, algorithm), *_of_every_peer(algorithm, genome)]
+    said = _of_every_peer(config, algorithm, genome, spaces)
     if isinstance(spaces.observation, Tuple):
         said.append("observations that are tuples: Stable-Baselines3 takes dictionaries; wrap the environment")
     if not _is_flat(spaces):
@@ -243,21 +229,28 @@ def _sb3_differences(config: RunConfig, algorithm: AlgorithmConfig, genome: Geno
     return said
 
 
-def _rollouts(config: RunConfig, algorithm: AlgorithmConfig) -> list[str]:
-    rollout = rollout_of(config, algorithm)
-    steps, wanted = rollout.n_steps * config.env.num_envs, min(algorithm.learn_step, config.training.evo_steps)
-    said = []
-    if steps != wanted:
+def _cleanrl_differences(algorithm: AlgorithmConfig, spaces: Spaces) -> list[str]:
+    said = [
+        "episodes cut off by a time limit: the script takes them as terminated, here the value of their last "
+        "observation is added"
+    ]
+    if isinstance(spaces.action, Box) and algorithm.action_std_init != 1:
         said.append(
-            f"learn_step {wanted} is no multiple of {config.env.num_envs} environments; rollouts have {steps} steps"
+            f"action_std_init {algorithm.action_std_init:g}: the script starts at 1; in its class Agent, start "
+            f"actor_logstd at {math.log(algorithm.action_std_init):.4g}"
         )
-    if steps % rollout.minibatches:
-        said.append("minibatches of equal size: the last one of an epoch is shorter there")
+    if algorithm.target_kl is not None:
+        said.append("target_kl is compared with the KL of an epoch's last minibatch there, with the epoch's mean here")
     return said
 
 
-def _of_every_peer(algorithm: AlgorithmConfig, genome: Genome) -> list[str]:
-    said = ["advantages are normalized over each minibatch there, over the rollout here"]
+def _of_every_peer(config: RunConfig, algorithm: AlgorithmConfig, genome: Genome, spaces: Spaces) -> list[str]:
+    said = rollout_differences(config, algorithm)
+    said.append("advantages are normalized over each minibatch there, over the rollout here")
+    if not isinstance(spaces.action, Box):
+        said.append("action masks, if the environment gives some: use sb3-contrib's MaskablePPO; PPO ignores them")
+    if config.seed >= SEEDS:
+        said.append(f"seed {config.seed}: seeds are below 2**32 there; {config.seed % SEEDS} takes its place")
     if genome.architecture.squash_output:
         said.append("squash_output: actions are clipped to their bounds there, not squashed")
     if algorithm.lr_schedule == "kl":

@@ -126,7 +126,7 @@ def _zoo_file(config: RunConfig, sb3: Sb3Settings, steps: int) -> FoundFile:
     return FoundFile(
         "rl_zoo3.yml",
         "hyperparameters for rl-zoo3",
-        f"`{command} --conf-file rl_zoo3.yml --seed {config.seed}`",
+        f"`{command} --conf-file rl_zoo3.yml --seed {sb3.kwargs['seed']}`",
         _comments([command + " --conf-file rl_zoo3.yml", *(f"- {sentence}" for sentence in left_out)])
         + dump_yaml({config.env.id: entry}),
         tuple(left_out),

@@ -4,7 +4,7 @@ import json
 import re
 import runpy
 import shlex
-from itertools import pairwise
+from itertools import pairwise, product
 from urllib.parse import unquote
 
 import pytest
@@ -16,8 +16,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 import evolve_rl
+from evo_core.config.parsing import parse_config
 from evo_core.envs.inspection import inspect_environment
-from evo_core.export.peer_settings import cleanrl_settings, rollout_of, sb3_settings
+from evo_core.export.peer_rollout import rollout_of
+from evo_core.export.peer_settings import cleanrl_settings, sb3_settings
 from evo_core.genome.architecture import Layer
 from evo_core.genome.genome import algorithm_of, initial_genome
 from evo_core.networks.actor_critic import ActorCritic
@@ -26,6 +28,7 @@ from flows.cli.app import _main
 from tasks.yaml_text import load_yaml
 from tests.conftest import make_config
 from tests.flows.conftest import make_run
+from tests.spreading import undisturbed
 
 PLAIN = {
     "training.max_steps": 1536,
@@ -158,12 +161,13 @@ def test_cleanrl_is_given_arguments_of_its_own(exported, name):
     given = dict(pairwise(words))
     assert float(given["--vf-coef"]) == algorithm.vf_coef
     assert int(given["--num-steps"]) * int(given["--num-envs"]) == algorithm.learn_step
-    minibatch = algorithm.learn_step // int(given["--num-minibatches"])
-    assert minibatch <= algorithm.batch_size
+    minibatch, remainder = divmod(algorithm.learn_step, int(given["--num-minibatches"]))
+    assert minibatch <= algorithm.batch_size and remainder == 0
 
 
 def test_what_does_not_carry_over_is_named():
-    config = make_config("Pendulum-v1", **{"network.squash_output": True, "algorithm.lr_schedule": "kl", "search": {}})
+    given = {"network.squash_output": True, "algorithm.lr_schedule": "kl", "algorithm.target_kl": 0.02, "search": {}}
+    config = make_config("Pendulum-v1", **given, seed=2**32 + 7)
     found = inspect_environment(config).spaces
     genome = initial_genome(config, found.observation)
     grown = (*genome.architecture.actor_head, Layer(kind="residual", nodes=24))
@@ -171,9 +175,27 @@ def test_what_does_not_carry_over_is_named():
     sb3 = " ".join(sb3_settings(config, genome, found).left_out)
     for said in ("actor_head: residual layers of 24 inner nodes", "squash_output", "lr_schedule kl", "advantages"):
         assert said in sb3
-    cleanrl = " ".join(cleanrl_settings(config, genome, found, 1).left_out)
-    for said in ("the network: it is written in the script", "squash_output", "the script normalizes observations"):
+    assert "seed 4294967303: seeds are below 2**32 there; 7 takes its place" in sb3
+    settings = cleanrl_settings(config, genome, found, 1)
+    cleanrl = " ".join(settings.left_out)
+    for said in (
+        *("the network: it is written in the script", "squash_output", "the script normalizes observations"),
+        *("action_std_init 0.6: the script starts at 1", "start actor_logstd at -0.5108", "takes them as terminated"),
+        *("KL of an epoch's last minibatch there", "seed 4294967303"),
+    ):
         assert said in cleanrl
+    assert settings.arguments["seed"] == 7 == sb3_settings(config, genome, found).kwargs["seed"]
+    assert "action masks" not in sb3 + cleanrl
+
+
+def test_that_action_masks_need_another_algorithm_is_named_for_discrete_actions():
+    config = make_config(**{"algorithm.target_kl": None})
+    space = Spaces(spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2))
+    genome = initial_genome(config, space.observation)
+    for settings in (sb3_settings(config, genome, space), cleanrl_settings(config, genome, space, 1)):
+        said = " ".join(settings.left_out)
+        assert "use sb3-contrib's MaskablePPO" in said
+        assert "action_std_init" not in said and "target_kl" not in said and "seed" not in said
 
 
 @pytest.mark.parametrize(
@@ -198,13 +220,40 @@ def test_other_networks_get_the_nearest_policy_and_a_sentence(env, overrides, po
 
 
 def test_a_rollout_that_no_other_library_can_make_is_rounded_and_named():
-    config = make_config(**{"algorithm.learn_step": 130, "algorithm.batch_size": 50})
+    config = make_config(**{"algorithm.learn_step": 100, "algorithm.batch_size": 18, "training.max_steps": 768})
     space = Spaces(spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2))
     rollout = rollout_of(config, config.algorithm)
-    assert (rollout.n_steps, rollout.minibatches, rollout.batch_size) == (32, 3, 43)
-    said = " ".join(sb3_settings(config, initial_genome(config, space.observation), space).left_out)
-    assert "learn_step 130 is no multiple of 4 environments; rollouts have 128 steps" in said
-    assert "the last one of an epoch is shorter there" in said
+    assert (rollout.n_steps, rollout.minibatches, rollout.batch_size) == (21, 6, 14)
+    updates = [update.steps for update in undisturbed(config).commits[1].members[0].training.curve]
+    assert updates == [88, 84, 84] and rollout.n_steps == round(sum(updates) / len(updates) / config.env.num_envs)
+    genome = initial_genome(config, space.observation)
+    for settings in (sb3_settings(config, genome, space), cleanrl_settings(config, genome, space, 1)):
+        said = " ".join(settings.left_out)
+        assert "rollouts had 84 steps on average, learn_step asks for 100" in said
+        assert "an epoch has 6 minibatches of 14 steps there, 5 of at most 18 here" in said
+
+
+def test_the_steps_of_a_rollout_are_divided_into_equal_minibatches():
+    for num_envs, per_env, learn_step, batch_size in product((1, 3, 4), (31, 64, 75), (16, 62, 93, 500), (2, 3, 7, 16)):
+        config = rollouts(num_envs, per_env, learn_step, batch_size)
+        rollout = rollout_of(config, config.algorithm)
+        steps = rollout.n_steps * num_envs
+        assert steps % rollout.minibatches == 0 and steps // rollout.minibatches == rollout.batch_size >= 2
+        assert rollout.wanted == -(-steps // batch_size) and rollout.minibatches <= 2 * rollout.wanted
+        below = range(rollout.wanted, rollout.minibatches)
+        assert all(steps % count for count in below)
+
+
+def rollouts(num_envs, per_env, learn_step, batch_size):
+    steps = num_envs * per_env
+    return parse_config(
+        {
+            "env": {"id": "CartPole-v1", "num_envs": num_envs},
+            "algorithm": {"learn_step": learn_step, "batch_size": batch_size},
+            "population": {"size": 2},
+            "training": {"evo_steps": steps, "max_steps": 2 * steps},
+        }
+    )
 
 
 def test_the_exported_configurations_are_read_by_the_command_that_runs_them(exported, here, capsys):
@@ -243,6 +292,23 @@ def test_the_command_writes_a_directory_and_lists_what_is_missing(exported, here
     assert json.loads((here / "other" / "schedule.json").read_text())["member"] == "g0001/m01"
     assert _main([*asked, "--output", "other/schedule.json"]) == 2
     assert "expected a directory to write, this is a file" in capsys.readouterr().err
+
+
+def test_files_that_no_export_wrote_are_kept(exported, here, capsys):
+    run, _ = exported["cartpole"]
+    asked = ["export", "cartpole", "--format", "config", "--store", run.store, "--output"]
+    for taken in ("README.md", "schedule.json"):
+        (here / taken).mkdir()
+        (here / taken / taken).write_text("{}")
+        assert _main([*asked, taken]) == 2
+        assert f"--output {taken}: {taken} is there already" in capsys.readouterr().err
+        assert [path.read_text() for path in (here / taken).iterdir()] == ["{}"]
+    (here / "mine").mkdir()
+    (here / "mine" / "notes.txt").write_text("mine")
+    assert _main([*asked, "mine"]) == 0
+    (here / "mine" / "README.md").write_text("of an earlier export")
+    assert _main([*asked, "mine"]) == 0
+    assert "What does not carry over" in (here / "mine" / "README.md").read_text()
 
 
 def test_the_report_links_the_configurations_and_the_schedule(exported, tmp_path):
