@@ -10,7 +10,7 @@ from rich.table import Table
 from flows.cli.arguments import Json, Store
 from flows.cli.output import emit, make_console
 from flows.cli.session import read_settings
-from flows.report.run_data import view_run
+from flows.report.run_data import view_run_once
 from flows.runs import open_ref
 from flows.settings import BadInput
 
@@ -35,7 +35,7 @@ def compare(
     refs = [open_ref(run_id) for run_id in run_ids]
     from flows.report.comparison import compare_runs, differing_fields, group_table, run_table
 
-    groups = compare_runs([view_run(ref) for ref in refs])
+    groups = compare_runs([view_run_once(ref) for ref in refs])
     written = _write(groups, output) if output is not None else []
     if json:
         bests = [

@@ -19,7 +19,7 @@ from flows.cli.lazy_commands import register
 from flows.cli.output import emit, make_console, require_directory
 from flows.cli.session import read_settings
 from flows.next_steps import evolve_command, store_flag
-from flows.report.run_data import RunView, view_run
+from flows.report.run_data import RunView, view_run_once
 from flows.report.sentences import describe_difference, describe_kinship, explain
 from flows.runs import open_ref
 from flows.settings import BadInput
@@ -231,4 +231,4 @@ def _html(view: RunView, everyone: bool) -> str:
 
 def _view(run_id: str, store: str | None) -> RunView:
     read_settings({"store": store}).export()
-    return view_run(open_ref(run_id))
+    return view_run_once(open_ref(run_id))

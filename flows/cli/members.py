@@ -14,10 +14,10 @@ from flows.cli.output import emit, make_console, require_directory
 from flows.cli.session import read_settings
 from flows.next_steps import evolve_command, store_flag
 from flows.report.member_table import Row, as_csv, as_json_array, as_parquet, member_rows
-from flows.report.run_data import RunView, view_run
+from flows.report.run_data import RunView, view_run_once
 from flows.runs import open_ref
 from flows.settings import BadInput
-from tasks.views.phrases import describe_fitness, describe_origin, written_genes
+from tasks.views.phrases import describe_fitness, describe_number, describe_origin, written_genes
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -41,7 +41,7 @@ def members(
         raise BadInput(f"--output {output}: needs --format csv, json or parquet; --json prints on standard output")
     require_directory("--output", output)
     read_settings({"store": store}).export()
-    view = view_run(open_ref(run_id))
+    view = view_run_once(open_ref(run_id))
     rows = member_rows(view, None if line is None else _line(view, line))
     if json:
         emit({"run_id": run_id, "winner": view.winner, "members": rows})
@@ -73,7 +73,9 @@ def _table(view: RunView, rows: Sequence[Row]) -> Table:
     """Tabulate the columns that fit on a screen; the winning line is marked."""
     genes = sorted(view.config.search)
     table = Table(title=f"{view.run_id}: {len(rows)} members, winner {view.winner}", title_justify="left")
-    for column in ("member", "parent", "mutation", *genes, "fitness", "steps of the population", "seconds"):
+    further = _further(view)
+    names = ("fitness", *further.values(), "steps of the population", "seconds")
+    for column in ("member", "parent", "mutation", *genes, *names):
         left = column in ("member", "parent", "mutation")
         table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for row in rows:
@@ -85,8 +87,16 @@ def _table(view: RunView, rows: Sequence[Row]) -> Table:
             describe_origin(member.offspring),
             *(written[gene] for gene in genes),
             describe_fitness(member) or "failed",
+            *(describe_number(value) if isinstance(value := row[name], float | int) else "–" for name in further),
             f"{row['total_steps']:,}",
             f"{seconds:.1f}" if isinstance(seconds, float) else "–",
             style="green" if row["in_winning_line"] else None,
         )
     return table
+
+
+def _further(view: RunView) -> dict[str, str]:
+    """Return the scores besides fitness, as titles by their names in rows: the mean return, and objectives."""
+    evaluation = view.config.evaluation
+    returns = {} if evaluation.objective.is_mean_return else {"mean_return": "mean return"}
+    return returns | {objective.title: objective.title for objective in evaluation.objectives}

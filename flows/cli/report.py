@@ -14,7 +14,7 @@ from flows.cli.arguments import Json, Run, Store, Study, number
 from flows.cli.extras import require_extra
 from flows.cli.output import emit
 from flows.cli.session import read_settings
-from flows.report.run_data import RunView, view_run
+from flows.report.run_data import RunView, view_run_once
 from flows.runs import open_ref
 from flows.settings import BadInput
 from flows.views.publish import dashboard_command, open_study, show_figures
@@ -54,7 +54,7 @@ def report(
     ref = open_ref(run_id)
     study_shown = open_study(settings, run_id) if dashboard else None
     directory = output or Path("reports") / run_id
-    view = view_run(ref)
+    view = view_run_once(ref)
     from flows.report.html_page import make_figures
     from flows.report.style import titled
 

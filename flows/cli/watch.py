@@ -53,8 +53,8 @@ def watch(
 ) -> int:
     """Watch an agent play, in a window, or in a video if there is no display; with --live, watch the run."""
     if live:
-        others = {"--member": member, "--video": video, "--seed": seed, "--track": track, "--study": study}
-        others |= {"--dashboard": dashboard or None, "--episodes": None if episodes == 1 else episodes}
+        others = {"--member": member, "--deliver": deliver, "--video": video, "--seed": seed, "--track": track}
+        others |= {"--study": study, "--dashboard": dashboard or None, "--episodes": episodes if episodes > 1 else None}
         return _follow(run_id, store, others)
     require_episodes(episodes, seed)
     settings = read_settings({"store": store, "study": study, "track": track})

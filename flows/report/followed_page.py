@@ -1,8 +1,10 @@
 """The report of a run as a page that is served on this machine alone, and reloads itself when the run has news."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from evo_core.records.canonical import sha256
@@ -77,9 +79,16 @@ class FollowedReport:
             view = view_run(ref)
             page = render_page(view, make_figures(view))
         except BadInput as error:  # no generation is finished yet
-            page = WAITING.format(run_id=ref.run_id, said=str(error).replace("<", "&lt;"))
+            page = WAITING.format(run_id=escape(ref.run_id), said=escape(str(error)))
         before, _, after = page.rpartition("</body>")
         return (before + SCRIPT % (version, RELOAD_S * 1000) + after).encode()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print the traceback of an error, but not when a browser has closed its connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def report_server(report: FollowedReport, port: int) -> ThreadingHTTPServer:
@@ -116,4 +125,4 @@ def report_server(report: FollowedReport, port: int) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(content)
 
-    return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    return _Server((LOOPBACK, port), Handler)

@@ -64,12 +64,13 @@ class RunView:
 def view_run(ref: RunRef) -> RunView:
     """Read a run; BadInput before its first generation is finished."""
     store, delivered = ref.open(), delivery(ref)
+    collects = gc.isenabled()
     gc.disable()  # there are no cycles among records, and looking for some takes longer than reading them
     try:
         lineage = Lineage(store.commits(), ref.config.evaluation.objective.sign)
     finally:
-        gc.enable()
-        gc.freeze()
+        if collects:
+            gc.enable()
     return RunView(
         run_id=ref.run_id,
         config=ref.config,
@@ -79,3 +80,10 @@ def view_run(ref: RunRef) -> RunView:
         confirmed=delivered.confirmed,
         store=store,
     )
+
+
+def view_run_once(ref: RunRef) -> RunView:
+    """Read a run for a command that ends afterward: its records are never searched for garbage, nor freed."""
+    view = view_run(ref)
+    gc.freeze()
+    return view

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 
 from deployments.evaluate_runs import Request, play_and_score
 from evo_core.config.run_config import RunConfig
 from evo_core.records.chain import Generation
 from flows.cli.evaluate import evaluate
 from flows.cli.export import export
+from flows.cli.members import members
 from flows.cli.run_list import list_runs
 from flows.cli.status import status
 from flows.member_lookup import load
@@ -26,6 +28,7 @@ from flows.settings import BadInput, Settings
 from flows.views.leaderboard import describe_leaderboard, leaderboard
 from tasks.runs.run_store import RunStore
 from tasks.store import open_store
+from tasks.views.phrases import describe_number
 from tasks.views.study import rebuild_study
 from tasks.views.trackers.measures import generation_measures
 from tests.conftest import make_config
@@ -167,6 +170,23 @@ def test_objectives_stand_beside_the_fitness(traded, capsys):
     front, delivered = pareto.data[1], pareto.data[2]
     assert len(front.x) == len(commit.front) and delivered.x[0] in front.x
     assert len(pareto.data[0].x) == 10
+
+
+@pytest.mark.parametrize(
+    ("run_id", "scores"),
+    [("short", {"mean return": "mean_return"}), ("traded", {"parameters": "parameters", FUEL: FUEL})],
+)
+def test_the_table_of_members_has_the_scores_besides_fitness(run, monkeypatch, capsys, run_id, scores):
+    monkeypatch.setattr("flows.cli.members.make_console", lambda: Console(width=300))
+    assert members(run_id) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = next(line for line in lines if "steps of the population" in line)
+    for row in member_rows(view_run(open_ref(run_id))):
+        cells = next(line for line in lines if f" {row['uid']} " in line[:16]).split("│")
+        for title, name in scores.items():
+            place = [head.strip(" ┃") for head in heads.split("┃")].index(title)
+            assert cells[place].strip() == describe_number(row[name])
+    assert ("mean return" in heads) == ("mean return" in scores)
 
 
 def test_a_study_of_several_objectives_has_their_directions_and_its_own_best_trials(traded, tmp_path):

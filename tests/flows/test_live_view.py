@@ -1,6 +1,9 @@
 """A run that goes on elsewhere, followed in the terminal and in a browser, from its store alone."""
 
+import gc
 import io
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,12 +17,13 @@ import pytest
 from rich.console import Console
 
 from evo_core.records.chain import record_hash
+from evolve_rl import open_run
 from flows.cli.app import _main
 from flows.cli.live_view import follow_run
 from flows.observers.observer import Observer
 from flows.observers.store_follower import StoreFollower
 from flows.observers.terminal import LiveObserver
-from flows.report.followed_page import FollowedReport, report_server
+from flows.report.followed_page import LOOK_S, FollowedReport, report_server
 from flows.runs import open_ref
 from tasks.runs.presence import hold_run, is_being_worked_on
 from tests.flows.conftest import Cli
@@ -184,7 +188,10 @@ def test_that_nobody_works_on_a_run_is_said_once(run, commits, capsys, monkeypat
     assert said.count("no process that this machine knows of works on run; evolve resume run") == 1
 
 
-FLAGS = ("--member g0001/m01", "--video x.mp4", "--episodes 2", "--seed 3", "--dashboard", "--track csv")
+FLAGS = (
+    *("--member g0001/m01", "--deliver knee", "--video x.mp4", "--episodes 2", "--seed 3", "--dashboard"),
+    *("--track csv", "--study sqlite:///x.db"),
+)
 
 
 @pytest.mark.parametrize("flag", FLAGS)
@@ -243,6 +250,29 @@ def test_the_page_changes_with_the_run(run, commits, monkeypatch):
         store_confirmations(run.store.url, "run", commits)
         ended, _ = get(f"{url}/")
         assert "budget spent" in ended and record_hash(commits[3]) not in ended
+
+
+def test_drawing_a_run_again_keeps_nothing_of_the_last_drawing(run, commits):
+    run.put_commit(commits[1])
+    opened, page = open_run("runs", "run"), FollowedReport(partial(open_ref, "run"))
+    assert opened.winner.uid and len(opened.members()) == 4 and b"1 of 3" in page.page()
+    frozen = gc.get_freeze_count()
+    run.put_commit(commits[2])
+    page._looked = -LOOK_S
+    assert b"2 of 3" in page.page() and len(opened.refresh().members()) == 8
+    assert gc.get_freeze_count() <= frozen and gc.isenabled()
+
+
+def test_a_browser_that_goes_away_prints_no_traceback(run, capsys):
+    with served() as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+        get(f"{url}/version")
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example:1"])
