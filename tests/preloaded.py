@@ -268,7 +268,7 @@ def _preload() -> None:
     import gc
     import importlib
 
-    modules: tuple[Any, ...] = ("flows.cli.app", "deployments.deploy", "flows.evolve", "flows.views.sync", "s3fs")
+    modules: tuple[Any, ...] = ("flows.cli.app", "deployments.deploy", "flows.evolve", "tasks.views.study", "s3fs")
     commands = (
         "ending",
         "evaluate",
